@@ -1,0 +1,102 @@
+"""Errors of training, profiles and the solver.
+
+PrunnetError (runtime_py.errors)
+├ ProfileError(ValueError)          file, line, field, given, allowed      exit 2
+├ RecipeError(ProfileError)         the same for a training recipe         exit 2
+├ EncoderError(ValueError)          file or field of an encoder package    exit 2
+├ DatasetError(ValueError)          what is missing on disk                exit 2
+├ TrainingError(RuntimeError)       what went wrong and the checkpoint     exit 2
+└ InfeasibleError(ValueError)       binding budget, best reachable         exit 3
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime_py.errors import MissingExtraError, PrunnetError, UnknownNameError
+
+__all__ = [
+    "DatasetError",
+    "EncoderError",
+    "InfeasibleError",
+    "MissingExtraError",
+    "ProfileError",
+    "PrunnetError",
+    "RecipeError",
+    "TrainingError",
+    "UnknownNameError",
+]
+
+
+class ProfileError(PrunnetError, ValueError):
+    """A YAML file that does not say what it must.
+
+    Args:
+        file: The YAML file.
+        problem: What is wrong, in words.
+        line: 1-based line, if known.
+        field: Dotted path of the field, if known.
+        given: The offending value.
+        allowed: What would be accepted.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        problem: str,
+        *,
+        line: int | None = None,
+        field: str | None = None,
+        given: object = None,
+        allowed: str | None = None,
+    ) -> None:
+        self.file, self.problem, self.line = Path(file), problem, line
+        self.field, self.given, self.allowed = field, given, allowed
+        where = f"{file}:{line}" if line else f"{file}"
+        parts = [f"{where}: {field}: {problem}" if field else f"{where}: {problem}"]
+        if given is not None:
+            parts.append(f"given {given!r}")
+        if allowed:
+            parts.append(f"allowed: {allowed}")
+        super().__init__("; ".join(parts))
+
+
+class RecipeError(ProfileError):
+    """A training recipe that does not say what it must."""
+
+
+class EncoderError(PrunnetError, ValueError):
+    """An encoder, or an encoder package on disk, that cannot be used; says which part and the remedy."""
+
+
+class DatasetError(PrunnetError, ValueError):
+    """Images that are not where or what the data set's layout demands."""
+
+
+class TrainingError(PrunnetError, RuntimeError):
+    """Training that cannot go on; names the last good checkpoint."""
+
+
+class InfeasibleError(PrunnetError, ValueError):
+    """No capacity fits the budgets.
+
+    Args:
+        profile: Name of the profile.
+        budget: The binding budget, e.g. "max_artifact".
+        limit: What the budget allows, in `unit`.
+        reachable: The smallest value that any capacity reaches, in `unit`.
+        unit: Unit of both.
+        remedy: What would help.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self, profile: str, budget: str, limit: float, reachable: float, unit: str, remedy: str
+    ) -> None:
+        self.profile, self.budget, self.limit = profile, budget, limit
+        self.reachable, self.unit, self.remedy = reachable, unit, remedy
+        super().__init__(
+            f"profile {profile!r}: no capacity fits {budget} = {limit:g} {unit}; "
+            f"the smallest reachable is {reachable:g} {unit}. {remedy}"
+        )

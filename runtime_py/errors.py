@@ -1,0 +1,66 @@
+"""Errors of the whole project, as far as a device can meet them.
+
+PrunnetError
+├ UnknownNameError(LookupError)     given, known names, nearest            exit 2
+├ MissingExtraError(ImportError)    the pip command                        exit 2
+├ BundleError(ValueError)           file, what is wrong with it            exit 2
+└ IncompatibleError(RuntimeError)   figure, value, tolerance, worst probe  exit 5
+
+`prunnet.errors` and `exporters.errors` add their own branches.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class PrunnetError(Exception):
+    """Base of every error a user can meet; `exit_code` is what the commands return for it."""
+
+    exit_code = 2
+
+
+class UnknownNameError(PrunnetError, LookupError):
+    """A name that is in no registry; lists the known ones and the nearest.
+
+    Args:
+        kind: What was looked up, e.g. "target".
+        given: The name as given.
+        known: Every name that would have been accepted.
+    """
+
+    def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
+        self.kind, self.given, self.known = kind, given, sorted(known)
+        self.nearest = next(iter(difflib.get_close_matches(given, self.known, n=1)), None)
+        hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
+        super().__init__(f"unknown {kind} {given!r}.{hint} Known: {', '.join(self.known)}")
+
+
+class MissingExtraError(PrunnetError, ImportError):
+    """A package that an optional extra would bring; names the pip command."""
+
+    def __init__(self, package: str, extra: str, needed_for: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(f"{needed_for} needs the package {package!r}: pip install 'prunnet[{extra}]'")
+
+
+class BundleError(PrunnetError, ValueError):
+    """A bundle that must not be used.
+
+    Args:
+        file: The file at fault.
+        problem: What is wrong with it.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, file: str | Path, problem: str, remedy: str = "export the bundle again") -> None:
+        self.file, self.problem, self.remedy = Path(file), problem, remedy
+        super().__init__(f"{file}: {problem}; {remedy}")
+
+
+class IncompatibleError(PrunnetError, RuntimeError):
+    """Embeddings that must not meet the server's gallery."""
+
+    exit_code = 5

@@ -1,0 +1,169 @@
+"""The manifest of a bundle: what a device must know before it trusts an artifact.
+
+`manifest.json` lies beside the artifact. Every other file of the bundle is listed in it with its sha256, and the
+manifest seals itself: `seal` is the sha256 of its canonical JSON without that field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Target = Literal["executorch", "coreml", "tflite", "onnx"]
+Precision = Literal["fp32", "fp16", "int8"]
+Granularity = Literal["weight", "channel"]
+Verdict = Literal["compatible", "incompatible", "not verified"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TensorInfo(_Record):
+    """One input or output of the artifact, as the device sees it."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Static shape with the batch dimension 1 first."""
+    layout: Literal["NCHW", "NHWC", "image", "NC"]
+    """`image` is a Core ML image input; `NC` is an embedding [N, D]."""
+    dtype: Literal["float32", "float16", "uint8", "int8"]
+    value_range: tuple[float, float]
+    """Smallest and largest meaningful value: (0, 255) for pixels, (-1, 1) for embeddings."""
+
+
+class Preprocessing(_Record):
+    """How a photo becomes the input. Resizing is the caller's; normalisation is inside the artifact."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    color: Literal["RGB"] = "RGB"
+    resize: Literal["bilinear"] = "bilinear"
+    mean: tuple[float, float, float]
+    """Per-channel mean on the 0..255 scale; applied inside the artifact."""
+    std: tuple[float, float, float]
+    """Per-channel standard deviation on the 0..255 scale; applied inside the artifact."""
+
+
+class Cost(_Record):
+    """Cost of one query (batch 1). None means: not measured or not predictable, never zero."""
+
+    parameters: int | None = None
+    mflops: float | None = None
+    """Millions of floating point operations, 2 x MACs."""
+    artifact_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    latency_ms: float | None = None
+    latency_calibrated: bool = False
+
+
+class BudgetCheck(_Record):
+    """One budget of the profile against the predicted and the measured cost, all in `unit`."""
+
+    budget: Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
+    unit: Literal["bytes", "MFLOPs", "ms"]
+    limit: float
+    predicted: float
+    measured: float | None = None
+    """None where a host can not measure it (a device's latency)."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the best known figure is within the limit."""
+        return (self.predicted if self.measured is None else self.measured) <= self.limit
+
+
+class Tolerances(_Record):
+    """What a bundle's embeddings may differ by. Cosines in [-1, 1]; the rest are fractions of probes in [0, 1]."""
+
+    min_cosine: float = Field(default=0.999, ge=-1, le=1)
+    """Parity: smallest cosine of any probe's embedding with the torch subnetwork's."""
+    min_mean_cosine: float = Field(default=0.9999, ge=-1, le=1)
+    """Parity: mean of the same."""
+    min_top1_agreement: float = Field(default=0.99, ge=0, le=1)
+    """Parity: probes whose nearest gallery item is the torch subnetwork's."""
+    max_recall_drop: float = Field(default=0.05, ge=0, le=1)
+    """Compatibility: Recall@1 of dense queries minus Recall@1 of the artifact's queries, both against the dense gallery."""
+    max_map_drop: float = Field(default=0.05, ge=0, le=1)
+    """Compatibility: the same for mean average precision."""
+
+
+class Figures(_Record):
+    """Drift of one bundle on one runtime, measured on the probes."""
+
+    probes: int
+    finite: bool
+    unit_length: bool
+    min_cosine: float
+    mean_cosine: float
+    top1_agreement: float
+    topk_overlap: float
+    worst_probe: int
+    """Index of the probe with the smallest cosine."""
+    recall_at_1: float
+    """The artifact's queries against the dense gallery (cross-test)."""
+    recall_at_1_dense: float
+    """Dense queries against the dense gallery."""
+    map: float
+    map_dense: float
+    mean_cosine_to_dense: float
+
+
+class DriftRecord(_Record):
+    """The drift that the exporter measured, with the runtime that measured it."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    """Why the verdict is not `compatible`; empty if it is."""
+    figures: Figures | None
+    tolerances: Tolerances
+    runtime: str
+    """For example "LiteRT 2.3.0 on x86_64 Linux" or "MIL executor (declared) on x86_64 Linux"."""
+
+
+class Manifest(_Record):
+    """Everything about one bundle. See the module for how it is sealed."""
+
+    schema_version: Literal[1] = 1
+    prunnet_version: str
+    encoder: str
+    """Name of the encoder package that it was cut from."""
+    space_id: str
+    capacity: float = Field(gt=0, le=1)
+    """Capacity reached: kept / dense prunable parameters."""
+    capacity_asked: float = Field(gt=0, le=1)
+    granularity: Granularity
+    target: Target
+    precision: Precision
+    profile: str
+    artifact: str
+    """File or folder name of the artifact inside the bundle."""
+    probes: str = "probes.npz"
+    input: TensorInfo
+    output: TensorInfo
+    preprocessing: Preprocessing
+    predicted: Cost
+    measured: Cost
+    budgets: tuple[BudgetCheck, ...]
+    drift: DriftRecord
+    tools: dict[str, str]
+    """Versions of the packages that made the artifact."""
+    created: str
+    """UTC time, ISO 8601."""
+    files: dict[str, str]
+    """Relative POSIX path -> sha256, of every file of the bundle except manifest.json."""
+    seal: str = ""
+
+    def sealed(self) -> Manifest:
+        """Return the same manifest with its seal computed."""
+        return self.model_copy(update={"seal": self.expected_seal()})
+
+    def expected_seal(self) -> str:
+        """Return the sha256 (hex) of the canonical JSON without the field `seal`."""
+        body = self.model_dump(mode="json", exclude={"seal"})
+        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
