@@ -1,0 +1,60 @@
+"""The registry of device runtimes: one lazy table, target -> module, class and pip extra.
+
+A backend's module imports its runtime at the top; nothing here does, so `import runtime_py` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from runtime_py.backends.base import Backend, BackendClass
+from runtime_py.errors import BundleError, MissingExtraError, UnknownNameError
+from runtime_py.manifest import TensorInfo
+
+__all__ = ["TARGETS", "Backend", "open_backend"]
+
+
+class _Entry(NamedTuple):
+    module: str
+    class_name: str
+    extra: str
+
+
+TARGETS = {
+    "coreml": _Entry("runtime_py.backends.coreml", "CoreMLBackend", "runtime-coreml"),
+    "executorch": _Entry("runtime_py.backends.executorch", "ExecuTorchBackend", "runtime-executorch"),
+    "onnx": _Entry("runtime_py.backends.onnx", "OnnxBackend", "runtime-onnx"),
+    "tflite": _Entry("runtime_py.backends.tflite", "TFLiteBackend", "runtime-tflite"),
+}
+
+
+def open_backend(
+    target: str, artifact_path: str | Path, input_info: TensorInfo, output_info: TensorInfo
+) -> Backend:
+    """Open a bare artifact on its device runtime.
+
+    Args:
+        target: A name in `TARGETS`.
+        artifact_path: The artifact's file, or folder for Core ML.
+        input_info: Its one input: batch 1, pixels 0..255.
+        output_info: Its one output: [1, D].
+
+    Raises:
+        UnknownNameError: No such target.
+        MissingExtraError: The runtime is not installed.
+        BundleError: The artifact does not exist, does not open, or is not what the two infos say.
+    """
+    if target not in TARGETS:
+        raise UnknownNameError("target", target, TARGETS)
+    entry = TARGETS[target]
+    path = Path(artifact_path)
+    if not path.exists():
+        raise BundleError(path, "does not exist")
+    try:
+        module = importlib.import_module(entry.module)
+    except ImportError as error:
+        raise MissingExtraError(error.name or entry.module, entry.extra, f"target {target!r}") from error
+    backend_class = cast(BackendClass, getattr(module, entry.class_name))
+    return backend_class(path, input_info, output_info)

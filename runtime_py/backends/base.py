@@ -1,0 +1,106 @@
+"""What every backend offers, and how pixels become the input of an artifact."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime_py.errors import BundleError
+from runtime_py.manifest import TensorInfo
+
+Pixels = npt.NDArray[np.uint8]
+Embeddings = npt.NDArray[np.float32]
+
+IDENTITY_KEYS = (
+    "prunnet.name",
+    "prunnet.space_id",
+    "prunnet.capacity",
+    "prunnet.dimension",
+    "prunnet.version",
+)
+"""What every artifact says about itself, whatever its format."""
+
+
+class Backend(Protocol):
+    """One opened artifact on one device runtime."""
+
+    @property
+    def runtime(self) -> str:
+        """The runtime, its version and the machine, e.g. "LiteRT 2.3.0 on x86_64 Linux"."""
+
+    def run(self, images: Pixels) -> Embeddings:
+        """Embed images.
+
+        Args:
+            images: uint8 [N, H, W, 3], RGB, N >= 0; the artifact's own H and W.
+
+        Returns:
+            float32 [N, D], exactly as the artifact computes it (not normalised again).
+        """
+
+    def identity(self) -> dict[str, str]:
+        """Return what is written inside the artifact: `IDENTITY_KEYS` and their values."""
+
+
+class BackendClass(Protocol):
+    """A backend's constructor: opens the artifact, and raises BundleError if it cannot."""
+
+    def __call__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> Backend:
+        """Open `artifact`, whose one input and one output the manifest describes."""
+
+
+def to_input(image: Pixels, info: TensorInfo) -> npt.NDArray[np.float32]:
+    """Arrange one image as a batch of one.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        info: The artifact's input; its layout is NCHW or NHWC.
+
+    Returns:
+        float32 [1, 3, H, W] or [1, H, W, 3], contiguous, values 0..255.
+    """
+    batch = image[np.newaxis]
+    if info.layout == "NCHW":
+        batch = batch.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(batch, dtype=np.float32)
+
+
+def image_size(info: TensorInfo) -> tuple[int, int]:
+    """Return (height, width) in pixels of an input with layout NCHW, NHWC or image.
+
+    An `image` input states its shape as [1, H, W, 3] or [1, 3, H, W]; the axis of length 3 tells which.
+    """
+    if info.layout == "NCHW" or (info.layout == "image" and info.shape[1] == 3):
+        return info.shape[2], info.shape[3]
+    return info.shape[1], info.shape[2]
+
+
+def expect_shape(artifact: Path, what: str, found: tuple[int, ...], info: TensorInfo) -> None:
+    """Raise BundleError unless the artifact's tensor has the shape that the manifest states."""
+    if found != info.shape:
+        raise BundleError(artifact, f"its {what} has shape {list(found)}, not {list(info.shape)} as stated")
+
+
+def stack(rows: list[npt.NDArray[np.float32]], output_info: TensorInfo) -> Embeddings:
+    """Join embeddings [1, D] of single images to float32 [N, D]; N may be 0."""
+    if not rows:
+        return np.zeros((0, output_info.shape[-1]), np.float32)
+    return np.concatenate(rows).astype(np.float32, copy=False)
+
+
+def check_identity(artifact: Path, found: Mapping[str, str]) -> dict[str, str]:
+    """Return the identity's `prunnet.*` entries; raise BundleError if one of `IDENTITY_KEYS` is missing."""
+    missing = [key for key in IDENTITY_KEYS if key not in found]
+    if missing:
+        raise BundleError(artifact, f"does not say what it is (missing {', '.join(missing)})")
+    return {key: found[key] for key in IDENTITY_KEYS}
+
+
+def machine() -> str:
+    """Return for example "x86_64 Linux"."""
+    return f"{platform.machine()} {platform.system()}"
