@@ -1,0 +1,95 @@
+"""The table of targets. A row names a module, which loads with its toolchain when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+from runtime_py.errors import MissingExtraError, UnknownNameError
+
+if TYPE_CHECKING:
+    from exporters.base import Exporter
+
+
+@dataclass(frozen=True)
+class TargetEntry:
+    """One row of the table.
+
+    Args:
+        module: Module that holds the exporter.
+        class_name: Class in it.
+        extra: The pip extra that brings the toolchain.
+        imports: Top-level packages that the exporter imports.
+        suffix: Suffix of the artifact.
+        platforms: Device platforms that the target's runtime serves.
+    """
+
+    module: str
+    class_name: str
+    extra: str
+    imports: tuple[str, ...]
+    suffix: str
+    platforms: tuple[str, ...]
+
+
+TARGETS: dict[str, TargetEntry] = {
+    "executorch": TargetEntry(
+        "exporters.executorch",
+        "ExecutorchExporter",
+        "executorch",
+        ("torch", "executorch"),
+        ".pte",
+        ("android", "ios", "linux", "macos"),
+    ),
+    "coreml": TargetEntry(
+        "exporters.coreml",
+        "CoremlExporter",
+        "coreml",
+        ("torch", "coremltools"),
+        ".mlpackage",
+        ("ios", "macos"),
+    ),
+    "tflite": TargetEntry(
+        "exporters.tflite",
+        "TfliteExporter",
+        "tflite",
+        ("torch", "litert_torch", "ai_edge_litert"),
+        ".tflite",
+        ("android", "ios", "linux", "macos"),
+    ),
+    "onnx": TargetEntry(
+        "exporters.onnx",
+        "OnnxExporter",
+        "onnx",
+        ("torch", "onnx", "onnxscript"),
+        ".onnx",
+        ("android", "ios", "linux", "macos", "windows"),
+    ),
+}
+
+
+def target_entry(name: str) -> TargetEntry:
+    """Return the row of a target; UnknownNameError lists the known ones."""
+    if name not in TARGETS:
+        raise UnknownNameError("target", name, TARGETS)
+    return TARGETS[name]
+
+
+def get_exporter(name: str) -> Exporter:
+    """Return the exporter of a target.
+
+    Args:
+        name: "executorch", "coreml", "tflite" or "onnx".
+
+    Raises:
+        UnknownNameError: No such target.
+        MissingExtraError: Its toolchain is not installed; names the pip extra.
+    """
+    entry = target_entry(name)
+    for package in entry.imports:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, entry.extra, f"exporting to {name}")
+    exporter_class = getattr(import_module(entry.module), entry.class_name)
+    return cast("Exporter", exporter_class())
