@@ -1,0 +1,29 @@
+"""One cure for one trap: torchvision's wheel beside a CPU build of torch.
+
+The wheel's C++ operators do not load there, and `import torchvision` (so `import timm`) then fails on the operators'
+missing schemas. Only the schemas are defined, only when they are absent: no operator of torchvision is used here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+_libraries: list[object] = []
+
+
+def ensure() -> None:
+    """Make `import torchvision` and `import timm` work; call it before either. Idempotent."""
+    if _libraries or importlib.util.find_spec("torchvision") is None:
+        return
+    import torch
+
+    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        library = torch.library.Library("torchvision", "DEF")
+        library.define(f"nms{signature}")
+        library.define(f"qnms{signature}")
+        _libraries.append(library)
