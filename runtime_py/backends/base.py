@@ -86,6 +86,12 @@ def expect_shape(artifact: Path, what: str, found: tuple[int, ...], info: Tensor
         raise BundleError(artifact, f"its {what} has shape {list(found)}, not {list(info.shape)} as stated")
 
 
+def expect_dtype(artifact: Path, what: str, found: str, info: TensorInfo) -> None:
+    """Raise BundleError unless the artifact's tensor has the element type that the manifest states."""
+    if found != info.dtype:
+        raise BundleError(artifact, f"its {what} is {found}, not {info.dtype} as stated")
+
+
 def stack(rows: list[npt.NDArray[np.float32]], output_info: TensorInfo) -> Embeddings:
     """Join embeddings [1, D] of single images to float32 [N, D]; N may be 0."""
     if not rows:

@@ -1,0 +1,108 @@
+"""ExecuTorch artifacts on ExecuTorch's own runtime.
+
+Its Python binding needs torch, so this module does too (as Core ML's executor does, for its own reasons).
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from executorch.runtime import Method, Program, Runtime
+
+from runtime_py.backends.base import (
+    Embeddings,
+    Pixels,
+    check_identity,
+    expect_dtype,
+    expect_shape,
+    machine,
+    stack,
+    to_input,
+)
+from runtime_py.errors import BundleError
+from runtime_py.manifest import TensorInfo
+
+IDENTITY_METHOD = "prunnet_identity"
+"""Constant method that returns the identity: 1-D uint8, the UTF-8 bytes of a JSON object."""
+
+# ExecuTorch reports a tensor's type as the number of its ScalarType.
+_TYPES = {0: "uint8", 1: "int8", 5: "float16", 6: "float32"}
+
+
+class ExecuTorchBackend:
+    """One ExecuTorch program whose method `forward` maps one image to one embedding.
+
+    Args:
+        artifact: The `.pte` file.
+        input_info: NCHW (or NHWC) pixels as float32, float16 or uint8; a `.pte` declares no scale for int8.
+        output_info: The embedding, [1, D].
+
+    Raises:
+        BundleError: The file is no such program.
+    """
+
+    def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
+        self._artifact, self._input, self._output = artifact, input_info, output_info
+        try:
+            self._program: Program = Runtime.get().load_program(artifact)
+        except RuntimeError as error:
+            raise BundleError(artifact, f"ExecuTorch does not open it ({error})") from error
+        self._forward = self._load("forward")
+        self._expect_signature()
+
+    def _load(self, name: str) -> Method:
+        if name not in self._program.method_names:
+            raise BundleError(self._artifact, f"has no method {name!r}")
+        try:
+            method = self._program.load_method(name)
+        except RuntimeError as error:
+            raise BundleError(
+                self._artifact, f"ExecuTorch does not load its method {name!r} ({error})"
+            ) from error
+        if method is None:
+            raise BundleError(self._artifact, f"ExecuTorch does not load its method {name!r}")
+        return method
+
+    def _expect_signature(self) -> None:
+        meta = self._program.metadata("forward")
+        if (meta.num_inputs(), meta.num_outputs()) != (1, 1):
+            raise BundleError(
+                self._artifact, f"has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs, not one"
+            )
+        for what, tensor, info in (
+            ("input", meta.input_tensor_meta(0), self._input),
+            ("output", meta.output_tensor_meta(0), self._output),
+        ):
+            expect_shape(self._artifact, what, tuple(tensor.sizes()), info)
+            expect_dtype(self._artifact, what, _TYPES.get(tensor.dtype(), f"type {tensor.dtype()}"), info)
+
+    @property
+    def runtime(self) -> str:
+        """ExecuTorch, its version and the machine."""
+        return f"ExecuTorch {metadata.version('executorch')} on {machine()}"
+
+    def run(self, images: Pixels) -> Embeddings:
+        """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
+        rows = []
+        for image in images:
+            batch = to_input(image, self._input).astype(self._input.dtype, copy=False)
+            (embedding,) = self._forward.execute([torch.from_numpy(batch)])
+            # A copy: the runtime may hand out the same memory again with the next image.
+            rows.append(np.array(embedding.to(torch.float32).numpy(), copy=True))
+        return stack(rows, self._output)
+
+    def identity(self) -> dict[str, str]:
+        """Read the identity from the constant method `IDENTITY_METHOD`."""
+        (card,) = self._load(IDENTITY_METHOD).execute([])
+        try:
+            entries = json.loads(bytes(card.numpy()))
+            found = {str(key): str(value) for key, value in entries.items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise BundleError(
+                self._artifact, f"its method {IDENTITY_METHOD!r} holds no JSON object"
+            ) from error
+        return check_identity(self._artifact, found)

@@ -1,0 +1,77 @@
+"""ONNX artifacts on ONNX Runtime's CPU kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from runtime_py.backends.base import (
+    Embeddings,
+    Pixels,
+    check_identity,
+    expect_dtype,
+    expect_shape,
+    machine,
+    stack,
+    to_input,
+)
+from runtime_py.errors import BundleError
+from runtime_py.manifest import TensorInfo
+
+_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_ERRORS_ONLY = 3
+
+
+class OnnxBackend:
+    """One ONNX model with one image input and one embedding output.
+
+    Args:
+        artifact: The `.onnx` file, with its weights inside.
+        input_info: NCHW (or NHWC) pixels as float32, float16 or uint8; ONNX declares no scale for int8.
+        output_info: The embedding, [1, D].
+
+    Raises:
+        BundleError: The file is no such model.
+    """
+
+    def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
+        self._artifact, self._input, self._output = artifact, input_info, output_info
+        self._session = open_session(artifact)
+        for what, nodes, info in (
+            ("input", self._session.get_inputs(), input_info),
+            ("output", self._session.get_outputs(), output_info),
+        ):
+            if len(nodes) != 1:
+                raise BundleError(artifact, f"has {len(nodes)} {what}s, not one")
+            expect_shape(artifact, what, tuple(nodes[0].shape), info)
+            expect_dtype(artifact, what, _TYPES.get(nodes[0].type, nodes[0].type), info)
+        self._feed = self._session.get_inputs()[0].name
+
+    @property
+    def runtime(self) -> str:
+        """ONNX Runtime, its version and the machine."""
+        return f"ONNX Runtime {onnxruntime.__version__} on {machine()}"
+
+    def run(self, images: Pixels) -> Embeddings:
+        """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
+        rows = []
+        for image in images:
+            batch = to_input(image, self._input).astype(self._input.dtype, copy=False)
+            rows.append(np.asarray(self._session.run(None, {self._feed: batch})[0], np.float32))
+        return stack(rows, self._output)
+
+    def identity(self) -> dict[str, str]:
+        """Read the identity from the model's `metadata_props`."""
+        return check_identity(self._artifact, self._session.get_modelmeta().custom_metadata_map)
+
+
+def open_session(model: Path) -> onnxruntime.InferenceSession:
+    """Open any ONNX model on the CPU; raises BundleError with ONNX Runtime's own words if it can not."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+        raise BundleError(model, f"ONNX Runtime does not open it ({error})") from error

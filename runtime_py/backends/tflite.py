@@ -1,0 +1,125 @@
+"""TFLite artifacts on LiteRT's interpreter."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from runtime_py.backends.base import (
+    Embeddings,
+    Pixels,
+    check_identity,
+    expect_dtype,
+    expect_shape,
+    machine,
+    stack,
+    to_input,
+)
+from runtime_py.errors import BundleError
+from runtime_py.manifest import TensorInfo
+
+METADATA_NAME = "prunnet"
+"""Name of the metadata entry whose buffer holds the identity as UTF-8 JSON."""
+
+
+class TFLiteBackend:
+    """One TFLite model with one NHWC image input and one embedding output, float32 or quantised.
+
+    Quantised tensors (int8, uint8) are fed and read through the scale and zero point that the model declares.
+
+    Args:
+        artifact: The `.tflite` file.
+        input_info: NHWC pixels, batch 1.
+        output_info: The embedding, [1, D].
+
+    Raises:
+        BundleError: The file is no such model.
+    """
+
+    def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
+        self._artifact, self._input, self._output = artifact, input_info, output_info
+        content = artifact.read_bytes()
+        try:
+            # From bytes: LiteRT verifies the flatbuffer before it follows any offset of it.
+            self._interpreter = Interpreter(model_content=content)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(artifact, f"LiteRT does not open it ({error})") from error
+        self._identity = _read_identity(artifact, content)
+        self._in = self._only("input", self._interpreter.get_input_details(), input_info)
+        self._out = self._only("output", self._interpreter.get_output_details(), output_info)
+
+    def _only(self, what: str, details: list[dict[str, Any]], info: TensorInfo) -> dict[str, Any]:
+        if len(details) != 1:
+            raise BundleError(self._artifact, f"has {len(details)} {what}s, not one")
+        expect_shape(self._artifact, what, tuple(int(size) for size in details[0]["shape"]), info)
+        expect_dtype(self._artifact, what, np.dtype(details[0]["dtype"]).name, info)
+        if details[0]["dtype"] == np.int8 and details[0]["quantization"][0] <= 0:
+            raise BundleError(self._artifact, f"its int8 {what} declares no scale")
+        return details[0]
+
+    @property
+    def runtime(self) -> str:
+        """LiteRT, its version and the machine."""
+        return f"LiteRT {metadata.version('ai-edge-litert')} on {machine()}"
+
+    def run(self, images: Pixels) -> Embeddings:
+        """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
+        rows = []
+        for image in images:
+            self._interpreter.set_tensor(self._in["index"], quantise(to_input(image, self._input), self._in))
+            self._interpreter.invoke()
+            rows.append(dequantise(self._interpreter.get_tensor(self._out["index"]), self._out))
+        return stack(rows, self._output)
+
+    def identity(self) -> dict[str, str]:
+        """Read the identity from the metadata entry `METADATA_NAME`."""
+        return check_identity(self._artifact, self._identity)
+
+
+def quantise(values: npt.NDArray[np.float32], details: dict[str, Any]) -> npt.NDArray[Any]:
+    """Turn real values into what a tensor stores: round(value / scale) + zero point, saturated.
+
+    Args:
+        values: float32, any shape.
+        details: LiteRT's details of the tensor; a scale of 0 means: not quantised.
+
+    Returns:
+        The same shape in the tensor's dtype.
+    """
+    scale, zero_point = details["quantization"]
+    if scale == 0:
+        return np.asarray(values, dtype=details["dtype"])
+    limits = np.iinfo(details["dtype"])
+    stored = np.clip(np.round(values / scale) + zero_point, limits.min, limits.max)
+    return np.asarray(stored, dtype=details["dtype"])
+
+
+def dequantise(stored: npt.NDArray[Any], details: dict[str, Any]) -> npt.NDArray[np.float32]:
+    """Turn what a tensor stores into float32 real values: scale x (stored - zero point)."""
+    scale, zero_point = details["quantization"]
+    if scale == 0:
+        return stored.astype(np.float32)
+    return np.asarray(np.float32(scale) * (stored.astype(np.float32) - np.float32(zero_point)), np.float32)
+
+
+def _read_identity(artifact: Path, content: bytes) -> dict[str, str]:
+    """Parse the metadata entry; the flatbuffer was verified by LiteRT before. Empty if there is none."""
+    model = schema.Model.GetRootAs(content, 0)
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if entry.Name() != METADATA_NAME.encode():
+            continue
+        try:
+            card = json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+            return {str(key): str(value) for key, value in card.items()}
+        except (ValueError, AttributeError) as error:
+            raise BundleError(artifact, f"its metadata entry {METADATA_NAME!r} is no JSON object") from error
+    return {}
