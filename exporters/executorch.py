@@ -1,0 +1,60 @@
+"""ExecuTorch with the XNNPACK delegate: NCHW input, identity as a constant method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporters.base import Exporter, ExportSpec, Written
+from exporters.soundness import example_input
+
+if TYPE_CHECKING:
+    import torch
+
+IDENTITY_METHOD = "prunnet_identity"
+"""Constant method that returns uint8 [n]: the UTF-8 JSON of the identity."""
+
+BOOKKEEPING = ("getitem", "alloc")
+"""Nodes of the lowered graph that compute nothing."""
+
+
+class ExecutorchExporter(Exporter):
+    """Exports to a `.pte` whose ops run in XNNPACK; the ops that do not are told in the notes."""
+
+    target = "executorch"
+    precisions = ("fp32",)
+    suffix = ".pte"
+    packages = ("executorch", "torchao")
+
+    def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
+        import torch
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        exported = torch.export.export(module, (example_input(spec),))
+        text = json.dumps(spec.identity).encode()
+        lowered = to_edge_transform_and_lower(
+            exported,
+            partitioner=[XnnpackPartitioner()],
+            constant_methods={IDENTITY_METHOD: torch.tensor(list(text), dtype=torch.uint8)},
+        )
+        notes = undelegated(lowered.exported_program().graph_module)
+        path.write_bytes(lowered.to_executorch().buffer)
+        return Written(spec.pixels("NCHW"), spec.embedding(), notes)
+
+
+def undelegated(graph: torch.fx.GraphModule) -> tuple[str, ...]:
+    """Return one note about the ops that run in the portable kernels instead of XNNPACK, or none.
+
+    It is no error: the artifact is right, though these ops are slow.
+    """
+    from executorch.devtools.backend_debug import get_delegation_info
+
+    rows = get_delegation_info(graph).delegation_by_operator.items()
+    counts = {name: row.non_delegated for name, row in rows if not name.startswith(BOOKKEEPING)}
+    outside = {name: count for name, count in counts.items() if count}
+    if not outside:
+        return ()
+    listed = ", ".join(f"{name} x{count}" for name, count in sorted(outside.items()))
+    return (f"works, but not delegated to XNNPACK: {listed}",)

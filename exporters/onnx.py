@@ -1,0 +1,41 @@
+"""ONNX: NCHW input, one file, identity in `metadata_props`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporters.base import Exporter, ExportSpec, Written
+from exporters.soundness import example_input
+
+if TYPE_CHECKING:
+    import torch
+
+
+class OnnxExporter(Exporter):
+    """Exports with `torch.onnx.export` on top of `torch.export`; the saved file passes the checker."""
+
+    target = "onnx"
+    precisions = ("fp32",)
+    suffix = ".onnx"
+    packages = ("onnx", "onnxscript")
+
+    def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
+        import onnx
+        import torch
+
+        program = torch.onnx.export(
+            module,
+            (example_input(spec),),
+            input_names=["image"],
+            output_names=["embedding"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        assert program is not None
+        model = program.model_proto
+        onnx.helper.set_model_props(model, spec.identity)
+        onnx.save(model, path)
+        onnx.checker.check_model(path, full_check=True)
+        return Written(spec.pixels("NCHW"), spec.embedding())

@@ -1,0 +1,39 @@
+"""TFLite: NHWC input, identity as one metadata entry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporters.base import Exporter, ExportSpec, Written
+from exporters.soundness import example_input
+from exporters.tflite_metadata import with_metadata
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TfliteExporter(Exporter):
+    """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
+
+    target = "tflite"
+    precisions = ("fp32",)
+    suffix = ".tflite"
+    packages = ("litert-torch", "litert-converter", "ai-edge-litert")
+
+    def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
+        import litert_torch
+
+        channel_last = litert_torch.to_channel_last_io(module, args=[0]).eval()
+        pixels = example_input(spec).permute(0, 2, 3, 1).contiguous()
+        litert_torch.convert(channel_last, (pixels,)).export(str(path))
+        path.write_bytes(with_metadata(path.read_bytes(), spec.identity))
+        return self._described(spec, path)
+
+    def _described(self, spec: ExportSpec, path: Path) -> Written:
+        """Read the tensors' names, which the converter chooses, back from the file."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_path=str(path))
+        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        return Written(spec.pixels("NHWC", taken["name"]), spec.embedding(given["name"]))

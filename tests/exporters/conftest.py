@@ -1,0 +1,24 @@
+"""One artifact per target and precision for the whole session: converting is what takes the time."""
+
+from collections.abc import Callable
+
+import pytest
+
+from exporters.registry import get_exporter
+from exporters.spec import Artifact
+from tests.exporters.nets import SmallEncoder, spec
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Artifact]:
+    """Convert the small encoder once for each (target, precision) that a test asks for."""
+    made: dict[tuple[str, str], Artifact] = {}
+
+    def convert(target: str, precision: str) -> Artifact:
+        key = (target, precision)
+        if key not in made:
+            folder = tmp_path_factory.mktemp(f"{target}-{precision}")
+            made[key] = get_exporter(target).convert(SmallEncoder(), spec(precision=precision), folder)
+        return made[key]
+
+    return convert

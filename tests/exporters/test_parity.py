@@ -1,0 +1,82 @@
+"""One template for all targets: the saved artifact, loaded back, against the torch module it came from.
+
+A target adds its row to `CASES`, and its vendor's own runtime to `plain.RUNTIMES` where one runs here.
+"""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from exporters.registry import TARGETS, get_exporter
+from runtime_py.backends import open_backend
+from tests.exporters.nets import DIMENSION, SmallEncoder, glyph_images, spec, torch_embeddings
+from tests.exporters.plain import RUNTIMES
+
+# (target, precision): smallest cosine, and why it is not 1. fp32 differs by the order of sums only.
+CASES = {
+    ("executorch", "fp32"): 0.999999,
+    ("tflite", "fp32"): 0.999999,
+    ("onnx", "fp32"): 0.999999,
+    ("coreml", "fp32"): 0.999999,
+    ("coreml", "fp16"): 0.9995,  # every op rounds to 11 bits
+}
+IMAGES = glyph_images(24)
+
+
+@pytest.fixture(params=list(CASES), ids=lambda case: "-".join(case))
+def case(request: pytest.FixtureRequest) -> tuple[str, str]:
+    missing = [name for name in TARGETS[request.param[0]].imports if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"{request.param[0]} needs {', '.join(missing)}")
+    return request.param
+
+
+def assert_same_space(found: np.ndarray, wanted: np.ndarray, min_cosine: float) -> None:
+    """Scale-free and task-level: finite, unit length, every cosine, and the same nearest neighbours."""
+    assert found.shape == wanted.shape == (len(IMAGES), DIMENSION)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3)
+    cosines = np.sum(found * wanted, 1) / np.linalg.norm(found, axis=1)
+    assert cosines.min() >= min_cosine, f"image {cosines.argmin()}: cosine {cosines.min()}"
+    scores = wanted @ wanted.T
+    np.fill_diagonal(scores, -1)
+    queries = found @ wanted.T
+    np.fill_diagonal(queries, -1)
+    chosen = scores[np.arange(len(IMAGES)), queries.argmax(1)]
+    assert (scores.max(1) - chosen).max() <= 2 * np.sqrt(2 * (1 - min_cosine)), "another nearest neighbour"
+
+
+def test_the_images_tell_a_wrong_artifact_apart() -> None:
+    """The probes' own embeddings are spread, so that a constant output or swapped channels can not pass."""
+    wanted = torch_embeddings(SmallEncoder(), IMAGES)
+    assert (wanted @ wanted.T).min() < 0.9
+    swapped = torch_embeddings(SmallEncoder(), IMAGES[..., ::-1])
+    with pytest.raises(AssertionError):
+        assert_same_space(swapped, wanted, 0.9995)
+
+
+def test_our_runtime_gets_the_torch_embeddings(case, converted) -> None:
+    artifact = converted(*case)
+    backend = open_backend(case[0], artifact.path, artifact.input, artifact.output)
+    assert_same_space(backend.run(IMAGES), torch_embeddings(SmallEncoder(), IMAGES), CASES[case])
+    assert backend.identity() == spec().identity
+
+
+def test_the_vendors_runtime_gets_the_torch_embeddings(case, converted) -> None:
+    if case[0] not in RUNTIMES:
+        pytest.skip(f"no runtime of the vendor of {case[0]} runs off its own platform")
+    embeddings, identity = RUNTIMES[case[0]](converted(*case).path, IMAGES)
+    assert_same_space(embeddings, torch_embeddings(SmallEncoder(), IMAGES), CASES[case])
+    assert {key: identity[key] for key in spec().identity} == spec().identity
+    assert float(identity["prunnet.capacity"]) == spec().capacity
+
+
+def test_the_artifact_says_what_it_takes_and_who_made_it(case, converted) -> None:
+    artifact, entry = converted(*case), TARGETS[case[0]]
+    assert artifact.path.suffix == entry.suffix == get_exporter(case[0]).suffix
+    assert artifact.input.value_range == (0.0, 255.0)
+    assert artifact.output.shape == (1, DIMENSION)
+    assert artifact.size > 4 * 32 * DIMENSION / (1 if case[1] == "fp32" else 4)
+    assert artifact.tools["torch"] and len(artifact.tools) > 1
