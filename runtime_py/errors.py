@@ -4,6 +4,7 @@ PrunnetError
 ├ UnknownNameError(LookupError)     given, known names, nearest            exit 2
 ├ MissingExtraError(ImportError)    the pip command                        exit 2
 ├ BundleError(ValueError)           file, what is wrong with it            exit 2
+│ └ UnsupportedProgramError         operations nobody here can execute     exit 2
 └ IncompatibleError(RuntimeError)   figure, value, tolerance, worst probe  exit 5
 
 `prunnet.errors` and `exporters.errors` add their own branches.
@@ -60,7 +61,46 @@ class BundleError(PrunnetError, ValueError):
         super().__init__(f"{file}: {problem}; {remedy}")
 
 
+class UnsupportedProgramError(BundleError):
+    """A sound program that cannot be executed here, because it uses operations that are not known.
+
+    Args:
+        file: The file with the program.
+        operations: The operations that are not known.
+        known: Every operation that is.
+    """
+
+    def __init__(self, file: str | Path, operations: Iterable[str], known: Iterable[str]) -> None:
+        self.operations, self.known = sorted(operations), sorted(known)
+        super().__init__(
+            file,
+            f"uses operations that are not known here: {', '.join(self.operations)}. "
+            f"Known: {', '.join(self.known)}",
+            "verify it on a machine with the target's own runtime",
+        )
+
+
 class IncompatibleError(PrunnetError, RuntimeError):
-    """Embeddings that must not meet the server's gallery."""
+    """Embeddings that must not meet the server's gallery.
+
+    Args:
+        message: What does not fit, in words.
+        figure: Name of the figure at fault, e.g. "parity.min_cosine"; None if no figure was compared.
+        value: The figure as measured.
+        tolerance: What it may be at worst.
+        worst_probe: Index of the probe with the smallest cosine.
+    """
 
     exit_code = 5
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        figure: str | None = None,
+        value: float | None = None,
+        tolerance: float | None = None,
+        worst_probe: int | None = None,
+    ) -> None:
+        self.figure, self.value, self.tolerance, self.worst_probe = figure, value, tolerance, worst_probe
+        super().__init__(message)

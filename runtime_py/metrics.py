@@ -1,0 +1,250 @@
+"""Retrieval figures on cosine scores: pure numpy, vectorised, bounded in memory.
+
+One rule of ranking holds everywhere: by score, highest first; among equal scores the smaller gallery index
+first. It does not depend on labels and is the same on every machine. Scores may be negative: relevance is
+never read off their sign. A query without a relevant item has no recall and no average precision: it is
+skipped, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_CHUNK_SCORES = 4_000_000
+"""Scores held at once (some 100 MB with the sort's keys), so that a large gallery fits a small machine."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Quality of one set of queries on one gallery, as means over the counted queries in [0, 1]."""
+
+    recall: dict[int, float]
+    """k -> fraction of queries with a relevant item among the first k."""
+    mean_average_precision: float
+    queries: int
+    """Queries that have a relevant item, and so count."""
+    skipped: int
+    """Queries that have none."""
+
+
+def row_cosines(left: npt.ArrayLike, right: npt.ArrayLike) -> Doubles:
+    """Cosine of each row of `left` with the same row of `right`.
+
+    Args:
+        left: float [N, D], finite, no row of length zero.
+        right: float [N, D], the same.
+
+    Returns:
+        float64 [N] in [-1, 1].
+    """
+    a, b = _directions(left, np.float64), _directions(right, np.float64)
+    return np.asarray(np.clip(np.einsum("nd,nd->n", a, b), -1.0, 1.0), np.float64)
+
+
+def cosine_matrix(queries: npt.ArrayLike, gallery: npt.ArrayLike) -> Floats:
+    """Cosine of every query with every gallery item.
+
+    Args:
+        queries: float [Q, D], finite, no row of length zero; need not be of unit length.
+        gallery: float [G, D], the same.
+
+    Returns:
+        float32 [Q, G] in [-1, 1].
+
+    Raises:
+        ValueError: A row has no direction (not finite, or zero).
+    """
+    return np.clip(_directions(queries, np.float32) @ _directions(gallery, np.float32).T, -1.0, 1.0)
+
+
+def ranking(scores: Floats, ignored: Mask | None = None) -> Labels:
+    """Order the gallery for each query by the module's rule.
+
+    Args:
+        scores: float32 [Q, G], no NaN.
+        ignored: bool [Q, G]; items that are not part of a query's gallery. They come last.
+
+    Returns:
+        int64 [Q, G], gallery indices, best first.
+
+    >>> ranking(np.array([[0.5, -0.2, 0.5]], np.float32)).tolist()
+    [[0, 2, 1]]
+    """
+    return _indices(np.sort(_keys(scores, ignored), axis=1))
+
+
+def top_k(scores: Floats, k: int, ignored: Mask | None = None) -> Labels:
+    """Return the first `k` columns of `ranking`, int64 [Q, k], without sorting the rest; 1 <= k <= G."""
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k is {k}; a gallery of {scores.shape[1]} items allows 1..{scores.shape[1]}")
+    best = np.partition(_keys(scores, ignored), k - 1, axis=1)[:, :k]
+    return _indices(np.sort(best, axis=1))
+
+
+def average_precisions(scores: Floats, relevant: Mask, ignored: Mask | None = None) -> Doubles:
+    """Average precision of each query: the mean, over its relevant items, of the precision at their rank.
+
+    Args:
+        scores: float32 [Q, G], any sign.
+        relevant: bool [Q, G].
+        ignored: bool [Q, G]; items that are not part of a query's gallery, e.g. the query itself or junk.
+
+    Returns:
+        float64 [Q] in [0, 1]; NaN for a query without relevant items.
+
+    >>> scores = np.array([[0.9, 0.8, -0.1, -0.5]], np.float32)
+    >>> relevant = np.array([[True, False, True, False]])
+    >>> average_precisions(scores, relevant).round(4).tolist()     # (1/1 + 2/3) / 2
+    [0.8333]
+    """
+    if ignored is not None:
+        relevant = relevant & ~ignored
+    return _precisions(np.take_along_axis(relevant, ranking(scores, ignored), axis=1))
+
+
+def recalls_at_k(scores: Floats, relevant: Mask, k: int, ignored: Mask | None = None) -> Doubles:
+    """Tell for each query whether a relevant item is among its first `k` (Recall@k of metric learning).
+
+    Args:
+        scores: float32 [Q, G].
+        relevant: bool [Q, G].
+        k: How many items count; more than the gallery holds means all of it.
+        ignored: bool [Q, G]; items that are not part of a query's gallery.
+
+    Returns:
+        float64 [Q]: 1 or 0; NaN for a query without relevant items.
+    """
+    if ignored is not None:
+        relevant = relevant & ~ignored
+    best = top_k(scores, min(k, scores.shape[1]), ignored)
+    return _hits(np.take_along_axis(relevant, best, axis=1), np.any(relevant, axis=1))
+
+
+def top1_agreement(left: Floats, right: Floats, ignored: Mask | None = None) -> float:
+    """Fraction of queries whose nearest gallery item is the same under both scores [Q, G]."""
+    return float(np.mean(top_k(left, 1, ignored) == top_k(right, 1, ignored)))
+
+
+def overlaps(left: Floats, right: Floats, k: int, ignored: Mask | None = None) -> Doubles:
+    """Tell for each query which fraction of its `k` nearest items, in any order, both scores [Q, G] share.
+
+    Returns:
+        float64 [Q] in [0, 1].
+    """
+    both = np.sort(np.concatenate([top_k(left, k, ignored), top_k(right, k, ignored)], axis=1), axis=1)
+    shared: Doubles = (both[:, 1:] == both[:, :-1]).sum(axis=1) / k
+    return shared
+
+
+def evaluate(
+    queries: Floats,
+    query_labels: Labels,
+    gallery: Floats,
+    gallery_labels: Labels,
+    *,
+    ks: Sequence[int] = (1,),
+    exclude_self: bool = False,
+) -> Retrieval:
+    """Retrieve every query from the gallery; items with the query's label are relevant.
+
+    Args:
+        queries: float32 [Q, D].
+        query_labels: int64 [Q].
+        gallery: float32 [G, D].
+        gallery_labels: int64 [G].
+        ks: Cut-offs of Recall@k.
+        exclude_self: The gallery is the same set in the same order; query i never retrieves item i.
+
+    Returns:
+        Means over the queries that have a relevant item.
+
+    Raises:
+        ValueError: No query has a relevant item, or a row has no direction.
+    """
+    if exclude_self and len(queries) != len(gallery):
+        raise ValueError(f"{len(queries)} queries are not the gallery of {len(gallery)} items themselves")
+    unit_gallery = _directions(gallery, np.float32).T
+    precisions: list[Doubles] = []
+    hits: dict[int, list[Doubles]] = {k: [] for k in ks}
+    for rows in _chunks(len(queries), len(gallery)):
+        scores = _directions(queries[rows], np.float32) @ unit_gallery
+        relevant = query_labels[rows, None] == gallery_labels
+        ignored = (
+            np.arange(rows.start, rows.stop)[:, None] == np.arange(len(gallery)) if exclude_self else None
+        )
+        if ignored is not None:
+            relevant &= ~ignored
+        ranked = np.take_along_axis(relevant, ranking(scores, ignored), axis=1)
+        counted = np.any(relevant, axis=1)
+        precisions.append(_precisions(ranked))
+        for k in ks:
+            hits[k].append(_hits(ranked[:, :k], counted))
+    average = np.concatenate(precisions) if precisions else np.zeros(0)
+    counted = ~np.isnan(average)
+    if not counted.any():
+        raise ValueError("no query has an item of its own label in the gallery")
+    return Retrieval(
+        recall={k: float(np.concatenate(rows)[counted].mean()) for k, rows in hits.items()},
+        mean_average_precision=float(average[counted].mean()),
+        queries=int(counted.sum()),
+        skipped=int((~counted).sum()),
+    )
+
+
+def _chunks(queries: int, gallery: int) -> Iterator[slice]:
+    step = max(1, _CHUNK_SCORES // max(1, gallery))
+    for start in range(0, queries, step):
+        yield slice(start, min(start + step, queries))
+
+
+def _directions(vectors: npt.ArrayLike, dtype: type[np.floating]) -> npt.NDArray[np.floating]:
+    values = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    sound = np.isfinite(lengths) & (lengths > 0)
+    if not sound.all():
+        raise ValueError(f"row {int(np.argmin(sound))} has no direction: it is zero or not finite")
+    return np.asarray(values / lengths, dtype)
+
+
+def _keys(scores: Floats, ignored: Mask | None) -> npt.NDArray[np.uint64]:
+    """Integers that sort as the module's rule ranks: high bits the score, descending; low bits the index.
+
+    The bits of a non-negative float32 sort like an integer, those of a negative one in reverse.
+    """
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN")
+    values = np.asarray(scores, np.float32) + np.float32(0)  # -0.0 becomes 0.0: they are equal
+    if ignored is not None:
+        values[ignored] = -np.inf
+    bits = values.view(np.uint32)
+    descending = np.where(bits >> 31 == 1, bits, ~bits & 0x7FFFFFFF).astype(np.uint64)
+    return (descending << np.uint64(32)) | np.arange(scores.shape[1], dtype=np.uint64)
+
+
+def _indices(keys: npt.NDArray[np.uint64]) -> Labels:
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def _precisions(ranked: Mask) -> Doubles:
+    """Average precision from relevance in ranked order, bool [Q, G]."""
+    query, rank = np.nonzero(ranked)
+    counts = np.bincount(query, minlength=len(ranked))
+    first = np.cumsum(counts) - counts
+    nth = np.arange(len(query)) - first[query] + 1
+    sums = np.bincount(query, weights=nth / (rank + 1), minlength=len(ranked))
+    result = np.full(len(ranked), np.nan)
+    np.divide(sums, counts, out=result, where=counts > 0)
+    return result
+
+
+def _hits(ranked: Mask, counted: Mask) -> Doubles:
+    return np.where(counted, ranked.any(axis=1).astype(np.float64), np.nan)
