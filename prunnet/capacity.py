@@ -1,0 +1,92 @@
+"""Capacity to widths: how many units of each group a subnetwork keeps.
+
+Every group keeps the same ratio; `c` is the fraction of the dense encoder's prunable parameters that is left, so the
+largest ratio whose parameters stay within `c` is taken. Rounding to a multiple never exceeds the asked capacity.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
+from prunnet.errors import EncoderError
+from prunnet.groups import ChannelGroup
+
+Widths = tuple[int, ...]
+"""Units kept, one number for each group."""
+
+
+class WidthTable:
+    """All width configurations of an encoder, by capacity.
+
+    Args:
+        groups: The channel groups.
+        shapes: Shape of every tensor that a group cuts; the prunable parameters are those of `countable`.
+        countable: Names of the tensors that count as prunable parameters.
+    """
+
+    def __init__(
+        self, groups: tuple[ChannelGroup, ...], shapes: Mapping[str, tuple[int, ...]], countable: set[str]
+    ) -> None:
+        self.groups = groups
+        # Per tensor: numel outside the cut dimensions, and for each cut dimension (group, positions per unit).
+        cuts: dict[str, dict[int, tuple[int, int]]] = {}
+        for number, group in enumerate(groups):
+            for s in group.slices:
+                if s.name in countable:
+                    cuts.setdefault(s.name, {})[s.dim] = (number, s.table.shape[1])
+        self._terms = []
+        for name, dims in cuts.items():
+            rest = math.prod(n for d, n in enumerate(shapes[name]) if d not in dims)
+            self._terms.append((rest, tuple(dims.values())))
+        self.dense: Widths = tuple(g.units for g in groups)
+        self.total = self.count(self.dense)
+
+    def count(self, widths: Widths) -> int:
+        """Return the number of prunable parameters that are left at these widths."""
+        return sum(
+            rest * math.prod(widths[g] * per_unit for g, per_unit in dims) for rest, dims in self._terms
+        )
+
+    @lru_cache(maxsize=32)  # noqa: B019 - a table lives as long as its encoder
+    def configurations(self, multiple: int) -> tuple[tuple[float, Widths], ...]:
+        """Return every (capacity, widths) that some ratio reaches, ascending; the last is (1.0, dense)."""
+        steps = [self._steps(group, multiple) for group in self.groups]
+        ratios = sorted({ratio for group in steps for ratio, _ in group})
+        table: dict[float, Widths] = {}
+        for ratio in ratios:
+            widths = tuple(
+                group[bisect.bisect_right(group, (ratio, math.inf)) - 1][1] for group in steps
+            )
+            table[self.count(widths) / self.total] = widths
+        table[1.0] = self.dense
+        return tuple(sorted(table.items()))
+
+    def _steps(self, group: ChannelGroup, multiple: int) -> list[tuple[float, int]]:
+        """Return [(smallest ratio, units)] of one group: rounded to the nearest multiple, at least one of them."""
+        step = multiple if group.channels_per_unit == 1 else 1
+        smallest = min(step, group.units)
+        counts = [*range(smallest, group.units, step), group.units]
+        # Nearest rounding: width k is reached half way between the width before and k.
+        starts = [0.0] + [(a + b) / 2 / group.units for a, b in zip(counts, counts[1:], strict=False)]
+        return list(zip(starts, counts, strict=True))
+
+    def widths(self, capacity: float, multiple: int) -> tuple[float, Widths]:
+        """Return (achieved capacity, widths) of the largest configuration within `capacity`.
+
+        Raises:
+            EncoderError: `capacity` is not in (0, 1], or no configuration is as small.
+        """
+        if not 0 < capacity <= 1:
+            raise EncoderError(f"capacity {capacity!r} is not in (0, 1]")
+        table = self.configurations(multiple)
+        # A capacity that was printed with nine digits still finds itself.
+        position = bisect.bisect_right(table, (capacity + 1e-9, self.dense)) - 1
+        if position < 0:
+            raise EncoderError(
+                f"capacity {capacity:g} is below the smallest subnetwork, {table[0][0]:.4g} "
+                f"(channels in multiples of {multiple}); ask for more or use a smaller multiple"
+            )
+        return table[position]

@@ -1,0 +1,173 @@
+"""Granularity `channel`: subnetworks with physically fewer channels (METHOD.md section 4)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prunnet.capacity import Widths, WidthTable
+from prunnet.encoder import Encoder
+from prunnet.errors import EncoderError
+from prunnet.groups import ChannelGroup, Slice, find_groups
+
+
+class ChannelCut:
+    """Cuts channels of an encoder by learned scores, one score per unit of each channel group.
+
+    Args:
+        encoder: The dense encoder; only its structure and the names of its tensors are kept.
+
+    Raises:
+        EncoderError: The encoder has no group that could be cut.
+    """
+
+    granularity = "channel"
+
+    def __init__(self, encoder: Encoder) -> None:
+        grouping = find_groups(encoder)
+        self.groups, self.fixed = grouping.groups, grouping.fixed
+        if not self.groups:
+            raise EncoderError(
+                "no channel of this backbone can be cut: "
+                + "; ".join(f"{name} is {why}" for name, why in self.fixed.items())
+                + "; use granularity 'weight'"
+            )
+        self._blueprint = copy.deepcopy(encoder).to("meta").eval()
+        shapes = {name: tuple(t.shape) for name, t in encoder.state_dict().items()}
+        countable = {name for name, _ in encoder.named_parameters() if not name.startswith("head.")}
+        self.table = WidthTable(self.groups, shapes, countable)
+        self._slices: dict[str, list[tuple[int, Slice]]] = {}
+        for number, group in enumerate(self.groups):
+            for s in group.slices:
+                self._slices.setdefault(s.name, []).append((number, s))
+
+    def new_scores(self) -> nn.ParameterDict:
+        """Return fresh scores, float32 [units] for each group, uniform in [-1, 1)."""
+        return nn.ParameterDict(
+            {score_key(g): nn.Parameter(torch.empty(g.units).uniform_(-1, 1)) for g in self.groups}
+        )
+
+    def magnitude_scores(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return scores from the weights: mean norm of what reads a unit, scaled to mean 1 in each group.
+
+        The reading side is taken because a following BatchNorm makes the producing side's scale meaningless.
+        """
+        scores = {}
+        for group in self.groups:
+            total = torch.zeros(group.units)
+            for s in group.slices:
+                if s.consumer:
+                    total += _per_unit(tensors[s.name].detach().square(), s).sqrt()
+            scores[score_key(group)] = total / total.mean().clamp(min=1e-12)
+        return scores
+
+    def score_gradients(self, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the straight-through gradient of each group's gates, before the factor sign(s).
+
+        A gate multiplies its unit's channels where they are read, so its gradient is the sum of g * w over the
+        reading weights of the unit. Where a subnetwork has cut a unit, g and so the result is zero.
+
+        Args:
+            tensors: The encoder's parameters.
+            gradients: Gradients of the same, by the same names.
+        """
+        result = {}
+        for group in self.groups:
+            total = torch.zeros(group.units)
+            for s in group.slices:
+                if s.consumer and s.name in gradients:
+                    total = total + _per_unit(gradients[s.name] * tensors[s.name].detach(), s)
+            result[score_key(group)] = total
+        return result
+
+    def capacities(self, multiple: int) -> tuple[float, ...]:
+        """Return every capacity that some width configuration reaches, ascending to 1.0."""
+        return tuple(capacity for capacity, _ in self.table.configurations(multiple))
+
+    def achieved(self, capacity: float, multiple: int) -> float:
+        """Return the capacity reached when `capacity` is asked for; never above it."""
+        return self.table.widths(capacity, multiple)[0]
+
+    def kept(self, capacity: float, scores: Mapping[str, Tensor], multiple: int) -> list[Tensor]:
+        """Return the kept units of each group, int64, ascending: the top by |score|, ties to the lower number."""
+        _, widths = self.table.widths(capacity, multiple)
+        return [
+            torch.argsort(scores[score_key(g)].detach().abs(), descending=True, stable=True)[:k].sort().values
+            for g, k in zip(self.groups, widths, strict=True)
+        ]
+
+    def cut(
+        self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int
+    ) -> dict[str, Tensor]:
+        """Slice tensors of the dense encoder for one capacity; differentiable.
+
+        Args:
+            tensors: Parameters, buffers or both, by their names in the encoder.
+        """
+        kept = self.kept(capacity, scores, multiple)
+        positions: dict[int, Tensor] = {}
+        result = {}
+        for name, tensor in tensors.items():
+            for number, s in self._slices.get(name, ()):
+                if len(kept[number]) == self.groups[number].units:
+                    continue
+                index = positions.get(id(s.table))
+                if index is None:
+                    index = positions[id(s.table)] = s.table[kept[number]].flatten().sort().values
+                tensor = tensor.index_select(s.dim, index)
+            result[name] = tensor
+        return result
+
+    def skeleton(self, capacity: float, multiple: int) -> Encoder:
+        """Return a plain encoder of that capacity on the meta device: shapes without weights."""
+        _, widths = self.table.widths(capacity, multiple)
+        return self._shaped(widths)
+
+    def _shaped(self, widths: Widths) -> Encoder:
+        encoder = copy.deepcopy(self._blueprint)
+        modules = dict(encoder.named_modules())
+        for group, width in zip(self.groups, widths, strict=True):
+            for s in group.slices:
+                module = modules[s.module]
+                tensor = getattr(module, s.tensor)
+                shape = list(tensor.shape)
+                shape[s.dim] = width * s.table.shape[1]
+                new = torch.empty(shape, device="meta", dtype=tensor.dtype)
+                setattr(module, s.tensor, nn.Parameter(new) if isinstance(tensor, nn.Parameter) else new)
+            for s in group.slices:
+                _fit_attributes(modules, s.module, group, width)
+        return encoder
+
+
+def score_key(group: ChannelGroup) -> str:
+    """Return the name of the group's scores in a ParameterDict, which admits no dots."""
+    return group.name.replace(".", "/")
+
+
+def _per_unit(values: Tensor, s: Slice) -> Tensor:
+    """Sum `values`, shaped like the slice's tensor, over all that each unit owns: [units]."""
+    others = [d for d in range(values.ndim) if d != s.dim]
+    return values.sum(others)[s.table].sum(1)
+
+
+def _fit_attributes(modules: Mapping[str, nn.Module], name: str, group: ChannelGroup, width: int) -> None:
+    """Make a module's attributes tell the truth about its tensors."""
+    module = modules[name]
+    if isinstance(module, nn.Conv2d):
+        out, per_group = module.weight.shape[:2]
+        if module.groups > 1:
+            # Blocks go whole, so the outputs of one block stay as many; a depthwise block has one or a few.
+            module.groups = out * module.groups // module.out_channels
+        module.out_channels, module.in_channels = out, per_group * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+        parent = modules[name.rpartition(".")[0]]
+        if group.channels_per_unit > 1 and getattr(parent, "qkv", None) is module:
+            parent.num_heads = width
+            if hasattr(parent, "attn_dim"):
+                parent.attn_dim = width * group.channels_per_unit
+    elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+        module.num_features = module.weight.shape[0]

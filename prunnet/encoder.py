@@ -1,0 +1,190 @@
+"""The encoder: raw RGB pixels in, embedding out. Normalisation at both ends is part of it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunnet import _torchvision
+from prunnet.errors import EncoderError, UnknownNameError
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class PixelNorm(nn.Module):
+    """Normalise raw RGB pixels per channel.
+
+    Args:
+        mean: Mean of each channel on the 0..255 scale.
+        std: Standard deviation of each channel on the 0..255 scale, > 0.
+    """
+
+    mean: Tensor
+    inverse_std: Tensor
+
+    def __init__(self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("inverse_std", 1 / torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map float32 [N, 3, H, W] in 0..255 to zero mean and unit variance."""
+        return (pixels - self.mean) * self.inverse_std
+
+
+class Head(nn.Module):
+    """Embedding head: average pool (for feature maps), Linear, BatchNorm1d (METHOD.md section 3).
+
+    Args:
+        features: Channels of the backbone.
+        dimension: Dimension D of the embedding.
+    """
+
+    def __init__(self, features: int, dimension: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, dimension, bias=False)
+        self.norm = nn.BatchNorm1d(dimension)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map [N, C, H, W] or [N, C] to the embedding before its normalisation, [N, D]."""
+        if features.ndim == 4:
+            features = features.mean((2, 3))
+        out: Tensor = self.norm(self.project(features))
+        return out
+
+
+class Encoder(nn.Module):
+    """Backbone and embedding head.
+
+    Args:
+        backbone: Maps normalised float32 [N, 3, H, W] to [N, C] or [N, C, h, w].
+        features: C.
+        dimension: Dimension D of the embedding.
+        image_size: (height, width) of the input, pixels.
+        mean: Per-channel mean of the pixels, 0..255 scale.
+        std: Per-channel standard deviation, 0..255 scale.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        features: int,
+        dimension: int = 256,
+        image_size: tuple[int, int] = (224, 224),
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.pixels = PixelNorm(mean, std)
+        self.backbone = backbone
+        self.head = Head(features, dimension)
+
+    @property
+    def dimension(self) -> int:
+        """Dimension D of the embedding."""
+        return self.head.norm.num_features
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return the embedding before its normalisation, float32 [N, D]: what the classifier of the training sees."""
+        out: Tensor = self.head(self.backbone(self.pixels(pixels)))
+        return out
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed.
+
+        Args:
+            pixels: float32 [N, 3, H, W], raw RGB in 0..255.
+
+        Returns:
+            float32 [N, D], unit length.
+        """
+        return F.normalize(self.features(pixels), dim=1)
+
+    @classmethod
+    def from_timm(
+        cls,
+        name: str,
+        *,
+        dimension: int = 256,
+        image_size: tuple[int, int] | None = None,
+        pretrained: bool = False,
+        options: dict[str, Any] | None = None,
+    ) -> Encoder:
+        """Build an encoder on a backbone of timm.
+
+        Args:
+            name: A timm model name, e.g. "resnet18".
+            dimension: Dimension D of the embedding.
+            image_size: (height, width), pixels; None takes the backbone's own.
+            pretrained: Load timm's weights (needs them on this machine or a network).
+            options: Further keyword arguments of `timm.create_model`.
+
+        Raises:
+            UnknownNameError: timm has no such model.
+            EncoderError: The options do not fit the model.
+        """
+        _torchvision.ensure()
+        import timm
+
+        if not timm.is_model(name):
+            raise UnknownNameError("timm backbone", name, timm.list_models())
+        keywords = dict(options or {})
+        config = timm.get_pretrained_cfg(name)
+        size = image_size or (tuple(config.input_size[1:]) if config else (224, 224))
+        if config and config.fixed_input_size:
+            keywords.setdefault("img_size", size)
+        try:
+            backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **keywords)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise EncoderError(f"backbone {name!r} with options {keywords}: {error}; see timm.create_model") from error
+        mean = tuple(255 * m for m in config.mean) if config else IMAGENET_MEAN
+        std = tuple(255 * s for s in config.std) if config else IMAGENET_STD
+        _wake_residual_branches(backbone)
+        return cls.from_module(backbone, dimension=dimension, image_size=(size[0], size[1]), mean=mean, std=std)
+
+    @classmethod
+    def from_module(
+        cls,
+        backbone: nn.Module,
+        *,
+        dimension: int = 256,
+        image_size: tuple[int, int] = (224, 224),
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> Encoder:
+        """Build an encoder on the user's own backbone, which maps [N, 3, H, W] to [N, C] or [N, C, h, w].
+
+        Raises:
+            EncoderError: The backbone does not run on such an input, or returns something else.
+        """
+        probe = copy.deepcopy(backbone).eval()
+        try:
+            with torch.no_grad():
+                out = probe(torch.zeros(1, 3, *image_size))
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise EncoderError(
+                f"the backbone {type(backbone).__name__} does not run on float32 [1, 3, {image_size[0]}, "
+                f"{image_size[1]}]: {error}"
+            ) from error
+        if not isinstance(out, Tensor) or out.ndim not in (2, 4):
+            shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise EncoderError(
+                f"the backbone {type(backbone).__name__} returns {shape}; it must return [N, C] or [N, C, h, w]"
+            )
+        return cls(backbone, out.shape[1], dimension, image_size, mean, std)
+
+
+def _wake_residual_branches(backbone: nn.Module) -> None:
+    """Undo timm's zero initialisation of each block's last BatchNorm.
+
+    A branch that is exactly zero has no gradient for its scores and is folded away by converters.
+    """
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.weight is not None and not module.weight.any():
+            nn.init.constant_(module.weight, 0.2)

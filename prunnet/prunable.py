@@ -1,0 +1,155 @@
+"""The prunable encoder: a dense encoder, its scores, and a subnetwork at any capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prunnet.channel import ChannelCut
+from prunnet.encoder import Encoder
+from prunnet.errors import UnknownNameError
+from prunnet.weight import WeightCut
+
+_CUTS: dict[str, type[ChannelCut] | type[WeightCut]] = {"channel": ChannelCut, "weight": WeightCut}
+
+
+class PrunableEncoder(nn.Module):
+    """One network from which a subnetwork of any capacity can be cut.
+
+    Args:
+        encoder: The dense encoder.
+        granularity: "channel" or "weight".
+        channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
+
+    Raises:
+        UnknownNameError: No such granularity.
+        EncoderError: Nothing of this encoder can be cut.
+    """
+
+    def __init__(self, encoder: Encoder, granularity: str = "channel", channel_multiple: int = 8) -> None:
+        super().__init__()
+        if granularity not in _CUTS:
+            raise UnknownNameError("granularity", granularity, _CUTS)
+        self.encoder = encoder
+        self.channel_multiple = channel_multiple
+        self.cutter = _CUTS[granularity](encoder)
+        self.scores = self.cutter.new_scores()
+        self._trained: dict[tuple[float, int], Encoder] = {}
+
+    @property
+    def granularity(self) -> str:
+        """Return "channel" or "weight"."""
+        return self.cutter.granularity
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """What keeps its full width: module name -> reason."""
+        return self.cutter.fixed
+
+    def capacities(self, multiple: int | None = None) -> tuple[float, ...]:
+        """Return the capacities that can be told apart, ascending, the last 1.0."""
+        return self.cutter.capacities(multiple or self.channel_multiple)
+
+    def achieved(self, capacity: float, multiple: int | None = None) -> float:
+        """Return kept / dense prunable parameters when `capacity` is asked for; never above it."""
+        return self.cutter.achieved(capacity, multiple or self.channel_multiple)
+
+    def skeleton(self, capacity: float, multiple: int | None = None) -> Encoder:
+        """Return a plain encoder of that capacity on the meta device: shapes without weights, in milliseconds."""
+        return self.cutter.skeleton(capacity, multiple or self.channel_multiple)
+
+    def reset_scores(self, kind: str = "magnitude") -> None:
+        """Start the ranking at the weights' magnitude, or at random ("random").
+
+        Raises:
+            UnknownNameError: No such kind.
+        """
+        if kind not in ("magnitude", "random"):
+            raise UnknownNameError("score initialisation", kind, ("magnitude", "random"))
+        fresh: Mapping[str, Tensor] = (
+            self.cutter.magnitude_scores(self.encoder.state_dict())
+            if kind == "magnitude"
+            else self.cutter.new_scores()
+        )
+        with torch.no_grad():
+            for name, score in self.scores.items():
+                score.copy_(fresh[name])
+
+    def features_at(self, capacity: float, pixels: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Run one subnetwork in training: batch statistics, weights cut out of `parameters` differentiably.
+
+        The running statistics of the dense encoder are neither read nor touched.
+
+        Args:
+            capacity: In (0, 1].
+            pixels: float32 [N, 3, H, W], raw RGB in 0..255.
+            parameters: The dense encoder's parameters by name (or stand-ins for them).
+
+        Returns:
+            float32 [N, D], the embedding before its normalisation.
+        """
+        key = (capacity, self.channel_multiple)
+        module = self._trained.get(key)
+        if module is None:
+            module = self._trained[key] = _on_batch_statistics(self.skeleton(capacity))
+        cut = self.cutter.cut(parameters, capacity, self.scores, self.channel_multiple)
+        cut |= {name: buffer for name, buffer in self.encoder.named_buffers() if name.startswith("pixels.")}
+        kept = {name: tensor for name, tensor in self._extras(module, cut).items()}
+        out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in (cut | kept).items()}, pixels)
+        return out
+
+    def _extras(self, module: Encoder, cut: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Buffers of the skeleton that are not cut and hold real values in the dense encoder (position indices)."""
+        dense = dict(self.encoder.named_buffers())
+        return {name: dense[name] for name, _ in module.named_buffers() if name not in cut}
+
+    def extract(self, capacity: float, multiple: int | None = None) -> Encoder:
+        """Return a plain, physically smaller encoder: no masks, hooks or subclass left.
+
+        Its BatchNorm statistics are the dense encoder's; re-estimate them (`prunnet.batchnorm`) before use.
+
+        Args:
+            capacity: In (0, 1].
+            multiple: Overrides `channel_multiple`.
+
+        Returns:
+            Encoder in eval mode, float32 [N, 3, H, W] raw RGB -> float32 [N, D] unit length.
+
+        Raises:
+            EncoderError: No subnetwork is as small.
+        """
+        multiple = multiple or self.channel_multiple
+        module = self.cutter.skeleton(capacity, multiple).to_empty(device="cpu")
+        with torch.no_grad():
+            tensors = self.cutter.cut(self.encoder.state_dict(), capacity, self.scores, multiple)
+            module.load_state_dict({name: t.cpu() for name, t in tensors.items()})
+            dense = dict(self.encoder.named_buffers())
+            for name, buffer in module.named_buffers():
+                if name not in tensors:  # not persistent: position indices and the like
+                    buffer.copy_(dense[name])
+        return module.eval()
+
+
+class _Features(nn.Module):
+    """Lets `functional_call` run `Encoder.features`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.encoder.features(pixels)
+
+
+def _on_batch_statistics(module: Encoder) -> Encoder:
+    for norm in _batch_norms(module.modules()):
+        norm.track_running_stats = False
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return module.train()
+
+
+def _batch_norms(modules: Iterable[nn.Module]) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]

@@ -1,0 +1,101 @@
+"""Granularity `weight`: masks inside the tensors, as in the paper (METHOD.md section 2)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prunnet.encoder import Encoder
+from prunnet.errors import EncoderError
+
+_GRID = tuple(i / 100 for i in range(1, 101))
+
+
+class WeightCut:
+    """Masks single weights by learned scores of the same shape, at the same ratio in each layer.
+
+    Args:
+        encoder: The dense encoder. Weights of the backbone's convolutions and linear layers are prunable; projector,
+            classifier, normalisations and biases are not.
+
+    Raises:
+        EncoderError: The backbone has no convolution or linear layer.
+    """
+
+    granularity = "weight"
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.shapes = {
+            f"backbone.{name}.weight": tuple(module.weight.shape)
+            for name, module in encoder.backbone.named_modules()
+            if isinstance(module, nn.Conv2d | nn.Linear)
+        }
+        if not self.shapes:
+            raise EncoderError("the backbone has no convolution or linear layer to prune")
+        self.fixed = {"head": "projector and classifier are never pruned", "normalisations": "never pruned"}
+        self._blueprint = copy.deepcopy(encoder).to("meta").eval()
+        self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
+
+    def new_scores(self) -> nn.ParameterDict:
+        """Return fresh scores of each weight's shape, float32, Kaiming-uniform with a = sqrt(5)."""
+        scores = nn.ParameterDict()
+        for name, shape in self.shapes.items():
+            scores[_key(name)] = nn.Parameter(torch.empty(shape))
+            nn.init.kaiming_uniform_(scores[_key(name)], a=5**0.5)
+        return scores
+
+    def magnitude_scores(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return scores that rank by magnitude: `(w - mean w) * sqrt(2 / fan_in) / std w`."""
+        scores = {}
+        for name in self.shapes:
+            w = tensors[name].detach()
+            fan_in = w[0].numel()
+            scores[_key(name)] = (w - w.mean()) * (2 / fan_in) ** 0.5 / w.std().clamp(min=1e-12)
+        return scores
+
+    def score_gradients(self, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return g * w for each score, before the factor sign(s); g is zero where a subnetwork masked w."""
+        return {
+            _key(name): gradients[name] * tensors[name].detach() for name in self.shapes if name in gradients
+        }
+
+    def capacities(self, multiple: int = 1) -> tuple[float, ...]:
+        """Return the capacities that are told apart, in steps of 0.01. `multiple` has no meaning here."""
+        return _GRID
+
+    def achieved(self, capacity: float, multiple: int = 1) -> float:
+        """Return kept / all prunable weights at `capacity`."""
+        kept = sum(self._count(name, capacity) for name in self.shapes)
+        return min(capacity, kept / sum(self._sizes.values()))
+
+    def _count(self, name: str, capacity: float) -> int:
+        if not 0 < capacity <= 1:
+            raise EncoderError(f"capacity {capacity!r} is not in (0, 1]")
+        return max(1, round(capacity * self._sizes[name]))
+
+    def cut(
+        self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int = 1
+    ) -> dict[str, Tensor]:
+        """Mask tensors of the dense encoder for one capacity; differentiable in the tensors."""
+        result = dict(tensors)
+        for name in self.shapes:
+            if capacity < 1 and name in tensors:
+                result[name] = tensors[name] * self.mask(name, capacity, scores)
+        return result
+
+    def mask(self, name: str, capacity: float, scores: Mapping[str, Tensor]) -> Tensor:
+        """Return the mask of one weight, float32 of its shape, 1 for the top `round(c * n)` by |score|."""
+        flat = scores[_key(name)].detach().abs().flatten()
+        kept = torch.topk(flat, self._count(name, capacity), sorted=False).indices
+        return torch.zeros_like(flat).index_fill_(0, kept, 1.0).view(self.shapes[name])
+
+    def skeleton(self, capacity: float, multiple: int = 1) -> Encoder:
+        """Return a plain encoder on the meta device; masks change no shape."""
+        return copy.deepcopy(self._blueprint)
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")
