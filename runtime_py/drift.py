@@ -119,7 +119,7 @@ def figures_of(embeddings: npt.NDArray[np.float32], probes: Probes) -> Figures:
     reference = metrics.cosine_matrix(probes.subnetwork, probes.dense)
     dense = metrics.cosine_matrix(probes.dense, probes.dense)
     k = min(TOP_K, len(probes) - 1)
-    same_top1 = metrics.overlaps(scores, reference, 1, itself)
+    found, expected = metrics.top_k(scores, k, itself), metrics.top_k(reference, k, itself)
     counted = relevant.any(axis=1)
 
     def mean(values: npt.NDArray[np.float64]) -> float:
@@ -131,8 +131,8 @@ def figures_of(embeddings: npt.NDArray[np.float32], probes: Probes) -> Figures:
         unit_length=bool(unit_lengths(embeddings).all()),
         min_cosine=float(to_subnetwork.min()),
         mean_cosine=float(to_subnetwork.mean()),
-        top1_agreement=float((same_top1 * usable).mean()),
-        topk_overlap=float((metrics.overlaps(scores, reference, k, itself) * usable).mean()),
+        top1_agreement=float(((found[:, 0] == expected[:, 0]) & usable).mean()),
+        topk_overlap=float((metrics.shared(found, expected) * usable).mean()),
         worst_probe=int(to_subnetwork.argmin()),
         recall_at_1=mean(metrics.recalls_at_k(scores, relevant, 1, itself) * usable),
         recall_at_1_dense=mean(metrics.recalls_at_k(dense, relevant, 1, itself)),

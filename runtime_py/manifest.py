@@ -1,7 +1,7 @@
 """The manifest of a bundle: what a device must know before it trusts an artifact.
 
-`manifest.json` lies beside the artifact. Every other file of the bundle is listed in it with its sha256, and the
-manifest seals itself: `seal` is the sha256 of its canonical JSON without that field.
+`manifest.json` lies beside the artifact. Every other file of the bundle is listed in it with its sha256, and
+the manifest seals itself: `seal` is the sha256 of its canonical JSON without that field.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class BudgetCheck(_Record):
 
 
 class Tolerances(_Record):
-    """What a bundle's embeddings may differ by. Cosines in [-1, 1]; the rest are fractions of probes in [0, 1]."""
+    """What a bundle's embeddings may differ by. Cosines in [-1, 1]; the rest are fractions in [0, 1]."""
 
     min_cosine: float = Field(default=0.999, ge=-1, le=1)
     """Parity: smallest cosine of any probe's embedding with the torch subnetwork's."""
@@ -88,7 +88,7 @@ class Tolerances(_Record):
     min_top1_agreement: float = Field(default=0.99, ge=0, le=1)
     """Parity: probes whose nearest gallery item is the torch subnetwork's."""
     max_recall_drop: float = Field(default=0.05, ge=0, le=1)
-    """Compatibility: Recall@1 of dense queries minus Recall@1 of the artifact's queries, both against the dense gallery."""
+    """Compatibility: Recall@1 of dense queries minus that of the artifact's, both on the dense gallery."""
     max_map_drop: float = Field(default=0.05, ge=0, le=1)
     """Compatibility: the same for mean average precision."""
 

@@ -134,15 +134,24 @@ def top1_agreement(left: Floats, right: Floats, ignored: Mask | None = None) -> 
     return float(np.mean(top_k(left, 1, ignored) == top_k(right, 1, ignored)))
 
 
-def overlaps(left: Floats, right: Floats, k: int, ignored: Mask | None = None) -> Doubles:
-    """Tell for each query which fraction of its `k` nearest items, in any order, both scores [Q, G] share.
+def nearest(queries: Floats, gallery: Floats, k: int) -> Labels:
+    """Return the `k` gallery items of largest cosine for each query, best first: int64 [Q, k]."""
+    unit_gallery = _directions(gallery, np.float32).T
+    found = [
+        top_k(_directions(queries[rows], np.float32) @ unit_gallery, k)
+        for rows in _chunks(len(queries), len(gallery))
+    ]
+    return np.concatenate(found) if found else np.zeros((0, k), np.int64)
+
+
+def shared(left: Labels, right: Labels) -> Doubles:
+    """Tell for each row which fraction of its items, in any order, two top-k tables [Q, k] share.
 
     Returns:
         float64 [Q] in [0, 1].
     """
-    both = np.sort(np.concatenate([top_k(left, k, ignored), top_k(right, k, ignored)], axis=1), axis=1)
-    shared: Doubles = (both[:, 1:] == both[:, :-1]).sum(axis=1) / k
-    return shared
+    both = np.sort(np.concatenate([left, right], axis=1), axis=1)
+    return np.asarray((both[:, 1:] == both[:, :-1]).sum(axis=1) / left.shape[1], np.float64)
 
 
 def evaluate(

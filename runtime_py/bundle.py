@@ -1,0 +1,162 @@
+"""Opens a bundle, and refuses whatever is not exactly what was exported."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runtime_py.backends import Backend, open_backend
+from runtime_py.backends.base import image_size
+from runtime_py.bundle_writer import manifest_text, write_bundle
+from runtime_py.encoder import QueryEncoder
+from runtime_py.errors import BundleError
+from runtime_py.files import MANIFEST, UNFINISHED, is_inside, list_files, sha256
+from runtime_py.manifest import SCHEMA_VERSION, Manifest
+from runtime_py.probes import Probes
+
+__all__ = ["load", "read_manifest", "write_bundle"]
+
+
+def load(path: str | Path) -> QueryEncoder:
+    """Open the bundle at `path` for embedding.
+
+    The manifest's schema and seal, the hash of every file, the identity inside the artifact and the probes
+    are verified first; a bundle with one file more or less is refused.
+
+    Raises:
+        BundleError: Something about it is not as exported; names the file, the problem and the remedy.
+        MissingExtraError: The bundle's runtime is not installed.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    _verify_files(folder, manifest)
+    probes = Probes.load(folder / manifest.probes)
+    _verify_probes(folder / manifest.probes, manifest, probes)
+    artifact = folder / manifest.artifact
+    backend = open_backend(manifest.target, artifact, manifest.input, manifest.output)
+    _verify_identity(artifact, manifest, backend)
+    return QueryEncoder(manifest, probes, backend)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and verify `manifest.json` alone; the files that it lists are not looked at.
+
+    Raises:
+        BundleError: It is absent, not of a known schema, or its seal is broken.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise BundleError(folder, "is no folder, so it is no bundle", "give the bundle's folder")
+    if UNFINISHED in folder.resolve().name:
+        raise BundleError(folder, "is an export that was not finished", "remove it and export again")
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(
+            path,
+            "does not exist, so its folder is no bundle",
+            "give the folder of a bundle, or export it again",
+        )
+    try:
+        text = path.read_bytes().decode()
+        body = json.loads(text, object_pairs_hook=_unique_keys)
+    except (ValueError, OSError, RecursionError) as error:
+        raise BundleError(path, f"is no JSON ({error})") from error
+    _expect_schema(path, body)
+    try:
+        manifest = Manifest.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BundleError(path, f"field {field!r}: {first['msg']}") from error
+    if manifest.seal != manifest.expected_seal():
+        raise BundleError(path, "its seal is broken: it was edited after the export")
+    if text != manifest_text(manifest):
+        raise BundleError(path, "it is not spelled as the export wrote it")
+    _expect_consistent(path, manifest)
+    return manifest
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    body = dict(pairs)
+    if len(body) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return body
+
+
+def _expect_schema(path: Path, body: object) -> None:
+    version = body.get("schema_version") if isinstance(body, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            path,
+            f"has schema version {version!r}; this runtime knows {SCHEMA_VERSION}",
+            "install the prunnet that exported it, or export again",
+        )
+
+
+def _expect_consistent(path: Path, manifest: Manifest) -> None:
+    """Check what the fields say about each other."""
+    for name in (*manifest.files, manifest.artifact, manifest.probes):
+        if not is_inside(name) or name == MANIFEST:
+            raise BundleError(
+                path, f"lists {name!r}, which is no file of the bundle", "do not use the bundle"
+            )
+    if manifest.probes not in manifest.files:
+        raise BundleError(path, f"its probes {manifest.probes!r} are not among its files")
+    if not any(
+        name == manifest.artifact or name.startswith(manifest.artifact + "/") for name in manifest.files
+    ):
+        raise BundleError(path, f"its artifact {manifest.artifact!r} is not among its files")
+    stated = (manifest.preprocessing.height, manifest.preprocessing.width)
+    if len(manifest.input.shape) != 4 or image_size(manifest.input) != stated:
+        raise BundleError(path, f"its input {list(manifest.input.shape)} is no image of {stated} pixels")
+    if len(manifest.output.shape) != 2:
+        raise BundleError(path, f"its output {list(manifest.output.shape)} is no embedding [1, D]")
+
+
+def _verify_files(folder: Path, manifest: Manifest) -> None:
+    found = list_files(folder)
+    del found[MANIFEST]
+    for name in sorted(set(manifest.files) - set(found)):
+        raise BundleError(
+            folder / name, "is listed in the manifest and missing", "copy the whole bundle again"
+        )
+    for name in sorted(set(found) - set(manifest.files)):
+        raise BundleError(folder / name, "is not listed in the manifest", "remove it, or export again")
+    for name, expected in manifest.files.items():
+        if sha256(found[name]) != expected:
+            raise BundleError(found[name], "is not what was exported (its sha256 differs)", "copy it again")
+
+
+def _verify_probes(path: Path, manifest: Manifest, probes: Probes) -> None:
+    height, width = manifest.preprocessing.height, manifest.preprocessing.width
+    if probes.images.shape[1:3] != (height, width):
+        raise BundleError(path, f"its images are {probes.images.shape[1:3]}, not ({height}, {width}) pixels")
+    if probes.dimension != manifest.output.shape[-1]:
+        raise BundleError(
+            path, f"its embeddings have {probes.dimension} dimensions, not {manifest.output.shape[-1]}"
+        )
+
+
+def _verify_identity(artifact: Path, manifest: Manifest, backend: Backend) -> None:
+    expected = {
+        "prunnet.name": manifest.encoder,
+        "prunnet.space_id": manifest.space_id,
+        "prunnet.dimension": str(manifest.output.shape[-1]),
+        "prunnet.version": manifest.prunnet_version,
+    }
+    inside = backend.identity()
+    for key, value in expected.items():
+        if inside[key] != value:
+            raise BundleError(artifact, f"says {key} = {inside[key]!r}, its manifest says {value!r}")
+    said = inside["prunnet.capacity"]
+    try:
+        same = math.isclose(float(said), manifest.capacity, rel_tol=1e-9)
+    except ValueError:
+        same = False
+    if not same:
+        raise BundleError(
+            artifact, f"says prunnet.capacity = {said!r}, its manifest says {manifest.capacity!r}"
+        )

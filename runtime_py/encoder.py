@@ -1,0 +1,87 @@
+"""The query encoder: a verified bundle on its runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from runtime_py.backends.base import Backend, Embeddings, Pixels
+from runtime_py.drift import measure
+from runtime_py.manifest import Manifest
+from runtime_py.probes import Probes
+from runtime_py.report import DriftReport
+
+
+class QueryEncoder:
+    """Embeds images for one server's index. Made by `runtime_py.load`, which verifies everything first.
+
+    Args:
+        manifest: The bundle's manifest.
+        probes: The bundle's probes.
+        backend: Its artifact, opened.
+    """
+
+    def __init__(self, manifest: Manifest, probes: Probes, backend: Backend) -> None:
+        self.manifest = manifest
+        self.probes = probes
+        self._backend = backend
+
+    @property
+    def runtime(self) -> str:
+        """Sentence that names the device runtime and its version."""
+        return self._backend.runtime
+
+    def embed(self, images: Pixels) -> Embeddings:
+        """Embed images.
+
+        Args:
+            images: uint8 [N, H, W, 3], RGB, 0..255, resized to the manifest's `preprocessing`; N may be 0.
+
+        Returns:
+            float32 [N, D], unit length.
+
+        Raises:
+            TypeError: Not a uint8 array.
+            ValueError: Not of that shape.
+        """
+        wanted = self.manifest.preprocessing
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            given = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+            raise TypeError(
+                f"images are {given}, not a uint8 array: give raw RGB pixels 0..255; "
+                "the artifact normalises them itself"
+            )
+        if images.ndim != 4 or images.shape[3] != 3:
+            hint = "; add an axis for one image: images[None]" if images.shape[-1:] == (3,) else ""
+            raise ValueError(f"images have shape {list(images.shape)}, not [N, H, W, 3] in RGB{hint}")
+        if images.shape[1:3] != (wanted.height, wanted.width):
+            raise ValueError(
+                f"images are {images.shape[1]} x {images.shape[2]} pixels (H x W), this encoder takes "
+                f"{wanted.height} x {wanted.width}: resize them with {wanted.resize} interpolation, in PIL "
+                f"image.resize(({wanted.width}, {wanted.height}), Image.Resampling.BILINEAR)"
+            )
+        return self._backend.run(images)
+
+    def check(self, server: str | Path | None = None) -> DriftReport:
+        """Measure drift on this machine's own kernels, from the bundle's probes.
+
+        Args:
+            server: What embeds or holds the server's index: an encoder package, an ONNX model, a TensorFlow
+                SavedModel, or a stored gallery (.npz). None: the dense embeddings stored in the bundle.
+
+        Returns:
+            The verdict with its figures; `not verified` if the server does not say which space it embeds in.
+
+        Raises:
+            IncompatibleError: The server's space is another one; nothing was computed.
+            BundleError: The server's file can not be used.
+            MissingExtraError: A package that opens the server is not installed.
+        """
+        tolerances = self.manifest.drift.tolerances
+        if server is None:
+            embeddings = self.embed(self.probes.images)
+            return DriftReport.of(measure(embeddings, self.probes, tolerances, self.runtime))
+        from runtime_py.server.check import check_server
+
+        return check_server(self, server)

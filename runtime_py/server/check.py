@@ -1,0 +1,139 @@
+"""Holds a bundle against the server's own model or gallery, instead of the embeddings stored with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime_py import metrics
+from runtime_py.drift import TOP_K, Gate, at_least, at_most, describe, measure
+from runtime_py.errors import IncompatibleError
+from runtime_py.server.gallery import StoredGallery
+from runtime_py.probes import Probes, unit_lengths
+from runtime_py.report import DriftReport
+from runtime_py.server import ServerModel, open_server
+
+if TYPE_CHECKING:
+    from runtime_py.encoder import QueryEncoder
+
+
+def check_server(encoder: QueryEncoder, path: str | Path) -> DriftReport:
+    """See `QueryEncoder.check`; `path` is one of `runtime_py.server.KINDS`."""
+    server = open_server(path)
+    manifest = encoder.manifest
+    if server.space_id is None:
+        return DriftReport(
+            verdict="not verified",
+            reasons=(f"server {path} does not say which space it embeds in (no space id)",),
+            figures=None,
+            tolerances=manifest.drift.tolerances,
+            runtime=encoder.runtime,
+            server=str(path),
+        )
+    if server.space_id != manifest.space_id:
+        raise IncompatibleError(
+            f"the bundle embeds in the space {manifest.space_id!r}, the server {path} in "
+            f"{server.space_id!r}: export a bundle from the encoder that the server uses, or index the gallery again"
+        )
+    if isinstance(server, StoredGallery):
+        report = _against_gallery(encoder, server)
+    else:
+        report = _against_model(encoder, server)
+    return replace(report, server=str(path))
+
+
+def _against_model(encoder: QueryEncoder, server: ServerModel) -> DriftReport:
+    """Judge the server's own drift first, then the bundle with the server's embeddings as its gallery."""
+    probes, tolerances = encoder.probes, encoder.manifest.drift.tolerances
+    dense = np.asarray(server.embed(probes.images), np.float32)
+    if dense.shape != probes.dense.shape:
+        raise IncompatibleError(
+            f"the server's embeddings of the probes have shape {list(dense.shape)}, "
+            f"those stored in the bundle {list(probes.dense.shape)}"
+        )
+    unit_length = at_least("server.unit_length", float(unit_lengths(dense).all()), 1.0)
+    if not unit_length.passed:
+        worst = int(np.argmin(unit_lengths(dense)))
+        return DriftReport(
+            verdict="incompatible",
+            reasons=describe((unit_length,), worst),
+            figures=None,
+            tolerances=tolerances,
+            runtime=encoder.runtime,
+            gates=(unit_length,),
+        )
+    cosines = metrics.row_cosines(dense, probes.dense)
+    figures = {"min_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
+    judged = (
+        unit_length,
+        at_least("server.min_cosine", figures["min_cosine"], tolerances.min_cosine),
+        at_least("server.mean_cosine", figures["mean_cosine"], tolerances.min_mean_cosine),
+    )
+    report = _judge(encoder, encoder.embed(probes.images), replace(probes, dense=dense))
+    return _extend(report, judged, figures, int(cosines.argmin()))
+
+
+def _against_gallery(encoder: QueryEncoder, gallery: StoredGallery) -> DriftReport:
+    """Judge the bundle by its own probes first, then retrieve them from the server's gallery.
+
+    Parity holds the artifact's neighbours there against the subnetwork's; compatibility the artifact's
+    Recall@1 and mAP against the dense queries', for the probes whose labels occur in the gallery. The agreement
+    with the dense queries' neighbours is reported and has no tolerance: a smaller network may well find another
+    image of the same thing first.
+    """
+    probes, tolerances = encoder.probes, encoder.manifest.drift.tolerances
+    if gallery.embeddings.shape[1] != probes.dimension:
+        raise IncompatibleError(
+            f"the server's gallery has {gallery.embeddings.shape[1]} dimensions, "
+            f"the bundle {probes.dimension}"
+        )
+    queries = encoder.embed(probes.images)
+    report = _judge(encoder, queries, probes)
+    if not unit_lengths(queries).all():
+        return report
+    k = min(TOP_K, len(gallery.embeddings))
+    found, dense, subnetwork = (
+        metrics.nearest(vectors, gallery.embeddings, k)
+        for vectors in (queries, probes.dense, probes.subnetwork)
+    )
+    agreement = found[:, 0] == subnetwork[:, 0]
+    figures = {
+        "top1_agreement": float(agreement.mean()),
+        "topk_overlap": float(metrics.shared(found, subnetwork).mean()),
+        "top1_agreement_with_dense": float((found[:, 0] == dense[:, 0]).mean()),
+        "topk_overlap_with_dense": float(metrics.shared(found, dense).mean()),
+    }
+    judged = [at_least("server.top1_agreement", figures["top1_agreement"], tolerances.min_top1_agreement)]
+    if np.isin(probes.labels, gallery.labels).any():
+        mine, theirs = (
+            metrics.evaluate(vectors, probes.labels, gallery.embeddings, gallery.labels)
+            for vectors in (queries, probes.dense)
+        )
+        figures |= {"recall_at_1": mine.recall[1], "recall_at_1_dense": theirs.recall[1]}
+        figures |= {"map": mine.mean_average_precision, "map_dense": theirs.mean_average_precision}
+        recall_drop = theirs.recall[1] - mine.recall[1]
+        map_drop = theirs.mean_average_precision - mine.mean_average_precision
+        judged.append(at_most("server.recall_at_1_drop", recall_drop, tolerances.max_recall_drop))
+        judged.append(at_most("server.map_drop", map_drop, tolerances.max_map_drop))
+    return _extend(report, tuple(judged), figures, int(agreement.argmin()))
+
+
+def _judge(encoder: QueryEncoder, embeddings: metrics.Floats, probes: Probes) -> DriftReport:
+    tolerances = encoder.manifest.drift.tolerances
+    return DriftReport.of(measure(embeddings, probes, tolerances, encoder.runtime))
+
+
+def _extend(
+    report: DriftReport, judged: tuple[Gate, ...], figures: dict[str, float], worst_probe: int
+) -> DriftReport:
+    reasons = (*describe(judged, worst_probe), *report.reasons)
+    return replace(
+        report,
+        verdict="incompatible" if reasons else "compatible",
+        reasons=reasons,
+        gates=(*judged, *report.gates),
+        server_figures=figures,
+    )

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime_py import BundleError, load
+from runtime_py.bundle_writer import manifest_text
+from runtime_py.manifest import Manifest
+from tests.runtime_py import tiny
+
+TARGETS = ["onnx", "tflite", "executorch"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_written_bundle_loads_embeds_and_is_compatible(make_bundle, target):
+    encoder = load(make_bundle(target))
+    images, _ = tiny.glyph_images()
+
+    vectors = encoder.embed(images)
+
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, tiny.embed(tiny.tiny_encoder(), images), atol=2e-6)
+    report = encoder.check()
+    assert report.verdict == "compatible", report.reasons
+    report.raise_if_incompatible()
+
+
+def test_a_flipped_byte_anywhere_is_refused(make_bundle):
+    bundle = make_bundle("onnx")
+    rng = np.random.default_rng(0)
+    for path in sorted(bundle.iterdir()):
+        original = path.read_bytes()
+        places = range(len(original)) if path.suffix == ".json" else rng.integers(0, len(original), 25)
+        for place in places:
+            flipped = bytearray(original)
+            flipped[place] ^= int(rng.integers(1, 256))
+            path.write_bytes(flipped)
+            with pytest.raises(BundleError):
+                load(bundle)
+        path.write_bytes(original)
+    load(bundle)
+
+
+def test_a_truncated_file_is_refused(make_bundle):
+    bundle = make_bundle("onnx")
+    for path in sorted(bundle.iterdir()):
+        original = path.read_bytes()
+        for size in (0, 1, len(original) // 2, len(original) - 1):
+            path.write_bytes(original[:size])
+            with pytest.raises(BundleError, match=path.name):
+                load(bundle)
+        path.write_bytes(original)
+
+
+def test_a_missing_file_is_named(make_bundle):
+    bundle = make_bundle("onnx")
+    for name in [path.name for path in sorted(bundle.iterdir())]:
+        content = (bundle / name).read_bytes()
+        (bundle / name).unlink()
+        with pytest.raises(BundleError, match=name):
+            load(bundle)
+        (bundle / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "sub/notes.txt", ".hidden"])
+def test_a_file_too_many_is_refused(make_bundle, name):
+    bundle = make_bundle("onnx")
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_text("x")
+    with pytest.raises(BundleError, match="not listed"):
+        load(bundle)
+
+
+def test_a_link_is_refused_even_to_the_same_content(make_bundle, tmp_path):
+    bundle = make_bundle("onnx")
+    outside = tmp_path / "elsewhere.npz"
+    shutil.move(bundle / "probes.npz", outside)
+    (bundle / "probes.npz").symlink_to(outside)
+    with pytest.raises(BundleError, match="link"):
+        load(bundle)
+
+
+@pytest.mark.parametrize(
+    "name", ["../probes.npz", "/etc/hostname", "a/../probes.npz", "./probes.npz", "a\\b", "C:x", "", "."]
+)
+@pytest.mark.parametrize("field", ["artifact", "probes", "files"])
+def test_a_path_that_leaves_the_bundle_is_refused(make_bundle, name, field):
+    bundle = make_bundle("onnx")
+    (bundle.parent / "probes.npz").write_bytes(b"secret")
+    manifest = _manifest(bundle)
+    changed = {**manifest.files, name: "0" * 64} if field == "files" else name
+    _write_sealed(bundle, manifest.model_copy(update={field: changed}))
+    with pytest.raises(BundleError, match="no file of the bundle"):
+        load(bundle)
+
+
+def test_the_manifest_of_another_bundle_is_refused(make_bundle):
+    bundle = make_bundle("onnx")
+    other = make_bundle(
+        "onnx", out="other", profile="other-device", created="2026-01-01T00:00:00Z", capacity=0.25
+    )
+    (other / "manifest.json").replace(bundle / "manifest.json")
+    with pytest.raises(BundleError, match=r"prunnet\.capacity"):
+        load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "key"),
+    [
+        ("encoder", "other", "prunnet.name"),
+        ("space_id", "other-space", "prunnet.space_id"),
+        ("capacity", 0.4, "prunnet.capacity"),
+        ("prunnet_version", "9.9.9", "prunnet.version"),
+    ],
+)
+def test_an_artifact_that_says_something_else_is_refused(make_bundle, field, value, key):
+    bundle = make_bundle("tflite", **{field: value})
+    with pytest.raises(BundleError, match=key):
+        load(bundle)
+
+
+def test_an_edited_manifest_breaks_the_seal(make_bundle):
+    bundle = make_bundle("onnx")
+    body = json.loads((bundle / "manifest.json").read_text())
+    body["capacity"] = 0.9
+    (bundle / "manifest.json").write_text(json.dumps(body, indent=2, sort_keys=True) + "\n")
+    with pytest.raises(BundleError, match="seal"):
+        load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("edit", "problem"),
+    [
+        (lambda body: body | {"schema_version": 2}, "schema version 2"),
+        (lambda body: body | {"surprise": 1}, "surprise"),
+        (lambda body: {key: value for key, value in body.items() if key != "space_id"}, "space_id"),
+        (lambda body: [body], "schema version None"),
+    ],
+)
+def test_a_manifest_of_another_schema_is_refused(make_bundle, edit, problem):
+    bundle = make_bundle("onnx")
+    body = edit(json.loads((bundle / "manifest.json").read_text()))
+    (bundle / "manifest.json").write_text(json.dumps(body))
+    with pytest.raises(BundleError, match=problem):
+        load(bundle)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[" * 100_000, '{"schema_version": 1, "schema_version": 1}']
+)
+def test_a_manifest_that_is_no_manifest_is_refused(make_bundle, text):
+    bundle = make_bundle("onnx")
+    (bundle / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        load(bundle)
+
+
+def test_a_path_that_is_no_bundle_is_named(tmp_path):
+    with pytest.raises(BundleError, match="no folder"):
+        load(tmp_path / "absent")
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        load(tmp_path)
+
+
+def _manifest(bundle: Path) -> Manifest:
+    return Manifest.model_validate_json((bundle / "manifest.json").read_text())
+
+
+def _write_sealed(bundle: Path, manifest: Manifest) -> None:
+    (bundle / "manifest.json").write_text(manifest_text(manifest.sealed()))
