@@ -11,6 +11,7 @@ from runtime_py.errors import MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
     from exporters.base import Exporter
+    from runtime_py.manifest import Target
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ def target_entry(name: str) -> TargetEntry:
     return TARGETS[name]
 
 
+def as_target(name: str) -> Target:
+    """Return the name as a Target; UnknownNameError lists the known ones."""
+    target_entry(name)
+    return cast("Target", name)
+
+
 def get_exporter(name: str) -> Exporter:
     """Return the exporter of a target.
 
@@ -89,7 +96,14 @@ def get_exporter(name: str) -> Exporter:
     """
     entry = target_entry(name)
     for package in entry.imports:
-        if find_spec(package) is None:
+        if not _installed(package):
             raise MissingExtraError(package, entry.extra, f"exporting to {name}")
     exporter_class = getattr(import_module(entry.module), entry.class_name)
     return cast("Exporter", exporter_class())
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:  # an import hook, of a packager for instance, says no in its own way
+        return False

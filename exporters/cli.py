@@ -1,0 +1,109 @@
+"""`prunnet-export`: the command over `export_bundle`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporters.registry import TARGETS, as_target
+from runtime_py.errors import PrunnetError
+
+INTERRUPTED = 130
+
+EPILOG = """\
+exit codes: 0 ok, 1 bug, 2 usage or profile, 3 infeasible, 4 export failed, 5 incompatible (or the worst)
+
+examples:
+  prunnet-export --profile pixel8 --dry-run
+  prunnet-export --profile my_board.yaml --encoder my_encoder/ --target onnx --out build
+  prunnet-export --profile 'device_profiles/*.yaml' --jobs 4
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except PrunnetError as error:
+        print(f"prunnet-export: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("prunnet-export: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prunnet-export",
+        description="Export the largest subnetwork that a device affords, proven compatible.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--profile",
+        action="append",
+        required=True,
+        help="device profile: a shipped name, a YAML file, or a quoted glob; may be given several times",
+    )
+    parser.add_argument(
+        "--encoder", default="glyphs", help="encoder: a folder, or a built-in name (%(default)s)"
+    )
+    parser.add_argument(
+        "--target",
+        action="append",
+        help=f"instead of the profile's targets: {', '.join(TARGETS)}; may be given several times",
+    )
+    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundles (%(default)s)")
+    parser.add_argument("--jobs", type=_positive, help="parallel exports (the number of cores)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and export nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of tables")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return value
+
+
+def _run(options: argparse.Namespace) -> int:
+    targets = [as_target(name) for name in options.target or ()]
+    from exporters.progress import Screen, unhidden
+    from prunnet.errors import ProfileError
+    from prunnet.profile import DeviceProfile, load_profiles
+
+    profiles: dict[str, DeviceProfile] = {}
+    for pattern in options.profile:
+        for profile in load_profiles(pattern):
+            if profiles.setdefault(profile.name, profile) != profile:
+                raise ProfileError(pattern, "two different profiles have one name", given=profile.name)
+    with unhidden() as stream:
+        say = Screen(stream)
+        say(f"load encoder {options.encoder}")
+        from prunnet.package import load_encoder
+
+        from exporters.fleet import Outcome, export_fleet, plan_fleet, worst
+        from exporters.report import as_json, as_text
+
+        package = load_encoder(options.encoder)
+        planned = plan_fleet(package, tuple(profiles.values()), targets, say)
+        outcomes = [entry for entry in planned if isinstance(entry, Outcome)]
+        jobs = [entry for entry in planned if not isinstance(entry, Outcome)]
+        if options.dry_run:
+            outcomes += [Outcome(job, None) for job in jobs]
+        else:
+            workers = options.jobs or os.cpu_count() or 1
+            outcomes += export_fleet(package, options.encoder, jobs, options.out, workers, say)
+    order = [entry.job.label if isinstance(entry, Outcome) else entry.label for entry in planned]
+    outcomes.sort(key=lambda outcome: order.index(outcome.job.label))
+    print(as_json(outcomes) if options.json else as_text(outcomes))
+    return worst([outcome.exit_code for outcome in outcomes])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

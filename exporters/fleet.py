@@ -1,0 +1,133 @@
+"""Many profiles and targets from one encoder: plans first, then exports in parallel processes.
+
+All plans are made here, over cost graphs that they share; workers are fresh processes, because neither
+torch's threads nor the toolchains' survive a fork, and each loads the encoder once for all its jobs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.job import Failure, Job, failure_of, run_job
+from exporters.pipeline import Exported
+from exporters.planning import plan_export
+from exporters.progress import Say, Screen, silent
+from exporters.references import torch_embeddings
+from prunnet.profile import DeviceProfile
+from runtime_py.errors import PrunnetError
+from runtime_py.manifest import Target
+
+if TYPE_CHECKING:
+    from prunnet.package import EncoderPackage
+
+BUG = 1
+"""Exit code of an error that is not the user's."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one (profile, target)."""
+
+    job: Job
+    result: Exported | Failure | None
+    """None for a dry run that found a plan."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the failure's own."""
+        return self.result.exit_code if isinstance(self.result, Failure) else 0
+
+
+def plan_fleet(
+    package: EncoderPackage,
+    profiles: Sequence[DeviceProfile],
+    targets: Sequence[Target] | None,
+    say: Say = silent,
+) -> tuple[Job | Outcome, ...]:
+    """Return a job with its plan, or the failed outcome, for every profile and target.
+
+    Args:
+        package: The encoder.
+        profiles: The fleet.
+        targets: Instead of each profile's own.
+        say: Takes a line for each plan.
+    """
+    planned: list[Job | Outcome] = []
+    for profile in profiles:
+        for target in targets or profile.targets:
+            job = Job(profile, target)
+            say(f"{job.label}: plan")
+            try:
+                planned.append(Job(profile, target, plan_export(package, profile, target)))
+            except PrunnetError as error:
+                planned.append(Outcome(job, failure_of(error, None)))
+    return tuple(planned)
+
+
+def export_fleet(
+    package: EncoderPackage, encoder: str, jobs: Sequence[Job], out: Path, workers: int, say: Say = silent
+) -> Iterator[Outcome]:
+    """Export every job; yield outcomes as they come. The failure of one does not stop the others.
+
+    Args:
+        package: The encoder, loaded.
+        encoder: Name or path that it was loaded by; workers load it again.
+        jobs: Planned jobs.
+        out: Folder of the bundles.
+        workers: Processes; with 1 all happens in this one.
+        say: Takes a line at each stage.
+    """
+    if not jobs:
+        return
+    say(f"embed {len(package.probes.images)} probes with the dense encoder")
+    dense = torch_embeddings(package.subnetwork(1.0), package.probes.images)
+    workers = min(workers, len(jobs))
+    if workers == 1:
+        for job in jobs:
+            yield Outcome(job, run_job(package, job, out, dense, say))
+        return
+    started = say.started if isinstance(say, Screen) else None
+    start = (encoder, dense, max((os.cpu_count() or 1) // workers, 1), started)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _open_worker, start) as pool:
+        running = {pool.submit(_work, job, out): job for job in jobs}
+        for future in as_completed(running):
+            job = running[future]
+            try:
+                outcome = Outcome(job, future.result())
+            except Exception as error:  # the worker died, e.g. the kernel killed it for its memory
+                outcome = Outcome(job, Failure(type(error).__name__, str(error), BUG, None))
+            yield outcome
+
+
+def worst(codes: Sequence[int]) -> int:
+    """Return the exit code of a fleet: a bug first, then the largest."""
+    return BUG if BUG in codes else max(codes, default=0)
+
+
+_package: EncoderPackage
+_dense: NDArray[np.float32]
+_say: Say
+
+
+def _open_worker(encoder: str, dense: NDArray[np.float32], threads: int, started: float | None) -> None:
+    """Load the encoder once; say what is going on, if anybody listens, on this process's own stderr."""
+    global _package, _dense, _say
+    import torch
+    from prunnet.package import load_encoder
+
+    torch.set_num_threads(threads)
+    _package, _dense = load_encoder(encoder), dense
+    _say = silent if started is None else Screen(os.fdopen(os.dup(2), "w", buffering=1), started)
+
+
+def _work(job: Job, out: Path) -> Exported | Failure:
+    return run_job(_package, job, out, _dense, _say)

@@ -1,0 +1,181 @@
+"""From an encoder and a profile to a bundle: plan, extract, convert, verify, measure, step down, write."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.measurement import against_budgets, measured_cost
+from exporters.planning import broken, plan_export, step_down
+from exporters.progress import Say, silent
+from exporters.references import torch_embeddings
+from exporters.registry import get_exporter
+from exporters.spec import Artifact, ExportSpec
+from exporters.verification import verify
+from prunnet.profile import DeviceProfile
+from prunnet.solver import Plan
+from runtime_py.bundle_writer import write_bundle
+from runtime_py.errors import IncompatibleError
+from runtime_py.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
+from runtime_py.probes import Probes
+
+if TYPE_CHECKING:
+    from prunnet.package import EncoderPackage
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was written.
+
+    Args:
+        path: The bundle's folder, OUT/<profile>/<target>.
+        manifest: Its manifest.
+        plan: The plan that it came from, after any step down.
+        notes: What the converter wants the user to know, e.g. ops that run outside the delegate.
+        steps: One line for every capacity that was exported and broke a budget.
+    """
+
+    path: Path
+    manifest: Manifest
+    plan: Plan
+    notes: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    artifact: Artifact
+    drift: DriftRecord
+    probes: Probes
+    measured: Cost
+    checks: tuple[BudgetCheck, ...]
+
+
+def export_bundle(
+    package: EncoderPackage,
+    profile: DeviceProfile,
+    target: Target,
+    out: Path,
+    *,
+    plan: Plan | None = None,
+    dense: NDArray[np.float32] | None = None,
+    say: Say = silent,
+) -> Exported:
+    """Export the largest subnetwork that a device affords, and write its bundle once it is proven.
+
+    Args:
+        package: The encoder.
+        profile: The device.
+        target: One of the profile's targets.
+        out: The bundle goes to `out/<profile name>/<target>`; a bundle that is there is replaced in one step.
+        plan: What `plan_export` returned, if it was called before.
+        dense: The dense encoder's embeddings of the probes, float32 [P, D], if they are known.
+        say: Takes a line at each stage.
+
+    Raises:
+        UnknownNameError: No such target, or none of the profile's.
+        MissingExtraError: The target's toolchain or runtime is not installed.
+        ExportError: The precision is not offered, or the conversion or its artifact fails.
+        InfeasibleError: No capacity fits the budgets, as predicted or as measured.
+        IncompatibleError: The artifact's embeddings must not meet the server's gallery. No bundle is written.
+    """
+    label = f"{profile.name}/{target}"
+    if plan is None:
+        say(f"{label}: plan")
+        plan = plan_export(package, profile, target)
+    if dense is None:
+        say(f"{label}: embed {len(package.probes.images)} probes with the dense encoder")
+        dense = torch_embeddings(package.subnetwork(1.0), package.probes.images)
+    steps: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="prunnet-export-", ignore_cleanup_errors=True) as scratch:
+        while True:
+            folder = Path(scratch) / str(len(steps))
+            folder.mkdir()
+            attempt = _attempt(package, profile, plan, dense, folder, say)
+            excess = broken(attempt.checks)
+            if not excess:
+                break
+            steps.append(f"capacity {plan.capacity:.4f} was exported and broke a budget: {excess}")
+            say(f"{label}: {steps[-1]}; stepping down")
+            plan = step_down(package, profile, plan, attempt.checks)
+        if attempt.drift.verdict == "incompatible":
+            reasons = "; ".join(attempt.drift.reasons)
+            raise IncompatibleError(
+                f"{label} at capacity {plan.capacity:.4f}, on {attempt.drift.runtime}: {reasons}. "
+                "No bundle was written"
+            )
+        say(f"{label}: write")
+        draft = _draft(package, plan, attempt)
+        path = write_bundle(draft, attempt.artifact.path, attempt.probes, out / profile.name / target)
+    return Exported(path, draft, plan, attempt.artifact.notes, tuple(steps))
+
+
+def _attempt(
+    package: EncoderPackage,
+    profile: DeviceProfile,
+    plan: Plan,
+    dense: NDArray[np.float32],
+    folder: Path,
+    say: Say,
+) -> _Attempt:
+    """Export one capacity and find out everything about the artifact; judge nothing."""
+    label = f"{plan.profile}/{plan.target}"
+    say(f"{label}: extract capacity {plan.capacity:.4f}")
+    module = package.subnetwork(plan.capacity_asked, plan.channel_multiple)
+    images = package.probes.images
+    probes = Probes(images, package.probes.labels, dense, torch_embeddings(module, images))
+    spec = _spec(package, plan)
+    say(f"{label}: convert ({plan.precision})")
+    artifact = get_exporter(plan.target).convert(module, spec, folder)
+    say(f"{label}: verify with {len(images)} probes")
+    drift = verify(plan.target, artifact, spec, probes, profile.compatibility)
+    say(f"{label}: measure")
+    measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
+    checks = against_budgets(plan, measured)
+    return _Attempt(artifact, drift, probes, measured, checks)
+
+
+def _spec(package: EncoderPackage, plan: Plan) -> ExportSpec:
+    return ExportSpec(
+        name=package.name,
+        space_id=package.space_id,
+        capacity=plan.capacity,
+        dimension=package.dimension,
+        version=metadata.version("prunnet"),
+        preprocessing=package.preprocessing,
+        precision=plan.precision,
+        calibration_images=package.probes.calibration,
+    )
+
+
+def _draft(package: EncoderPackage, plan: Plan, attempt: _Attempt) -> Manifest:
+    """Return the manifest without hashes and seal, which `write_bundle` adds."""
+    return Manifest(
+        prunnet_version=metadata.version("prunnet"),
+        encoder=package.name,
+        space_id=package.space_id,
+        capacity=plan.capacity,
+        capacity_asked=plan.capacity_asked,
+        granularity=plan.granularity,
+        target=plan.target,
+        precision=plan.precision,
+        profile=plan.profile,
+        artifact=attempt.artifact.path.name,
+        input=attempt.artifact.input,
+        output=attempt.artifact.output,
+        preprocessing=package.preprocessing,
+        predicted=plan.predicted,
+        measured=attempt.measured,
+        budgets=attempt.checks,
+        drift=attempt.drift,
+        tools=attempt.artifact.tools,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        files={},
+    )

@@ -1,0 +1,39 @@
+"""Opens the saved artifact on its runtime and compares it with torch, before a bundle exists."""
+
+from __future__ import annotations
+
+from exporters.base import stage
+from exporters.errors import ExportError
+from exporters.spec import Artifact, ExportSpec
+from runtime_py.backends import open_backend
+from runtime_py.drift import measure
+from runtime_py.errors import BundleError
+from runtime_py.manifest import DriftRecord, Target, Tolerances
+from runtime_py.probes import Probes
+
+
+def verify(
+    target: Target, artifact: Artifact, spec: ExportSpec, probes: Probes, tolerances: Tolerances
+) -> DriftRecord:
+    """Return the drift of the saved artifact on this host's runtime.
+
+    Args:
+        target: Whose runtime opens it.
+        artifact: What the exporter wrote.
+        spec: The identity that must be written inside it.
+        probes: All are embedded.
+        tolerances: What the profile allows.
+
+    Raises:
+        ExportError: The artifact does not open or run, or says that it is something else.
+        MissingExtraError: The runtime is not installed.
+    """
+    with stage(target, "verify"):
+        try:
+            backend = open_backend(target, artifact.path, artifact.input, artifact.output)
+            written = backend.identity()
+        except BundleError as error:
+            raise ExportError(target, "verify", str(error)) from error
+        if written != spec.identity:
+            raise ExportError(target, "verify", f"the artifact says it is {written}, not {spec.identity}")
+        return measure(backend.run(probes.images), probes, tolerances, backend.runtime)
