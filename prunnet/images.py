@@ -1,0 +1,59 @@
+"""The images that travel with an encoder: probes to check with, calibration images for BatchNorm."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from prunnet.errors import EncoderError
+from runtime_py.manifest import Preprocessing
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Images of an encoder package.
+
+    Attributes:
+        images: uint8 [P, H, W, 3], RGB, held out from training.
+        labels: int64 [P], their classes.
+        calibration: uint8 [C, H, W, 3], RGB, training images without augmentation, in the order of their use.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    calibration: npt.NDArray[np.uint8]
+
+    def save(self, file: Path) -> None:
+        """Write `probes.npz`."""
+        np.savez_compressed(file, images=self.images, labels=self.labels, calibration=self.calibration)
+
+    @classmethod
+    def load(cls, file: Path, preprocessing: Preprocessing) -> Probes:
+        """Read `probes.npz`.
+
+        Raises:
+            EncoderError: The file is missing, damaged, or does not fit the encoder's input.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                found = {name: stored[name] for name in ("images", "labels", "calibration")}
+        except FileNotFoundError as error:
+            raise EncoderError(f"{file} is missing; the encoder package is not whole") from error
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise EncoderError(f"{file}: not a readable probes file: {error}") from error
+        size = (preprocessing.height, preprocessing.width, 3)
+        for name in ("images", "calibration"):
+            array = found[name]
+            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != size or len(array) < 2:
+                raise EncoderError(
+                    f"{file}: {name} is {array.dtype} {list(array.shape)}; it must be uint8 "
+                    f"[at least 2, {size[0]}, {size[1]}, 3]"
+                )
+        labels = found["labels"]
+        if labels.dtype != np.int64 or labels.shape != found["images"].shape[:1]:
+            raise EncoderError(f"{file}: labels is {labels.dtype} {list(labels.shape)}, one int64 per image is needed")
+        return cls(found["images"], labels, found["calibration"])
