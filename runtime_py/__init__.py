@@ -4,22 +4,29 @@
 >>> encoder = load("build/pixel8/tflite")                     # doctest: +SKIP
 >>> vectors = encoder.embed(images)                           # doctest: +SKIP
 >>> encoder.check().raise_if_incompatible()                   # doctest: +SKIP
+
+Names are imported when they are first used: every command of the project passes through here, and its
+`--help` must not pay for numpy.
 """
 
-from importlib import metadata
+from __future__ import annotations
 
-from runtime_py.bundle import load
-from runtime_py.encoder import QueryEncoder
-from runtime_py.errors import (
-    BundleError,
-    IncompatibleError,
-    MissingExtraError,
-    PrunnetError,
-    UnknownNameError,
-)
-from runtime_py.report import DriftReport
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
 
-__version__ = metadata.version("prunnet")
+if TYPE_CHECKING:
+    from runtime_py.bundle import load
+    from runtime_py.encoder import QueryEncoder
+    from runtime_py.errors import (
+        BundleError,
+        IncompatibleError,
+        MissingExtraError,
+        PrunnetError,
+        UnknownNameError,
+    )
+    from runtime_py.report import DriftReport
+
+    __version__: str
 
 __all__ = [
     "BundleError",
@@ -32,3 +39,17 @@ __all__ = [
     "__version__",
     "load",
 ]
+
+_HOMES = {"load": "bundle", "QueryEncoder": "encoder", "DriftReport": "report"}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return metadata.version("prunnet")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

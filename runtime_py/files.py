@@ -38,6 +38,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that `path` holds the old content or the new, never a part."""
+    scratch = path.with_name(f".{path.name}{UNFINISHED}{os.getpid()}")
+    try:
+        with scratch.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def is_inside(name: str) -> bool:
     """Tell whether a path of a manifest is a normal relative POSIX path that stays below the bundle."""
     path = PurePosixPath(name)

@@ -11,10 +11,10 @@ import numpy as np
 from runtime_py import metrics
 from runtime_py.drift import TOP_K, Gate, at_least, at_most, describe, measure
 from runtime_py.errors import IncompatibleError
-from runtime_py.server.gallery import StoredGallery
 from runtime_py.probes import Probes, unit_lengths
 from runtime_py.report import DriftReport
 from runtime_py.server import ServerModel, open_server
+from runtime_py.server.gallery import StoredGallery
 
 if TYPE_CHECKING:
     from runtime_py.encoder import QueryEncoder
@@ -36,7 +36,8 @@ def check_server(encoder: QueryEncoder, path: str | Path) -> DriftReport:
     if server.space_id != manifest.space_id:
         raise IncompatibleError(
             f"the bundle embeds in the space {manifest.space_id!r}, the server {path} in "
-            f"{server.space_id!r}: export a bundle from the encoder that the server uses, or index the gallery again"
+            f"{server.space_id!r}: export a bundle from the encoder that the server uses, "
+            "or index the gallery again"
         )
     if isinstance(server, StoredGallery):
         report = _against_gallery(encoder, server)
@@ -80,9 +81,9 @@ def _against_gallery(encoder: QueryEncoder, gallery: StoredGallery) -> DriftRepo
     """Judge the bundle by its own probes first, then retrieve them from the server's gallery.
 
     Parity holds the artifact's neighbours there against the subnetwork's; compatibility the artifact's
-    Recall@1 and mAP against the dense queries', for the probes whose labels occur in the gallery. The agreement
-    with the dense queries' neighbours is reported and has no tolerance: a smaller network may well find another
-    image of the same thing first.
+    Recall@1 and mAP against the dense queries', for the probes whose labels occur in the gallery. The
+    agreement with the dense queries' neighbours is reported and has no tolerance: a smaller network may well
+    find another image of the same thing first.
     """
     probes, tolerances = encoder.probes, encoder.manifest.drift.tolerances
     if gallery.embeddings.shape[1] != probes.dimension:

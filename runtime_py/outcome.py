@@ -1,0 +1,90 @@
+"""Checks many bundles, one outcome each: no bad bundle hides the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runtime_py.bundle import load
+from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError, PrunnetError
+from runtime_py.files import MANIFEST, UNFINISHED
+from runtime_py.manifest import Verdict
+from runtime_py.report import DriftReport
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the check of one bundle came to: a report, or the error that prevented it."""
+
+    bundle: Path
+    report: DriftReport | None = None
+    error: PrunnetError | None = None
+
+    @property
+    def verdict(self) -> Verdict | Literal["error"]:
+        """The report's; a runtime that is not installed leaves `not verified`, a bad bundle is an `error`."""
+        if self.report is not None:
+            return self.report.verdict
+        if isinstance(self.error, IncompatibleError):
+            return "incompatible"
+        return "not verified" if isinstance(self.error, MissingExtraError) else "error"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdict is not `compatible`."""
+        return self.report.reasons if self.report is not None else (str(self.error),)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as plain JSON types."""
+        return {
+            "bundle": str(self.bundle),
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "report": self.report.to_json() if self.report else None,
+        }
+
+
+def find_bundles(paths: Iterable[str | Path]) -> tuple[Path, ...]:
+    """Find the bundles at or below each path, in order, each once.
+
+    Raises:
+        BundleError: A path does not exist, or there is no bundle below it.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise BundleError(path, "is no folder" if path.exists() else "does not exist", "give a bundle")
+        below = list(_below(path))
+        if not below:
+            raise BundleError(path, f"holds no bundle (no {MANIFEST} in it or below)", "export one")
+        found |= dict.fromkeys(below)
+    return tuple(found)
+
+
+def check_bundle(bundle: Path, server: str | Path | None = None) -> Outcome:
+    """Load and check one bundle; see `QueryEncoder.check`. A PrunnetError becomes part of the outcome."""
+    try:
+        return Outcome(bundle, report=load(bundle).check(server))
+    except PrunnetError as error:
+        return Outcome(bundle, error=error)
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """Return 0 if all are compatible, 5 if one is incompatible or not verified, else 2."""
+    verdicts = {outcome.verdict for outcome in outcomes}
+    if verdicts == {"compatible"}:
+        return 0
+    if verdicts & {"incompatible", "not verified"}:
+        return IncompatibleError.exit_code
+    return BundleError.exit_code
+
+
+def _below(path: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(path):
+        if MANIFEST in names:
+            folders.clear()  # a bundle holds no bundles
+            yield Path(parent)
+        folders[:] = sorted(name for name in folders if UNFINISHED not in name)
