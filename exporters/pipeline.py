@@ -147,7 +147,7 @@ def _spec(package: EncoderPackage, plan: Plan) -> ExportSpec:
         name=package.name,
         space_id=package.space_id,
         capacity=plan.capacity,
-        dimension=package.dimension,
+        dimension=package.metadata.dimension,
         version=metadata.version("prunnet"),
         preprocessing=package.preprocessing,
         precision=plan.precision,

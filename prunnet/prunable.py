@@ -45,6 +45,11 @@ class PrunableEncoder(nn.Module):
         return self.cutter.granularity
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Return (3, H, W) of the images, pixels."""
+        return (3, *self.encoder.image_size)
+
+    @property
     def fixed(self) -> dict[str, str]:
         """What keeps its full width: module name -> reason."""
         return self.cutter.fixed
