@@ -89,4 +89,4 @@ def near_encoder(seed: int = 5, noise: float = 0.01) -> TinyEncoder:
 def embed(module: torch.nn.Module, images: np.ndarray) -> np.ndarray:
     """Embed uint8 [N, H, W, 3] in torch: float32 [N, D]."""
     with torch.no_grad():
-        return module(torch.from_numpy(images).permute(0, 3, 1, 2).float()).numpy()
+        return module(torch.tensor(images).permute(0, 3, 1, 2).float()).numpy()
