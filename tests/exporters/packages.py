@@ -19,7 +19,7 @@ OPTIONS = {"channels": [16, 24, 32, 48], "stem_width": 8}
 
 
 def write_package(folder: Path) -> Path:
-    """Write an untrained ResNet of 10 layers; its BatchNorm statistics fit the images, its weights are random."""
+    """Write an untrained ResNet of 10 layers whose BatchNorm statistics fit the images."""
     torch.manual_seed(3)
     encoder = Encoder.from_timm("resnet10t", dimension=32, image_size=(SIDE, SIDE), options=OPTIONS)
     images = glyph_images(48)
@@ -29,9 +29,7 @@ def write_package(folder: Path) -> Path:
     prunable.reset_scores("magnitude")
     metadata = EncoderMetadata(
         name="tiny",
-        backbone=BackboneSpec(
-            timm="resnet10t", options=OPTIONS, features=encoder.head.project.in_features
-        ),
+        backbone=BackboneSpec(timm="resnet10t", options=OPTIONS, features=encoder.head.project.in_features),
         granularity="channel",
         channel_multiple=4,
         dimension=32,

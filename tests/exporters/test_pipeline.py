@@ -1,0 +1,148 @@
+"""From a package on disk to a bundle: what is written, what steps down, and what is never written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exporters.pipeline import export_bundle
+from exporters.references import torch_embeddings
+from prunnet.errors import InfeasibleError
+from prunnet.package import EncoderPackage, load_encoder
+from prunnet.profile import load_profile
+from runtime_py.bundle import load, read_manifest
+from runtime_py.errors import BundleError, IncompatibleError, UnknownNameError
+from tests.exporters.packages import write_package, write_profile
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_package(tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def package(folder: Path) -> EncoderPackage:
+    return load_encoder(folder)
+
+
+def test_the_bundle_embeds_what_the_subnetwork_embeds(package, tmp_path) -> None:
+    profile = load_profile(write_profile(tmp_path, budgets="max_mflops: 1.2"))
+    done = export_bundle(package, profile, "onnx", tmp_path / "build")
+    assert done.path == tmp_path / "build" / "bench" / "onnx"
+    assert sorted(path.name for path in done.path.iterdir()) == [
+        "encoder.onnx",
+        "manifest.json",
+        "probes.npz",
+    ]
+    subnetwork = package.subnetwork(done.plan.capacity_asked, 4)
+    wanted = torch_embeddings(subnetwork, package.probes.images)
+    encoder = load(done.path)
+    found = encoder.embed(package.probes.images)
+    assert np.sum(found * wanted, 1).min() > 0.99999
+    manifest = read_manifest(done.path)
+    assert 0.1 < manifest.capacity < 1
+    assert (manifest.encoder, manifest.space_id) == ("tiny", package.space_id)
+    stored = sum(parameter.numel() for parameter in subnetwork.parameters())
+    folded = sum(2 * norm.num_features for norm in subnetwork.modules() if hasattr(norm, "running_mean"))
+    assert stored - folded <= manifest.measured.parameters <= stored
+    assert manifest.measured.artifact_bytes == (done.path / "encoder.onnx").stat().st_size
+    (check,) = manifest.budgets
+    assert check.measured == manifest.measured.mflops == pytest.approx(check.predicted)
+    assert check.fits and manifest.drift.verdict == "compatible"
+    encoder.check().raise_if_incompatible()
+
+
+def test_a_prediction_that_was_too_good_steps_down(package, tmp_path) -> None:
+    """The artifact budget lies between what is predicted of some capacity and what it really takes."""
+    roomy = export_bundle(package, load_profile(write_profile(tmp_path)), "onnx", tmp_path / "roomy")
+    predicted, measured = roomy.plan.predicted.artifact_bytes, roomy.manifest.measured.artifact_bytes
+    assert predicted < measured, "the storage model is exact: find another way to make a prediction wrong"
+    limit = (predicted + measured) // 2
+    profile = load_profile(write_profile(tmp_path, budgets=f"max_artifact: {limit}B"))
+    lines: list[str] = []
+    done = export_bundle(package, profile, "onnx", tmp_path / "build", say=lines.append)
+    assert len(done.steps) == 1 and "broke a budget: max_artifact measured" in done.steps[0]
+    assert any("stepping down" in line for line in lines)
+    assert done.plan.capacity < roomy.plan.capacity
+    assert done.manifest.measured.artifact_bytes <= limit
+    (check,) = done.manifest.budgets
+    assert check.fits and check.measured == (done.path / "encoder.onnx").stat().st_size
+
+
+def test_a_budget_that_only_the_measurement_breaks_everywhere_is_infeasible(package, tmp_path) -> None:
+    """The process of ONNX Runtime takes more than is predicted, at the smallest capacity too."""
+    budget = package_floor(package, tmp_path)
+    profile = load_profile(write_profile(tmp_path, budgets=f"max_peak_memory: {budget}B"))
+    with pytest.raises(InfeasibleError, match=r"measured on the artifact at capacity 0\.0957") as caught:
+        export_bundle(package, profile, "onnx", tmp_path / "build")
+    assert caught.value.budget == "max_peak_memory" and caught.value.reachable > budget
+    assert not (tmp_path / "build").exists()
+
+
+def package_floor(package: EncoderPackage, tmp_path: Path) -> int:
+    """What is predicted of the smallest trained capacity: it fits on paper."""
+    from exporters.planning import plan_export
+    from prunnet.solver import solve
+
+    profile = load_profile(write_profile(tmp_path))
+    plan = plan_export(package, profile, "onnx")
+    while True:
+        try:
+            plan = solve(
+                package.prunable,
+                profile,
+                "onnx",
+                below=plan.capacity_asked,
+                min_capacity=package.min_capacity,
+            )
+        except InfeasibleError:
+            return int(plan.predicted.peak_memory_bytes) + 1
+
+
+def test_incompatible_embeddings_leave_no_bundle_and_keep_the_old_one(package, tmp_path) -> None:
+    good = load_profile(write_profile(tmp_path))
+    old = export_bundle(package, good, "onnx", tmp_path / "build").path
+    sealed = read_manifest(old).seal
+    strict = "max_recall_drop: 0.0, max_map_drop: 0.0, min_cosine: 1.0"
+    profile = load_profile(write_profile(tmp_path, budgets="max_mflops: 1.0", compatibility=strict))
+    with pytest.raises(IncompatibleError, match=r"No bundle was written") as caught:
+        export_bundle(package, profile, "onnx", tmp_path / "build")
+    assert caught.value.exit_code == 5
+    assert read_manifest(old).seal == sealed
+    assert [path.name for path in old.parent.iterdir()] == ["onnx"]
+
+
+def test_a_target_that_the_profile_does_not_list_is_refused(package, tmp_path) -> None:
+    profile = load_profile(write_profile(tmp_path))
+    with pytest.raises(UnknownNameError, match=r"tflite.*onnx"):
+        export_bundle(package, profile, "tflite", tmp_path / "build")
+
+
+@pytest.mark.parametrize("stage", ["convert", "measure", "write"])
+def test_a_killed_export_leaves_nothing_that_loads(folder, tmp_path, stage) -> None:
+    profile, out = write_profile(tmp_path), tmp_path / "build"
+    command = [sys.executable, "-m", "exporters.cli", "--profile", str(profile), "--encoder", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if f"bench/onnx: {stage}" in line:
+            break
+    else:
+        pytest.fail(f"the export never said that it would {stage}")
+    time.sleep(0.02 if stage == "write" else 0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    for path in [out / "bench" / "onnx", *out.glob("bench/.*")]:
+        try:
+            load(path)
+        except BundleError:
+            continue
+        assert path.name == "onnx" and stage == "write", "only a finished bundle may load"
