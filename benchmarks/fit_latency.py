@@ -1,0 +1,181 @@
+"""Fit the shipped profiles' latency coefficients to published measurements; write them into the profiles.
+
+    python -m benchmarks.fit_latency /work/shared/data/device_measurements.csv
+
+The model is `prunnet.cost.latency`: t0 + sum over ops of (max(MACs / rate of the kind, bytes / bandwidth) +
+overhead). The nets are rebuilt and traced on the meta device. Seven coefficients are fitted in logarithms
+with a robust loss on log(fitted / measured); a weak prior holds what the rows do not determine. `--check`
+writes nothing and fails if a profile's coefficients differ from a fresh fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from scipy.optimize import least_squares
+
+from benchmarks.latency_sources import FITS, NETS, Fit
+from prunnet import _torchvision
+from prunnet.cost import CostGraph, trace
+from prunnet.cost.width import WIDTHS
+
+PROFILES = Path("device_profiles")
+KINDS = ("conv", "pointwise", "depthwise", "matmul")
+PRIOR_STRENGTH = 0.1
+PRIOR = {
+    "t0": 0.3,
+    "per_op": 0.01,
+    "conv": 50.0,
+    "pointwise": 40.0,
+    "depthwise": 15.0,
+    "matmul": 40.0,
+    "bandwidth": 15.0,
+}
+"""Milliseconds, milliseconds, GMAC/s four times, GB/s: a mobile CPU's order of magnitude."""
+
+
+@cache
+def graph_of(model: str, side: int) -> CostGraph:
+    with torch.device("meta"):
+        net = NETS[model]().eval()
+    return trace(net, (3, side, side))
+
+
+def chosen(fit: Fit, table: list[dict[str, str]]) -> list[tuple[dict[str, str], float]]:
+    rows = []
+    for choice in fit.rows:
+        for row in table:
+            known = row["model"] in NETS and row["input_resolution"].split("x")[0].isdigit()
+            if known and all(row[key] == value for key, value in choice.where.items()):
+                rows.append((row, choice.weight))
+    return rows
+
+
+class Design:
+    """The rows' nets as arrays: what each op computes and moves."""
+
+    def __init__(self, rows: list[tuple[dict[str, str], float]], precision: str, factor: float) -> None:
+        width = WIDTHS[precision]
+        self.graphs = [graph_of(row["model"], int(row["input_resolution"].split("x")[0])) for row, _ in rows]
+        self.measured = np.array([float(row["latency_ms"]) for row, _ in rows]) * factor
+        self.weights = np.array([weight for _, weight in rows])
+        self.macs = [np.array([op.macs for op in graph.ops]) / 1e6 for graph in self.graphs]
+        index = {kind: number for number, kind in enumerate(KINDS)}
+        self.kind = [np.array([index.get(op.kind, 0) for op in graph.ops]) for graph in self.graphs]
+        self.traffic = [np.array([width.of_traffic(op) for op in graph.ops]) / 1e6 for graph in self.graphs]
+
+    def predict(self, logs: np.ndarray) -> np.ndarray:
+        t0, per_op, *rates, bandwidth = np.exp(logs)
+        rate = np.array(rates)
+        return np.array(
+            [
+                t0 + (np.maximum(macs / rate[kind], traffic / bandwidth) + per_op).sum()
+                for macs, kind, traffic in zip(self.macs, self.kind, self.traffic, strict=True)
+            ]
+        )
+
+    def fit(self) -> np.ndarray:
+        prior = np.log(list(PRIOR.values()))
+
+        def residuals(logs: np.ndarray) -> np.ndarray:
+            errors = np.sqrt(self.weights) * np.log(self.predict(logs) / self.measured)
+            return np.concatenate([errors, PRIOR_STRENGTH * (logs - prior)])
+
+        starts = [prior + shift for shift in (-2.0, 0.0, 2.0)]
+        solutions = [least_squares(residuals, start, loss="soft_l1", f_scale=0.2) for start in starts]
+        return min(solutions, key=lambda solution: solution.cost).x
+
+
+def inline(*items: Any, **more: Any) -> CommentedMap:
+    """Return a mapping that is written on one line."""
+    mapping = CommentedMap(*items, **more)
+    mapping.fa.set_flow_style()
+    return mapping
+
+
+def section(fit: Fit, table: list[dict[str, str]]) -> dict[str, Any]:
+    rows = chosen(fit, table)
+    design = Design(rows, fit.precision, fit.factor)
+    logs = np.array([float(f"{value:.4g}") for value in np.exp(design.fit())])
+    fitted = design.predict(np.log(logs))
+    errors = np.abs(fitted / design.measured - 1)
+    t0, per_op, *rates, bandwidth = (float(value) for value in logs)
+    return {
+        "runs_on": fit.runs_on,
+        "calibrated": fit.calibrated,
+        "source": fit.source,
+        "t0_ms": t0,
+        "per_op_ms": per_op,
+        "gmacs_per_s": inline(zip(KINDS, rates, strict=True)),
+        "bandwidth_gb_per_s": bandwidth,
+        "scaled_by": fit.factor,
+        "median_error": round(float(np.median(errors)), 3),
+        "worst_error": round(float(errors.max()), 3),
+        "rows": [
+            inline(
+                model=f"{row['model']} {row['input_resolution']}",
+                macs_g=round(graph.macs / 1e9, 4),
+                measured_ms=float(row["latency_ms"]),
+                fitted_ms=round(float(value / fit.factor), 3),
+                device=row["device"].split(" (")[0],
+                match=row["profile_match"],
+                source=row["source"],
+            )
+            for (row, _), graph, value in zip(rows, design.graphs, fitted, strict=True)
+        ],
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return nested mappings and lists without their YAML decoration."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measurements", type=Path)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    _torchvision.ensure()
+    with arguments.measurements.open(newline="", encoding="utf-8") as lines:
+        table = list(csv.DictReader(lines))
+    yaml = YAML()
+    yaml.width = 250
+    yaml.representer.ignore_aliases = lambda _: True
+    stale = []
+    for name in dict.fromkeys(fit.profile for fit in FITS):
+        path = PROFILES / f"{name}.yaml"
+        document = yaml.load(path.read_text(encoding="utf-8"))
+        latency: dict[str, Any] = {}
+        for fit in (fit for fit in FITS if fit.profile == name):
+            entry = section(fit, table)
+            for target in fit.targets:
+                latency.setdefault(target, {})[fit.precision] = entry
+                print(
+                    f"{name:16} {target:10} {fit.precision:5} {len(entry['rows']):3} rows, error median "
+                    f"{entry['median_error']:.1%} worst {entry['worst_error']:.1%}; t0 {entry['t0_ms']} "
+                    f"op {entry['per_op_ms']} GB/s {entry['bandwidth_gb_per_s']} {dict(entry['gmacs_per_s'])}"
+                )
+        if arguments.check and plain(document.get("latency")) != plain(latency):
+            stale.append(name)
+        if not arguments.check:
+            document["latency"] = latency
+            with path.open("w", encoding="utf-8") as text:
+                yaml.dump(document, text)
+    if stale:
+        sys.exit(f"not what a fresh fit gives: {', '.join(stale)}; run without --check")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Predicts what one query costs on a device."""
+
+from __future__ import annotations
+
+from prunnet.cost.graph import CostGraph
+from prunnet.cost.latency import latency_ms
+from prunnet.cost.memory import peak_memory_bytes
+from prunnet.cost.storage import STORAGE, artifact_bytes
+from prunnet.cost.width import WIDTHS
+from prunnet.errors import UnknownNameError
+from prunnet.profile import DeviceProfile
+from runtime_py.manifest import Cost, Granularity, Precision, Target
+
+
+def estimate(
+    graph: CostGraph,
+    profile: DeviceProfile,
+    target: Target,
+    precision: Precision | None = None,
+    granularity: Granularity = "channel",
+) -> Cost:
+    """Return the predicted cost of one query (batch 1).
+
+    Granularity `weight` costs what the graph costs: masked weights are stored and multiplied as zeros by
+    ExecuTorch, TFLite and ONNX Runtime, and the Core ML exporter writes dense weights too. So a masked
+    subnetwork costs the dense encoder's bytes, FLOPs and milliseconds.
+
+    Args:
+        graph: What `trace` returned for the module that will be exported.
+        profile: Gives the latency coefficients; without any for target and precision the latency is None.
+        target: Format of the artifact.
+        precision: Of weights and arithmetic; the profile's if None.
+        granularity: Of the pruning.
+
+    Raises:
+        UnknownNameError: No such target, precision or granularity.
+    """
+    if target not in STORAGE:
+        raise UnknownNameError("target", target, STORAGE)
+    precision = precision or profile.precision_of(target)
+    if precision not in WIDTHS:
+        raise UnknownNameError("precision", precision, WIDTHS)
+    if granularity not in ("weight", "channel"):
+        raise UnknownNameError("granularity", granularity, ("weight", "channel"))
+    width = WIDTHS[precision]
+    size = artifact_bytes(graph, target, width)
+    model = profile.latency_of(target, precision)
+    return Cost(
+        parameters=graph.parameters,
+        mflops=2 * graph.macs / 1e6,
+        artifact_bytes=size,
+        peak_memory_bytes=peak_memory_bytes(graph, target, width, size),
+        latency_ms=latency_ms(graph, model, width) if model else None,
+        latency_calibrated=bool(model and model.calibrated),
+    )

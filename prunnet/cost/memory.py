@@ -1,0 +1,66 @@
+"""Predicts the peak memory of one query: weights, live activations and workspace.
+
+Constants: measured in November 2026 with the nets of benchmarks/measure_artifacts.py on x86-64 Linux, as the
+growth of a process that loads an artifact and embeds one image (VmHWM), the runtime's own code not counted.
+The records are in benchmarks/results.
+
+* executorch 1.4.1 (XNNPACK): while it loads, the file and the weights that XNNPACK packs exist together (1.82
+  to 1.94 files where the heap's free lists hide nothing); afterwards part of the file is freed (1.2 to 1.5
+  left). No im2col: XNNPACK convolves through pointers.
+* tflite (LiteRT 2.3.0, XNNPACK): the mapped file and the packed weights stay: two files and the live
+  activations, within 4 % of the measured from 1.2 MB up.
+* onnx (ONNX Runtime 1.31.1): the file, and for each convolution three more copies of its weights (parsed,
+  reordered for blocked kernels, and the arena's growth by powers of two); matrix products keep little more than
+  the file. Within 21 % of the measured on x86-64. On ARM fewer kernels are blocked: there it should err on the
+  safe side, which nobody measured.
+* coreml: nothing can be measured off macOS. Assumed: the file and one copy in the compute unit's layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prunnet.cost.graph import CostGraph
+from prunnet.cost.width import Width
+from runtime_py.manifest import Target
+
+
+@dataclass(frozen=True)
+class Residence:
+    """How a runtime holds an artifact in memory."""
+
+    loading: float
+    """Files' worth of memory at the peak of loading, before any activation exists."""
+    conv_copies: float
+    """Copies of the convolutions' weights that stay besides the file."""
+    matmul_copies: float
+    """Copies of the other weights that stay besides the file."""
+    workspace: int
+    """Bytes of arena, threads and bookkeeping."""
+
+
+RESIDENCE: dict[Target, Residence] = {
+    "executorch": Residence(loading=1.95, conv_copies=0.35, matmul_copies=0.35, workspace=0),
+    "tflite": Residence(loading=2.0, conv_copies=1.0, matmul_copies=1.0, workspace=0),
+    "onnx": Residence(loading=1.0, conv_copies=3.1, matmul_copies=0.3, workspace=1_600_000),
+    "coreml": Residence(loading=2.0, conv_copies=1.0, matmul_copies=1.0, workspace=0),
+}
+
+
+def peak_memory_bytes(graph: CostGraph, target: Target, width: Width, artifact_bytes: int) -> int:
+    """Return the predicted peak bytes of loading the artifact and answering one query.
+
+    The runtime's own code is not counted: an application loads it once for all its models.
+
+    Args:
+        graph: Fused cost graph.
+        target: Format of the artifact.
+        width: Bytes per element at the precision.
+        artifact_bytes: Size of the artifact.
+    """
+    residence = RESIDENCE[target]
+    conv = sum(op.weights for op in graph.ops if op.kind != "matmul") * width.weight
+    other = sum(width.of_weights(op) for op in graph.ops) - conv
+    loading = residence.loading * artifact_bytes
+    running = artifact_bytes + residence.conv_copies * conv + residence.matmul_copies * other
+    return round(max(loading, running + graph.peak_elements * width.activation)) + residence.workspace

@@ -1,0 +1,34 @@
+"""Bytes per element at each precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prunnet.cost.graph import Op
+from runtime_py.manifest import Precision
+
+
+@dataclass(frozen=True)
+class Width:
+    """Bytes per element of what an artifact stores and a runtime moves."""
+
+    weight: int
+    bias: int
+    channel: int
+    """Bytes per output channel besides the weights: an int8 scale."""
+    activation: int
+
+    def of_weights(self, op: Op) -> int:
+        """Return the bytes that the artifact stores for the op."""
+        return op.weights * self.weight + (op.biases + op.constants) * self.bias + op.channels * self.channel
+
+    def of_traffic(self, op: Op) -> int:
+        """Return the bytes that the op reads and writes."""
+        return self.of_weights(op) + (op.input_elements + op.output_elements) * self.activation
+
+
+WIDTHS: dict[Precision, Width] = {
+    "fp32": Width(weight=4, bias=4, channel=0, activation=4),
+    "fp16": Width(weight=2, bias=2, channel=0, activation=2),
+    "int8": Width(weight=1, bias=4, channel=4, activation=1),
+}

@@ -1,0 +1,102 @@
+"""Reads a YAML 1.2 file into plain values and remembers the line of every field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunnet.errors import ProfileError
+
+FieldPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """The values of one YAML file."""
+
+    path: Path
+    values: dict[str, Any]
+    lines: dict[FieldPath, int]
+    """1-based line of every field, by its path."""
+
+    def line_of(self, field: FieldPath) -> int | None:
+        """Return the line of a field, or of the nearest field around it."""
+        while field and field not in self.lines:
+            field = field[:-1]
+        return self.lines.get(field)
+
+    def value_at(self, field: FieldPath) -> object:
+        """Return the value of a field, None if there is none."""
+        value: Any = self.values
+        for key in field:
+            items = dict(enumerate(value)) if isinstance(value, list) else value
+            if not isinstance(items, dict) or key not in items:
+                return None
+            value = items[key]
+        return value
+
+
+def read_document(path: Path) -> Document:
+    """Return the YAML file's values.
+
+    Args:
+        path: A UTF-8 file that holds one mapping.
+
+    Raises:
+        ProfileError: The file can not be read, is not UTF-8, not YAML 1.2, empty, no mapping, or has a key
+            twice.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ProfileError(path, f"not UTF-8 (byte {error.start})", allowed="a UTF-8 text file") from error
+    except OSError as error:
+        raise ProfileError(
+            path, f"can not be read: {error.strerror}", allowed="a readable YAML file"
+        ) from error
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        node = yaml.compose(text)
+        values = yaml.load(text)
+    except DuplicateKeyError as error:
+        problem = (error.problem or "a key is given twice").split(" with value")[0]
+        raise ProfileError(path, problem, line=_line(error), allowed="each key once") from error
+    except MarkedYAMLError as error:
+        problem = f"not YAML 1.2: {error.problem or error.context}"
+        if "\\t" in problem:
+            problem = "a tab where YAML allows only spaces"
+        raise ProfileError(
+            path, problem, line=_line(error), allowed="YAML 1.2, indented with spaces"
+        ) from error
+    except (YAMLError, ValueError) as error:
+        raise ProfileError(path, f"not YAML 1.2: {error}", allowed="YAML 1.2") from error
+    if values is None:
+        raise ProfileError(path, "the file is empty", allowed="a mapping that starts with schema_version: 1")
+    if not isinstance(values, dict):
+        raise ProfileError(
+            path, f"holds a {type(values).__name__}", line=1, allowed="a mapping: `key: value` lines"
+        )
+    lines: dict[FieldPath, int] = {}
+    _collect(node, (), lines)
+    return Document(path, values, lines)
+
+
+def _line(error: Any) -> int | None:
+    mark = error.problem_mark or error.context_mark
+    return mark.line + 1 if mark else None
+
+
+def _collect(node: Any, at: FieldPath, lines: dict[FieldPath, int]) -> None:
+    if node.id == "mapping":
+        for key, value in node.value:
+            lines[(*at, key.value)] = key.start_mark.line + 1
+            _collect(value, (*at, key.value), lines)
+    elif node.id == "sequence":
+        for index, value in enumerate(node.value):
+            lines[(*at, index)] = value.start_mark.line + 1
+            _collect(value, (*at, index), lines)

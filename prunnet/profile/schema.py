@@ -1,0 +1,122 @@
+"""What a device profile says: facts of a device and what the application may spend there for one query."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
+
+from prunnet.profile.latency import LatencyModel
+from prunnet.profile.units import exact_bytes, parse_bytes
+from runtime_py.manifest import Precision, Target, Tolerances
+
+Size = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(exact_bytes, return_type=str)]
+"""Bytes; written with a unit."""
+Limit = Annotated[float, Field(gt=0, strict=True)]
+BudgetName = Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
+BUDGET_UNITS: dict[BudgetName, Literal["bytes", "MFLOPs", "ms"]] = {
+    "max_artifact": "bytes",
+    "max_peak_memory": "bytes",
+    "max_mflops": "MFLOPs",
+    "max_latency_ms": "ms",
+}
+"""Every budget and its unit, in the order in which tables show them."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Hardware(_Record):
+    """Facts of the device; each needs an entry in the profile's `sources`."""
+
+    soc: str = Field(min_length=1)
+    threads: int = Field(gt=0, le=1024, strict=True)
+    """CPU threads that one query may use."""
+    ram: Size
+    isa: tuple[str, ...]
+    """Instruction set extensions that matter to kernels: neon, fp16, dotprod, i8mm, sve2."""
+
+
+class Budgets(_Record):
+    """Limits for one query; None means unlimited."""
+
+    max_artifact: Size | None = None
+    """Bytes of the artifact: file or folder."""
+    max_peak_memory: Size | None = None
+    """Bytes of weights, live activations and workspace together."""
+    max_mflops: Limit | None = None
+    """Millions of floating point operations, 2 x MACs."""
+    max_latency_ms: Limit | None = None
+
+    def items(self) -> tuple[tuple[BudgetName, float], ...]:
+        """Return name and limit of every budget that is set, in `BUDGET_UNITS`' order."""
+        limits = ((name, getattr(self, name)) for name in BUDGET_UNITS)
+        return tuple((name, limit) for name, limit in limits if limit is not None)
+
+
+class DeviceProfile(_Record):
+    """One device and the budgets of an application on it."""
+
+    schema_version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)
+    targets: tuple[Target, ...] = Field(min_length=1)
+    hardware: Hardware
+    budgets: Budgets = Budgets()
+    precision: dict[Target, Precision] = Field(default_factory=dict)
+    channel_multiple: int = Field(default=8, gt=0, le=256, strict=True)
+    """Channel counts are rounded down to a multiple of this."""
+    latency: dict[Target, dict[Precision, LatencyModel]] = Field(default_factory=dict)
+    compatibility: Tolerances = Tolerances()
+    sources: dict[str, Annotated[str, Field(min_length=1)]]
+    """Where each hardware fact comes from."""
+
+    @field_validator("targets")
+    @classmethod
+    def _distinct(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        if len(set(targets)) != len(targets):
+            raise ValueError("a target is listed twice; allowed: each target once")
+        return targets
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        listed = ", ".join(self.targets)
+        for section, given in (("precision", self.precision), ("latency", self.latency)):
+            for target in given:
+                if target not in self.targets:
+                    problem = "not one of the profile's targets"
+                    raise ValueError(f"{section}.{target}: {problem}; allowed: {listed}")
+        facts = tuple(Hardware.model_fields)
+        for fact in facts:
+            if fact not in self.sources:
+                allowed = f"one entry for each of {', '.join(facts)}"
+                raise ValueError(f"sources: the hardware fact {fact!r} names no source; allowed: {allowed}")
+        for fact in self.sources:
+            if fact not in facts:
+                allowed = ", ".join(facts)
+                raise ValueError(f"sources.{fact}: no hardware fact of that name; allowed: {allowed}")
+        if self.budgets.max_latency_ms is not None:
+            for target in self.targets:
+                precision = self.precision_of(target)
+                if self.latency_of(target, precision) is None:
+                    raise ValueError(
+                        f"budgets.max_latency_ms: needs latency coefficients for {target} at {precision}; "
+                        f"allowed: add latency.{target}.{precision}, or leave the budget out"
+                    )
+        return self
+
+    def precision_of(self, target: Target) -> Precision:
+        """Return the precision for a target: the profile's, fp32 if it names none."""
+        return self.precision.get(target, "fp32")
+
+    def latency_of(self, target: Target, precision: Precision) -> LatencyModel | None:
+        """Return the latency coefficients, or None if the profile has none for that pair."""
+        return self.latency.get(target, {}).get(precision)

@@ -1,0 +1,57 @@
+"""The capacities that an encoder offers to one profile and target, with their predicted costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prunnet.cost import estimate
+from prunnet.profile import BUDGET_UNITS, DeviceProfile
+from prunnet.solver.costs import graph_of
+from prunnet.solver.plan import predicted_value
+from runtime_py.manifest import BudgetCheck, Cost, Granularity, Precision, Target
+
+if TYPE_CHECKING:
+    from prunnet.solver.protocol import Prunable
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One capacity against the budgets."""
+
+    asked: float
+    cost: Cost
+    checks: tuple[BudgetCheck, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every budget holds."""
+        return all(check.fits for check in self.checks)
+
+    @property
+    def worst(self) -> BudgetCheck | None:
+        """The budget that is used up most; None without budgets."""
+        return max(self.checks, key=lambda check: check.predicted / check.limit, default=None)
+
+
+class Candidates:
+    """Looks costs up lazily: the solver asks for a few of many capacities."""
+
+    def __init__(
+        self, prunable: Prunable, profile: DeviceProfile, target: Target, precision: Precision
+    ) -> None:
+        self._prunable, self._profile = prunable, profile
+        self._target, self._precision = target, precision
+        self.capacities = tuple(prunable.capacities(profile.channel_multiple))
+        self.granularity: Granularity = "weight" if prunable.granularity == "weight" else "channel"
+
+    def at(self, capacity: float) -> Candidate:
+        """Return the candidate of one of `capacities`."""
+        graph = graph_of(self._prunable, capacity, self._profile.channel_multiple)
+        cost = estimate(graph, self._profile, self._target, self._precision, self.granularity)
+        checks = tuple(
+            BudgetCheck(budget=name, unit=BUDGET_UNITS[name], limit=limit, predicted=value)
+            for name, limit in self._profile.budgets.items()
+            if (value := predicted_value(cost, name)) is not None
+        )
+        return Candidate(capacity, cost, checks)

@@ -1,0 +1,82 @@
+"""Says why: the sentences of plans and of infeasible profiles."""
+
+from __future__ import annotations
+
+from prunnet.errors import InfeasibleError
+from prunnet.profile import DeviceProfile
+from prunnet.solver.candidates import Candidate
+from prunnet.solver.plan import show
+from runtime_py.manifest import BudgetCheck, Precision
+
+_SHRINKING: dict[str, tuple[str, ...]] = {
+    "max_artifact": ("int8", "a smaller backbone"),
+    "max_peak_memory": ("int8", "a smaller input", "a smaller backbone"),
+    "max_mflops": ("a smaller input", "a smaller backbone"),
+    "max_latency_ms": ("int8", "a smaller input", "a smaller backbone"),
+}
+"""What lowers each cost at the same capacity."""
+
+
+def why_not_larger(larger: Candidate | None, below: float | None) -> str:
+    """Return why the plan stops where it does.
+
+    Args:
+        larger: The next larger capacity, None if there is none.
+        below: The step-down bound, if any.
+    """
+    if larger is None:
+        return "nothing larger exists: this is the dense encoder"
+    broken = sorted((c for c in larger.checks if not c.fits), key=lambda c: c.limit / c.predicted)
+    if not broken:
+        return f"capacities from {below:.4f} up were ruled out, though {larger.asked:.4f} is predicted to fit"
+    also = f"; it would break {', '.join(check.budget for check in broken[1:])} too" if broken[1:] else ""
+    return f"the next larger capacity {larger.asked:.4f} breaks {_excess(broken[0])}{also}"
+
+
+def infeasible(
+    profile: DeviceProfile, smallest: Candidate, precision: Precision, untrained: float | None
+) -> InfeasibleError:
+    """Return the error for a profile that not even the smallest allowed capacity fits.
+
+    Args:
+        profile: The profile.
+        smallest: The smallest capacity that may be chosen.
+        precision: Precision that was costed.
+        untrained: The largest capacity that would fit but lies below the trained ones, if any.
+    """
+    check = max((c for c in smallest.checks if not c.fits), key=lambda c: c.predicted / c.limit)
+    helps = [help for help in _SHRINKING[check.budget] if help != precision]
+    remedy = (
+        f"That is at capacity {smallest.asked:.4f}. What would help: {', '.join(helps)}, or a larger budget"
+    )
+    if untrained is not None:
+        remedy += (
+            f". Capacity {untrained:.4f} fits, but the encoder was not trained below {smallest.asked:.4f}: "
+            "train it with a smaller capacity among its training capacities"
+        )
+    return InfeasibleError(profile.name, check.budget, check.limit, check.predicted, check.unit, remedy)
+
+
+def nothing_below(profile: DeviceProfile, below: float | None, smallest: float) -> InfeasibleError:
+    """Return the error for a step down that has nowhere to go.
+
+    Args:
+        profile: The profile.
+        below: Only smaller capacities were allowed.
+        smallest: The smallest capacity that may be chosen.
+    """
+    limit = 1.0 if below is None else below
+    return InfeasibleError(
+        profile.name,
+        "capacity below",
+        limit,
+        smallest,
+        "(capacity)",
+        "Every trained capacity was ruled out by a measured cost. What would help: a larger budget, int8, "
+        "a smaller input, a smaller backbone",
+    )
+
+
+def _excess(check: BudgetCheck) -> str:
+    needed, limit = show(check.predicted, check.unit), show(check.limit, check.unit)
+    return f"{check.budget}: it needs {needed}, the limit is {limit}"

@@ -1,0 +1,96 @@
+"""Finds the largest subnetwork that a device affords."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prunnet.errors import ProfileError, UnknownNameError
+from prunnet.profile import DeviceProfile
+from prunnet.solver.candidates import Candidate, Candidates
+from prunnet.solver.explain import infeasible, nothing_below, why_not_larger
+from prunnet.solver.plan import Plan
+from runtime_py.manifest import Precision, Target
+
+if TYPE_CHECKING:
+    from prunnet.solver.protocol import Prunable
+
+
+def solve(
+    prunable: Prunable,
+    profile: DeviceProfile,
+    target: Target,
+    *,
+    precision: Precision | None = None,
+    below: float | None = None,
+    min_capacity: float = 0.0,
+) -> Plan:
+    """Return the plan with the largest capacity whose predicted costs fit every budget of the profile.
+
+    Bisects over the achievable capacities: every cost grows with the capacity, because channels are kept in a
+    fixed order of importance and never dropped again.
+
+    Args:
+        prunable: The encoder.
+        profile: Budgets, precision and latency coefficients.
+        target: One of the profile's targets.
+        precision: Instead of the profile's.
+        below: Only capacities strictly smaller than this: the next step down after a measured violation.
+        min_capacity: The smallest capacity that the encoder was trained at; nothing smaller is chosen.
+
+    Raises:
+        UnknownNameError: The profile does not list the target.
+        ProfileError: A latency budget without latency coefficients for the precision.
+        InfeasibleError: No capacity fits.
+    """
+    if target not in profile.targets:
+        raise UnknownNameError(f"target of profile {profile.name!r}", target, profile.targets)
+    precision = precision or profile.precision_of(target)
+    if profile.budgets.max_latency_ms is not None and profile.latency_of(target, precision) is None:
+        raise ProfileError(
+            profile.name,
+            f"a latency budget needs latency coefficients for {target} at {precision}",
+            field=f"latency.{target}.{precision}",
+            allowed="the coefficients, another precision, or no max_latency_ms",
+        )
+    candidates = Candidates(prunable, profile, target, precision)
+    floor = prunable.achieved(min_capacity, profile.channel_multiple) if min_capacity > 0 else 0.0
+    allowed = [c for c in candidates.capacities if c >= floor and (below is None or c < below)]
+    if not allowed:
+        raise nothing_below(profile, below, max(floor, candidates.capacities[0]))
+    best = _largest_fitting(candidates, allowed)
+    if best is None:
+        smaller = [c for c in candidates.capacities if c < floor]
+        untrained = _largest_fitting(candidates, smaller)
+        fitting = untrained.asked if untrained else None
+        raise infeasible(profile, candidates.at(allowed[0]), precision, fitting)
+    larger = next((candidates.at(c) for c in candidates.capacities if c > best.asked), None)
+    reason = why_not_larger(larger, below)
+    return Plan(
+        profile=profile.name,
+        target=target,
+        precision=precision,
+        granularity=candidates.granularity,
+        channel_multiple=profile.channel_multiple,
+        capacity=prunable.achieved(best.asked, profile.channel_multiple),
+        capacity_asked=best.asked,
+        predicted=best.cost,
+        budgets=best.checks,
+        binding=larger.worst.budget if larger and larger.worst and not larger.fits else None,
+        why_not_larger=reason,
+    )
+
+
+def _largest_fitting(candidates: Candidates, ascending: list[float]) -> Candidate | None:
+    """Return the largest capacity that fits, by bisection; None if not even the first does."""
+    if not ascending or not candidates.at(ascending[0]).fits:
+        return None
+    if candidates.at(ascending[-1]).fits:
+        return candidates.at(ascending[-1])
+    low, high = 0, len(ascending) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if candidates.at(ascending[middle]).fits:
+            low = middle
+        else:
+            high = middle
+    return candidates.at(ascending[low])
