@@ -82,7 +82,7 @@ def scaled_tanh(o: Operands) -> Tensor:
 @register("sigmoid_hard")
 def sigmoid_hard(o: Operands) -> Tensor:
     """Computes min(max(alpha * x + beta, 0), 1)."""
-    return (o.tensor("x") * o.number("alpha", 0.2) + o.number("beta", 0.5)).clamp(0, 1)
+    return (o.tensor("x") * o.number("alpha") + o.number("beta")).clamp(0, 1)
 
 
 @register("softmax")
