@@ -14,7 +14,8 @@ ENTRY_POINTS = "prunnet.servers"
 """Group of entry points; "encoder-package" opens an encoder package, which needs torch and so is not ours."""
 
 KINDS = (
-    "an encoder package, an ONNX model (.onnx), a TensorFlow SavedModel folder, or a stored gallery (.npz)"
+    "an encoder package (or the built-in one's name), an ONNX model (.onnx), a TensorFlow SavedModel folder, "
+    "or a stored gallery (.npz)"
 )
 
 
@@ -47,7 +48,8 @@ def open_server(path: str | Path) -> ServerModel | StoredGallery:
         return _open_onnx(server)
     if (server / "saved_model.pb").is_file():
         return _open_saved_model(server)
-    if (server / "encoder.json").is_file():
+    is_name = not server.exists() and server.name == str(path) and not server.suffix
+    if is_name or (server / "encoder.json").is_file():
         return _open_package(server)
     problem = "is no server" if server.exists() else "does not exist"
     raise BundleError(server, problem, f"give {KINDS}")
