@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from exporters.arguments import positive
 from exporters.registry import TARGETS, as_target
 from runtime_py.errors import PrunnetError
 
@@ -58,17 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"instead of the profile's targets: {', '.join(TARGETS)}; may be given several times",
     )
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundles (%(default)s)")
-    parser.add_argument("--jobs", type=_positive, help="parallel exports (the number of cores)")
+    parser.add_argument("--jobs", type=positive, help="parallel exports (the number of cores)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and export nothing")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of tables")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
-    return value
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -85,10 +79,9 @@ def _run(options: argparse.Namespace) -> int:
     with unhidden() as stream:
         say = Screen(stream)
         say(f"load encoder {options.encoder}")
-        from prunnet.package import load_encoder
-
         from exporters.fleet import Outcome, export_fleet, plan_fleet, worst
         from exporters.report import as_json, as_text
+        from prunnet.package import load_encoder
 
         package = load_encoder(options.encoder)
         planned = plan_fleet(package, tuple(profiles.values()), targets, say)

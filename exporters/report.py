@@ -9,6 +9,7 @@ from typing import Any
 from exporters.fleet import Outcome
 from exporters.job import Failure
 from exporters.pipeline import Exported
+from exporters.table import align
 from prunnet.profile import BUDGET_UNITS
 from prunnet.solver import Plan
 from prunnet.solver.plan import predicted_value, show
@@ -30,18 +31,6 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
 def as_json(outcomes: Sequence[Outcome]) -> str:
     """Return a JSON list with one object for each outcome."""
     return json.dumps([_record(outcome) for outcome in outcomes], indent=2)
-
-
-def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines with aligned columns: the first to the left, the others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _block(outcome: Outcome) -> list[str]:
