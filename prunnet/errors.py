@@ -2,7 +2,6 @@
 
 PrunnetError (runtime_py.errors)
 ├ ProfileError(ValueError)          file, line, field, given, allowed      exit 2
-├ RecipeError(ProfileError)         the same for a training recipe         exit 2
 ├ EncoderError(ValueError)          file or field of an encoder package    exit 2
 ├ DatasetError(ValueError)          what is missing on disk                exit 2
 ├ TrainingError(RuntimeError)       what went wrong and the checkpoint     exit 2
@@ -22,14 +21,13 @@ __all__ = [
     "MissingExtraError",
     "ProfileError",
     "PrunnetError",
-    "RecipeError",
     "TrainingError",
     "UnknownNameError",
 ]
 
 
 class ProfileError(PrunnetError, ValueError):
-    """A YAML file that does not say what it must.
+    """A YAML file (device profile or training recipe) that does not say what it must.
 
     Args:
         file: The YAML file.
@@ -59,10 +57,6 @@ class ProfileError(PrunnetError, ValueError):
         if allowed:
             parts.append(f"allowed: {allowed}")
         super().__init__("; ".join(parts))
-
-
-class RecipeError(ProfileError):
-    """A training recipe that does not say what it must."""
 
 
 class EncoderError(PrunnetError, ValueError):

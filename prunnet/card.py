@@ -1,0 +1,72 @@
+"""The model card of an encoder package: the measured curve in words and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prunnet.package import EncoderMetadata
+
+
+def card(metadata: EncoderMetadata) -> str:
+    """Return the text of an encoder package's README.md; every figure comes from the metadata."""
+    curve = metadata.metrics["curve"]
+    pre = metadata.preprocessing
+    backbone = metadata.backbone.timm or "a module of the user's own"
+    lines = [
+        f"# {metadata.name}",
+        "",
+        f"A prunable encoder: {backbone} {metadata.backbone.options or ''}".rstrip()
+        + f", {pre.width} x {pre.height} RGB pixels in, {metadata.dimension}-d unit-length embedding out, "
+        f"granularity `{metadata.granularity}`.",
+        "",
+        f"* space id `{metadata.space_id}`",
+        f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}; "
+        f"widths in multiples of {metadata.channel_multiple}",
+        f"* trained on {metadata.metrics['data']}; test: {metadata.metrics['protocol']}; {curve['queries']} queries",
+        f"* dense: mAP {curve['dense_map']:.1f}, Recall@1 {curve['dense_recall_at_1']:.1f}",
+        *_control(metadata.metrics.get("control")),
+        "",
+        "## Measured curve",
+        "",
+        "Cross-test: the subnetwork's queries against the dense gallery. Self-test: against a gallery of its own. "
+        "mAP and Recall@1 in points; FLOPs are 2 x MACs; intervals are 95 % bootstrap intervals over classes.",
+        "",
+        "| capacity | reached | parameters | MFLOPs | cross mAP | self mAP | cross R@1 | self R@1 | below dense "
+        "| cross - self |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_row(point) for point in curve["points"]),
+    ]
+    magnitude = metadata.metrics.get("magnitude")
+    if magnitude:
+        lines += ["", "## Against magnitude", "", "Cross-test mAP of the same weights, cut by learned scores and by "
+                  "magnitude.", "", "| capacity | learned scores | magnitude |", "|---|---|---|"]
+        for ours, theirs in zip(curve["points"], magnitude["points"], strict=True):
+            lines.append(f"| {ours['capacity']:g} | {ours['cross_map']:.1f} | {theirs['cross_map']:.1f} |")
+    lines += ["", "## How it was trained", "", "```json", _compact(metadata.recipe), "```", ""]
+    return "\n".join(lines)
+
+
+def _row(p: dict[str, Any]) -> str:
+    below, excess = p["below_dense"], p["cross_minus_self"]
+    return (
+        f"| {p['capacity']:g} | {p['achieved']:.3f} | {p['parameters']:,} | {p['mflops']:.1f} | {p['cross_map']:.1f} "
+        f"| {p['self_map']:.1f} | {p['cross_recall_at_1']:.1f} | {p['self_recall_at_1']:.1f} "
+        f"| {below['mean']:.2f} [{below['low']:.2f}, {below['high']:.2f}] "
+        f"| {excess['mean']:+.2f} [{excess['low']:+.2f}, {excess['high']:+.2f}] |"
+    )
+
+
+def _control(control: dict[str, Any] | None) -> list[str]:
+    if not control:
+        return []
+    return [
+        f"* the same network trained dense alone for as many steps: mAP {control['dense_map']:.1f}, "
+        f"Recall@1 {control['dense_recall_at_1']:.1f}; tax of the joint training {control['tax']:+.1f} points"
+    ]
+
+
+def _compact(recipe: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(recipe, indent=1)

@@ -1,0 +1,55 @@
+"""`prunnet-train`: the command over `train_package`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime_py.errors import PrunnetError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except PrunnetError as error:
+        print(f"prunnet-train: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("prunnet-train: interrupted; continue with --resume", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prunnet-train",
+        description="Train a prunable encoder and write its package to OUT/encoder.",
+        epilog="exit codes: 0 ok, 1 bug, 2 usage, recipe, data or training error",
+    )
+    parser.add_argument("--recipe", required=True, help="name of a shipped recipe, or a YAML file")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoint, log, encoder")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in OUT")
+    parser.add_argument("--control", action="store_true", help="train the same network dense alone, as a control")
+    parser.add_argument("--json", action="store_true", help="print the measured curve as JSON")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from prunnet.train.recipe import load_recipe
+
+    recipe = load_recipe(options.recipe)
+    from prunnet.cli.table import curve_as_json, curve_table
+    from prunnet.train.run import train_package
+
+    package = train_package(
+        recipe.dense_alone() if options.control else recipe,
+        options.out,
+        resume=options.resume,
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    print(curve_as_json(package.metadata.metrics) if options.json else curve_table(package.metadata.metrics["curve"]))
+    print(f"wrote {package.path}", file=sys.stderr)
+    return 0

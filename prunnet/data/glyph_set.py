@@ -1,0 +1,57 @@
+"""Glyphs as a data set: camera-like views of rendered characters; train and test characters are disjoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunnet.data.glyphs import Glyphs, load_glyphs
+from prunnet.data.source import Benchmark, DataSet, Images, Labels, rows_of_step, step_generator
+from prunnet.data.views import camera_views
+
+_TEST_SEED, _CALIBRATION_SEED = 1_000_003, 1_000_033
+_CHUNK = 512
+
+
+class GlyphTraining:
+    """Training views of the train characters.
+
+    Args:
+        glyphs: All glyphs.
+        rows: The train items.
+        size: Height and width of a view, pixels.
+    """
+
+    def __init__(self, glyphs: Glyphs, rows: Labels, size: int) -> None:
+        self._pictures = torch.from_numpy(glyphs.pictures[rows])
+        known, labels = np.unique(glyphs.classes[rows], return_inverse=True)
+        self._labels = torch.from_numpy(labels)
+        self._size = size
+        self.classes, self.size = len(known), len(rows)
+
+    def batch(self, seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return the views and labels of one step; see `TrainingSource`."""
+        rows = torch.from_numpy(rows_of_step(self.size, seed, step, count))
+        return camera_views(self._pictures[rows], step_generator(seed, step), self._size), self._labels[rows]
+
+    def calibration(self, count: int) -> Images:
+        """Return fixed views of fixed train items; see `TrainingSource`. A view is what a camera gives."""
+        rows = np.random.default_rng(_CALIBRATION_SEED).permutation(self.size)[:count]
+        return fixed_views(self._pictures[torch.from_numpy(rows)], _CALIBRATION_SEED, self._size)
+
+
+def fixed_views(pictures: Tensor, seed: int, size: int) -> Images:
+    """Return one view of each picture, always the same: uint8 [N, size, size, 3]."""
+    parts = [
+        camera_views(part, step_generator(seed, number), size) for number, part in enumerate(pictures.split(_CHUNK))
+    ]
+    return torch.cat(parts).permute(0, 2, 3, 1).byte().numpy()
+
+
+def glyph_set(size: int) -> DataSet:
+    """Return glyphs for square inputs of `size` pixels: one view of every held-out item is the test."""
+    glyphs = load_glyphs()
+    train, test = glyphs.split()
+    views = fixed_views(torch.from_numpy(glyphs.pictures[test]), _TEST_SEED, size)
+    return DataSet(GlyphTraining(glyphs, train, size), Benchmark(views, glyphs.classes[test]), "glyphs")

@@ -1,0 +1,72 @@
+"""What training and evaluation need of a data set, and the data sets behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Images to retrieve: every image is a query against all the others.
+
+    Attributes:
+        images: uint8 [N, H, W, 3], RGB.
+        labels: int64 [N]; relevant is what has the query's label.
+    """
+
+    images: Images
+    labels: Labels
+
+
+class TrainingSource(Protocol):
+    """Training images. Everything is a function of the seed and the step, so a resumed run sees what it would have."""
+
+    classes: int
+    """Number of classes."""
+    size: int
+    """Number of items; an epoch shows each once."""
+
+    def batch(self, seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return (float32 [count, 3, H, W] raw RGB, int64 [count] labels) of one step, augmented."""
+
+    def calibration(self, count: int) -> Images:
+        """Return uint8 [count, H, W, 3], training images without augmentation, always the same."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set, ready for one input size."""
+
+    train: TrainingSource
+    test: Benchmark
+    name: str
+
+
+def rows_of_step(size: int, seed: int, step: int, count: int) -> Labels:
+    """Return the item numbers of one step: each epoch is one permutation; a last short batch is left out.
+
+    Args:
+        size: Number of items.
+        seed: Seed of the run.
+        step: 0-based step.
+        count: Items in a batch.
+    """
+    count = min(count, size)
+    epoch, batch = divmod(step, size // count)
+    order = np.random.default_rng([seed, 11, epoch]).permutation(size)
+    return order[batch * count : (batch + 1) * count]
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the source of a step's random choices."""
+    mixed = int(np.random.SeedSequence([seed, 13, step]).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(mixed & (2**63 - 1))

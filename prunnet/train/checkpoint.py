@@ -1,0 +1,80 @@
+"""Checkpoints: one safetensors file that holds a run whole, replaced atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from prunnet.errors import TrainingError
+from prunnet.train.recipe import Recipe
+from prunnet.train.step import JointStep
+
+FILE = "checkpoint.safetensors"
+
+
+def save_checkpoint(folder: Path, recipe: Recipe, step: int, joint: JointStep, optimizer: torch.optim.SGD) -> None:
+    """Write the state after `step` steps; a killed write leaves the checkpoint before it.
+
+    Raises:
+        TrainingError: The file can not be written (a full disk, say).
+    """
+    from safetensors.torch import save_file
+
+    scratch = folder / f".{FILE}.{os.getpid()}"
+    try:
+        save_file(_tensors(joint, optimizer), scratch, {"step": str(step), "recipe": recipe.model_dump_json()})
+        scratch.replace(folder / FILE)
+    except Exception as error:
+        scratch.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{folder / FILE} can not be written after step {step}: {error}; free some space and continue with --resume"
+        ) from error
+
+
+def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: torch.optim.SGD) -> int:
+    """Bring a run back to where its last checkpoint left it.
+
+    Returns:
+        Number of steps done; 0 if there is no checkpoint yet.
+
+    Raises:
+        TrainingError: The checkpoint is damaged or belongs to another recipe.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = folder / FILE
+    if not file.exists():
+        return 0
+    try:
+        with safe_open(file, "pt") as stored:
+            about = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{file} is damaged: {error}; remove it to start over") from error
+    if json.loads(about.get("recipe", "null")) != json.loads(recipe.model_dump_json()):
+        raise TrainingError(f"{file} was written by another recipe; resume with that one, or choose another --out")
+    momenta = {n.removeprefix("momentum."): t for n, t in tensors.items() if n.startswith("momentum.")}
+    joint.prunable.load_state_dict(_below(tensors, "prunable."))
+    joint.classifier.load_state_dict(_below(tensors, "classifier."))
+    for number, parameter in enumerate(joint.parameters):
+        if str(number) in momenta:
+            optimizer.state[parameter]["momentum_buffer"] = momenta[str(number)].to(parameter.device)
+    return int(about["step"])
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _tensors(joint: JointStep, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+    tensors = {f"prunable.{n}": t for n, t in joint.prunable.state_dict().items()}
+    tensors |= {f"classifier.{n}": t for n, t in joint.classifier.state_dict().items()}
+    for number, parameter in enumerate(joint.parameters):
+        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if buffer is not None:
+            tensors[f"momentum.{number}"] = buffer
+    return {name: t.detach().contiguous() for name, t in tensors.items()}

@@ -1,0 +1,105 @@
+"""The whole of `prunnet-train`: train, settle the statistics, measure, write the encoder package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prunnet.batchnorm import reestimate
+from prunnet.card import card
+from prunnet.data import Benchmark, DataSet, open_data
+from prunnet.evaluation import Curve, measure_curve
+from prunnet.images import Probes
+from prunnet.package import BackboneSpec, EncoderMetadata, EncoderPackage, load_encoder, preprocessing_of, save_encoder
+from prunnet.prunable import PrunableEncoder
+from prunnet.space import space_id
+from prunnet.train.recipe import Recipe
+from prunnet.train.trainer import train
+
+CALIBRATION_IMAGES = 384
+PROBES = 512
+
+
+def train_package(
+    recipe: Recipe, out: Path, *, resume: bool = False, say: Callable[[str], None] = lambda text: None
+) -> EncoderPackage:
+    """Train by a recipe and write the encoder package to `out/encoder`.
+
+    Args:
+        recipe: The run.
+        out: Folder of the run; checkpoint and log lie there too.
+        resume: Continue from the folder's checkpoint.
+        say: Told about the stages after training.
+
+    Returns:
+        The written package, read back.
+
+    Raises:
+        TrainingError: See `prunnet.train.trainer.train`.
+        DatasetError: The pictures are not where they must be.
+    """
+    data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
+    prunable = train(recipe, data.train, out, resume=resume)
+    calibration = data.train.calibration(CALIBRATION_IMAGES)
+    reestimate(prunable.encoder, torch.from_numpy(calibration))
+    say("measure the dense encoder and its subnetworks")
+    curve = measure_curve(prunable, calibration, data.test, say=say)
+    say("measure magnitude pruning of the dense encoder, for comparison")
+    magnitude = _magnitude(prunable, calibration, data.test, say)
+    probes = _probes(data, calibration)
+    metadata = _metadata(recipe, prunable, data, curve, magnitude)
+    save_encoder(out / "encoder", metadata, prunable, probes, card(metadata))
+    return load_encoder(out / "encoder")
+
+
+def _magnitude(
+    prunable: PrunableEncoder, calibration: np.ndarray, test: Benchmark, say: Callable[[str], None]
+) -> Curve:
+    """Measure what the same dense weights give when they are cut by magnitude instead of learned scores."""
+    learned = {name: score.detach().clone() for name, score in prunable.scores.items()}
+    prunable.reset_scores("magnitude")
+    curve = measure_curve(prunable, calibration, test, say=say)
+    with torch.no_grad():
+        for name, score in prunable.scores.items():
+            score.copy_(learned[name])
+    return curve
+
+
+def _probes(data: DataSet, calibration: np.ndarray) -> Probes:
+    """Take whole classes of the test until there are enough probes, so that every probe has something to find."""
+    order = np.random.default_rng(1).permutation(np.unique(data.test.labels))
+    chosen: list[np.ndarray] = []
+    for label in order:
+        if sum(map(len, chosen)) >= PROBES:
+            break
+        chosen.append(np.flatnonzero(data.test.labels == label))
+    rows = np.concatenate(chosen)[:PROBES]
+    return Probes(data.test.images[rows], data.test.labels[rows], calibration)
+
+
+def _metadata(
+    recipe: Recipe, prunable: PrunableEncoder, data: DataSet, curve: Curve, magnitude: Curve
+) -> EncoderMetadata:
+    spec, encoder = recipe.encoder, prunable.encoder
+    return EncoderMetadata(
+        name=recipe.name,
+        backbone=BackboneSpec(timm=spec.backbone, options=spec.options, features=encoder.head.project.in_features),
+        granularity=recipe.method.granularity,
+        channel_multiple=recipe.method.channel_multiple,
+        dimension=encoder.dimension,
+        preprocessing=preprocessing_of(encoder),
+        training_capacities=(*recipe.method.capacities, 1.0),
+        space_id=space_id(encoder),
+        recipe=recipe.model_dump(mode="json"),
+        metrics={
+            "data": data.name,
+            "protocol": "every held-out image against all others, classes unseen in training",
+            "curve": curve.as_dict(),
+            "magnitude": magnitude.as_dict(),
+        },
+        tools={name: version(name) for name in ("prunnet", "torch", "timm", "numpy", "matplotlib")},
+    )

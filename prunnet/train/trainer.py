@@ -1,0 +1,184 @@
+"""Training a prunable encoder by a recipe."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from prunnet.data.source import TrainingSource
+from prunnet.encoder import Encoder
+from prunnet.errors import TrainingError
+from prunnet.prunable import PrunableEncoder
+from prunnet.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from prunnet.train.progress import Progress
+from prunnet.train.recipe import MethodSpec, Recipe, ScheduleSpec
+from prunnet.train.step import Classifier, JointStep
+
+
+def train(recipe: Recipe, source: TrainingSource, out: Path, *, resume: bool = False, quiet: bool = False) -> PrunableEncoder:
+    """Train by a recipe, with a checkpoint after every epoch.
+
+    Under `torchrun` every process takes its share of each batch, and the gradients of each capacity are averaged over
+    the processes before they are integrated.
+
+    Args:
+        recipe: The run.
+        source: Training images for the recipe's input size.
+        out: Folder of the run: checkpoint and `log.jsonl` (one line per epoch).
+        resume: Continue from the folder's checkpoint; the losses are those of an uninterrupted run.
+        quiet: No progress bar.
+
+    Returns:
+        The trained encoder, in eval mode, on the CPU. Its BatchNorm statistics are still the running ones.
+
+    Raises:
+        TrainingError: A loss is not finite, the folder holds another run, or the disk is full.
+    """
+    rank, world = _join_processes()
+    torch.manual_seed(recipe.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    prunable, joint = _build(recipe, source.classes, device)
+    optimizer = _optimizer(joint, recipe.schedule)
+    out.mkdir(parents=True, exist_ok=True)
+    first = load_checkpoint(out, recipe, joint, optimizer) if resume else 0
+    if not resume and (out / FILE).exists():
+        raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
+    per_epoch = max(1, source.size // recipe.schedule.batch_size)
+    with Progress(recipe.schedule.steps, first, quiet or rank > 0) as progress, _fast_small_numbers():
+        log = _EpochLog(out / "log.jsonl", first)
+        for step in range(first, recipe.schedule.steps):
+            losses = _one_step(recipe, source, joint, optimizer, step, rank, world, device)
+            if not all(math.isfinite(loss) for loss in losses.values()):
+                saved = f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
+                raise TrainingError(
+                    f"step {step}: a loss is not finite ({losses}); {saved}; lower schedule.learning_rate"
+                )
+            progress.advance(losses)
+            log.add(losses)
+            if rank == 0 and ((step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.steps):
+                save_checkpoint(out, recipe, step + 1, joint, optimizer)
+                log.write(step + 1)
+    return prunable.cpu().eval()
+
+
+def _join_processes() -> tuple[int, int]:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _build(recipe: Recipe, classes: int, device: torch.device) -> tuple[PrunableEncoder, JointStep]:
+    spec = recipe.encoder
+    encoder = Encoder.from_timm(
+        spec.backbone,
+        dimension=spec.dimension,
+        image_size=spec.image_size,
+        pretrained=spec.pretrained,
+        options=spec.options,
+    )
+    prunable = PrunableEncoder(encoder, recipe.method.granularity, recipe.method.channel_multiple)
+    prunable.reset_scores(recipe.method.scores)
+    scale = recipe.schedule.scale if recipe.schedule.classifier == "cosine" else None
+    classifier = Classifier(spec.dimension, classes, scale)
+    prunable.to(device, memory_format=torch.channels_last)
+    return prunable, JointStep(prunable, classifier.to(device), recipe.method)
+
+
+def _optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.SGD:
+    scores = {id(s) for s in joint.prunable.scores.values()}
+    decayed = [p for p in joint.parameters if p.ndim > 1 and id(p) not in scores]
+    plain = [p for p in joint.parameters if p.ndim <= 1 or id(p) in scores]
+    groups = [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": plain}]
+    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)
+
+
+def learning_rate(schedule: ScheduleSpec, step: int) -> float:
+    """Return the learning rate of a 0-based step: linear warm-up, then a cosine down to zero."""
+    warm = min(1.0, (step + 1) / max(1, schedule.warmup_steps))
+    return schedule.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
+
+
+def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, step: int) -> tuple[float, ...]:
+    """Return the subnetworks that a step trains, ascending.
+
+    None while the dense encoder trains alone; else all, or the smallest and a draw of the others.
+    """
+    if step < method.dense_share * schedule.steps or not method.capacities:
+        return ()
+    if method.per_step is None or method.per_step >= len(method.capacities):
+        return method.capacities
+    smallest, *others = method.capacities
+    drawn = random.Random(f"{seed}/{step}").sample(others, method.per_step - 1)
+    return (smallest, *sorted(drawn))
+
+
+def _one_step(
+    recipe: Recipe,
+    source: TrainingSource,
+    joint: JointStep,
+    optimizer: torch.optim.SGD,
+    step: int,
+    rank: int,
+    world: int,
+    device: torch.device,
+) -> dict[str, float]:
+    method, schedule = recipe.method, recipe.schedule
+    capacities = capacities_of_step(method, schedule, recipe.seed, step)
+    started = step > 0 and not capacities_of_step(method, schedule, recipe.seed, step - 1)
+    if capacities and started and method.scores == "magnitude":
+        joint.prunable.reset_scores("magnitude")
+    pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
+    pixels, labels = pixels[rank::world].to(device), labels[rank::world].to(device)
+    joint.prunable.train()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(schedule, step)
+    losses = joint(pixels.contiguous(memory_format=torch.channels_last), labels, capacities)
+    nn.utils.clip_grad_norm_(joint.parameters, schedule.clip)
+    optimizer.step()
+    return dict(zip(["dense", *map(str, capacities)], losses, strict=True))
+
+
+@contextmanager
+def _fast_small_numbers() -> Iterator[None]:
+    """Treat denormal numbers as zero while training: on some CPUs they cost a hundredfold."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+class _EpochLog:
+    """Mean losses of each epoch, one JSON line each; lines after the resumed step are dropped."""
+
+    def __init__(self, file: Path, first: int) -> None:
+        self._file, self._sums = file, dict[str, list[float]]()
+        self._began = time.monotonic()
+        if file.exists():
+            kept = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= first]
+            file.write_text("".join(line + "\n" for line in kept))
+
+    def add(self, losses: dict[str, float]) -> None:
+        for name, loss in losses.items():
+            self._sums.setdefault(name, []).append(loss)
+
+    def write(self, step: int) -> None:
+        means = {name: round(sum(v) / len(v), 5) for name, v in self._sums.items()}
+        seconds = round(time.monotonic() - self._began, 1)
+        with self._file.open("a") as stream:
+            stream.write(json.dumps({"step": step, "seconds": seconds, "losses": means}) + "\n")
+        self._sums.clear()
