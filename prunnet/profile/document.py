@@ -9,6 +9,7 @@ from typing import Any
 from prunnet.errors import ProfileError
 
 FieldPath = tuple[str | int, ...]
+_KEY_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"})
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def read_document(path: Path) -> Document:
             path, f"holds a {type(values).__name__}", line=1, allowed="a mapping: `key: value` lines"
         )
     lines: dict[FieldPath, int] = {}
-    _collect(node, (), lines)
+    _collect(path, node, (), lines, frozenset())
     return Document(path, values, lines)
 
 
@@ -91,12 +92,19 @@ def _line(error: Any) -> int | None:
     return mark.line + 1 if mark else None
 
 
-def _collect(node: Any, at: FieldPath, lines: dict[FieldPath, int]) -> None:
+def _collect(path: Path, node: Any, at: FieldPath, lines: dict[FieldPath, int], around: frozenset[int]) -> None:
+    """Note the line of every field below `node`; `around` holds the nodes that contain it."""
+    line = node.start_mark.line + 1
+    if id(node) in around:
+        raise ProfileError(path, "an alias that contains itself", line=line, allowed="aliases of other fields")
     if node.id == "mapping":
         for key, value in node.value:
+            if key.tag not in _KEY_TAGS:
+                problem, line = "a key that is no text", key.start_mark.line + 1
+                raise ProfileError(path, problem, line=line, given=key.value, allowed="names of fields")
             lines[(*at, key.value)] = key.start_mark.line + 1
-            _collect(value, (*at, key.value), lines)
+            _collect(path, value, (*at, key.value), lines, around | {id(node)})
     elif node.id == "sequence":
         for index, value in enumerate(node.value):
             lines[(*at, index)] = value.start_mark.line + 1
-            _collect(value, (*at, index), lines)
+            _collect(path, value, (*at, index), lines, around | {id(node)})
