@@ -8,6 +8,7 @@ import numpy as np
 
 from runtime_py.backends.base import Backend, Embeddings, Pixels
 from runtime_py.drift import measure
+from runtime_py.errors import InferenceError, PrunnetError
 from runtime_py.manifest import Manifest
 from runtime_py.probes import Probes
 from runtime_py.report import DriftReport
@@ -44,6 +45,7 @@ class QueryEncoder:
         Raises:
             TypeError: Not a uint8 array.
             ValueError: Not of that shape.
+            InferenceError: The runtime failed.
         """
         wanted = self.manifest.preprocessing
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
@@ -61,7 +63,12 @@ class QueryEncoder:
                 f"{wanted.height} x {wanted.width}: resize them with {wanted.resize} interpolation, in PIL "
                 f"image.resize(({wanted.width}, {wanted.height}), Image.Resampling.BILINEAR)"
             )
-        return self._backend.run(images)
+        try:
+            return self._backend.run(images)
+        except PrunnetError:
+            raise
+        except Exception as error:  # each runtime has its own, ONNX Runtime's share no base but Exception
+            raise InferenceError(self.runtime, error) from error
 
     def check(self, server: str | Path | None = None) -> DriftReport:
         """Measure drift on this machine's own kernels, from the bundle's probes.
@@ -71,17 +78,23 @@ class QueryEncoder:
                 SavedModel, or a stored gallery (.npz). None: the dense embeddings stored in the bundle.
 
         Returns:
-            The verdict with its figures; `not verified` if the server does not say which space it embeds in.
+            The verdict with its figures; `not verified` if the server does not say which space it embeds in,
+            or if the artifact or the server failed while it ran.
 
         Raises:
             IncompatibleError: The server's space is another one; nothing was computed.
             BundleError: The server's file can not be used.
             MissingExtraError: A package that opens the server is not installed.
         """
-        tolerances = self.manifest.drift.tolerances
-        if server is None:
-            embeddings = self.embed(self.probes.images)
-            return DriftReport.of(measure(embeddings, self.probes, tolerances, self.runtime))
         from runtime_py.server.check import check_server
 
-        return check_server(self, server)
+        tolerances = self.manifest.drift.tolerances
+        try:
+            if server is not None:
+                return check_server(self, server)
+            embeddings = self.embed(self.probes.images)
+        except InferenceError as error:
+            where = None if server is None else str(server)
+            reasons = (str(error),)
+            return DriftReport("not verified", reasons, None, tolerances, self.runtime, server=where)
+        return DriftReport.of(measure(embeddings, self.probes, tolerances, self.runtime))

@@ -5,6 +5,7 @@ PrunnetError
 ├ MissingExtraError(ImportError)    the pip command                        exit 2
 ├ BundleError(ValueError)           file, what is wrong with it            exit 2
 │ └ UnsupportedProgramError         operations nobody here can execute     exit 2
+├ InferenceError(RuntimeError)      what failed while it ran               exit 5
 └ IncompatibleError(RuntimeError)   figure, value, tolerance, worst probe  exit 5
 
 `prunnet.errors` and `exporters.errors` add their own branches.
@@ -78,6 +79,21 @@ class UnsupportedProgramError(BundleError):
             f"Known: {', '.join(self.known)}",
             "verify it on a machine with the target's own runtime",
         )
+
+
+class InferenceError(PrunnetError, RuntimeError):
+    """A sound artifact that failed while it ran; a check that meets it is not a pass.
+
+    Args:
+        what: The runtime or the server that ran.
+        cause: What it said.
+    """
+
+    exit_code = 5
+
+    def __init__(self, what: str, cause: BaseException) -> None:
+        self.what = what
+        super().__init__(f"{what} failed while it embedded: {type(cause).__name__}: {cause}")
 
 
 class IncompatibleError(PrunnetError, RuntimeError):

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime_py.bundle import load
-from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError, PrunnetError
+from runtime_py.errors import (
+    BundleError,
+    IncompatibleError,
+    MissingExtraError,
+    PrunnetError,
+    UnsupportedProgramError,
+)
 from runtime_py.files import MANIFEST, UNFINISHED
 from runtime_py.manifest import Verdict
 from runtime_py.report import DriftReport
@@ -25,12 +31,13 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict | Literal["error"]:
-        """The report's; a runtime that is not installed leaves `not verified`, a bad bundle is an `error`."""
+        """The report's; `not verified` if nothing here can run the artifact; `error` for a bad bundle."""
         if self.report is not None:
             return self.report.verdict
         if isinstance(self.error, IncompatibleError):
             return "incompatible"
-        return "not verified" if isinstance(self.error, MissingExtraError) else "error"
+        cannot_run = (MissingExtraError, UnsupportedProgramError)
+        return "not verified" if isinstance(self.error, cannot_run) else "error"
 
     @property
     def reasons(self) -> tuple[str, ...]:

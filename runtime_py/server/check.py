@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime_py import metrics
 from runtime_py.drift import TOP_K, Gate, at_least, at_most, describe, measure
-from runtime_py.errors import IncompatibleError
+from runtime_py.errors import IncompatibleError, InferenceError, PrunnetError
 from runtime_py.probes import Probes, unit_lengths
 from runtime_py.report import DriftReport
 from runtime_py.server import ServerModel, open_server
@@ -49,7 +49,12 @@ def check_server(encoder: QueryEncoder, path: str | Path) -> DriftReport:
 def _against_model(encoder: QueryEncoder, server: ServerModel) -> DriftReport:
     """Judge the server's own drift first, then the bundle with the server's embeddings as its gallery."""
     probes, tolerances = encoder.probes, encoder.manifest.drift.tolerances
-    dense = np.asarray(server.embed(probes.images), np.float32)
+    try:
+        dense = np.asarray(server.embed(probes.images), np.float32)
+    except PrunnetError:
+        raise
+    except Exception as error:  # whatever runs the server's model has exceptions of its own
+        raise InferenceError("the server", error) from error
     if dense.shape != probes.dense.shape:
         raise IncompatibleError(
             f"the server's embeddings of the probes have shape {list(dense.shape)}, "

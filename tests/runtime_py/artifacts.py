@@ -45,6 +45,27 @@ def write_onnx(module: torch.nn.Module, path: Path, identity: dict[str, str]) ->
     onnx.save(model, path)
 
 
+def write_failing_onnx(path: Path, identity: dict[str, str]) -> None:
+    """A sound ONNX model that fails on every image with a channel value above 15: an index out of range."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    table = onnx.numpy_helper.from_array(np.eye(DIMENSION, dtype=np.float32), "table")
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["row"]),
+        helper.make_node("Reshape", ["row", "shape"], ["embedding"]),
+    ]
+    shape = onnx.numpy_helper.from_array(np.array([1, DIMENSION]), "shape")
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIZE, SIZE])
+    embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, DIMENSION])
+    graph = helper.make_graph(nodes, "failing", [image], [embedding], [table, shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, identity)
+    onnx.save(model, path)
+
+
 class _ChannelsLast(torch.nn.Module):
     def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime_py.cli import main
-from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError
+from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError, UnsupportedProgramError
 from runtime_py.junit import junit_xml
 from runtime_py.manifest import Tolerances
 from runtime_py.outcome import Outcome, exit_code
@@ -116,6 +116,7 @@ def report(verdict="compatible", reasons=()):
         ([Outcome(Path("a"), report("not verified"))], 5),
         ([Outcome(Path("a"), error=IncompatibleError("no"))], 5),
         ([Outcome(Path("a"), error=MissingExtraError("torch", "runtime-executorch", "x"))], 5),
+        ([Outcome(Path("a"), error=UnsupportedProgramError("f", ["x"], ["y"]))], 5),
         ([Outcome(Path("a"), error=BundleError("f", "p"))], 2),
         ([Outcome(Path("a"), report()), Outcome(Path("a"), error=BundleError("f", "p"))], 2),
         ([], 2),

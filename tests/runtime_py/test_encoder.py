@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from runtime_py import load
-from tests.runtime_py import tiny
+from runtime_py import IncompatibleError, load
+from runtime_py.bundle import write_bundle
+from runtime_py.errors import InferenceError
+from tests.runtime_py import bundles, tiny
+from tests.runtime_py.artifacts import IDENTITY, write_failing_onnx
 
 
 @pytest.fixture
@@ -47,9 +52,28 @@ def test_bad_images_are_refused_with_the_remedy(encoder, images, error, message)
 
 def test_a_bundle_of_another_subnetwork_drifts(make_bundle, probes):
     """The artifact is sound and its identity matches; only real images tell that its weights are others."""
-    from dataclasses import replace
-
     others = replace(probes, subnetwork=tiny.embed(tiny.tiny_encoder(seed=1), probes.images))
     report = load(make_bundle("onnx", own_probes=others)).check()
     assert report.verdict == "incompatible"
     assert report.reasons[0].startswith("parity.min_cosine")
+
+
+def test_a_runtime_that_fails_is_not_verified(probes, tmp_path):
+    write_failing_onnx(tmp_path / "failing.onnx", IDENTITY)
+    draft = bundles.manifest("onnx", probes)
+    encoder = load(write_bundle(draft, tmp_path / "failing.onnx", probes, tmp_path / "bundle"))
+    with pytest.raises(InferenceError, match=r"ONNX Runtime .* failed while it embedded"):
+        encoder.embed(probes.images)
+
+    report = encoder.check()
+
+    assert report.verdict == "not verified"
+    with pytest.raises(IncompatibleError, match="not verified"):
+        report.raise_if_incompatible()
+
+
+def test_a_server_that_fails_is_not_verified(encoder, tmp_path):
+    write_failing_onnx(tmp_path / "server.onnx", IDENTITY)
+    report = encoder.check(tmp_path / "server.onnx")
+    assert report.verdict == "not verified"
+    assert report.reasons[0].startswith("the server failed")

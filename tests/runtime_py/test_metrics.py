@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import doctest
 import math
 import time
 
@@ -158,3 +159,8 @@ def test_a_large_gallery_takes_seconds():
     found = metrics.evaluate(queries, query_labels, gallery, gallery_labels, ks=(1, 5))
     assert time.process_time() - start < 30
     assert found.mean_average_precision == pytest.approx(1 / 500, rel=0.5)
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(metrics).attempted > 0
+    assert doctest.testmod(metrics).failed == 0
