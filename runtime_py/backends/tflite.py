@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,13 @@ class TFLiteBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._artifact, self._input, self._output = artifact, input_info, output_info
-        content = artifact.read_bytes()
         try:
-            # From bytes: LiteRT verifies the flatbuffer before it follows any offset of it.
-            self._interpreter = Interpreter(model_content=content)
+            # From its path: LiteRT maps the file, so that its weights are not held twice.
+            self._interpreter = Interpreter(model_path=str(artifact))
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError(artifact, f"LiteRT does not open it ({error})") from error
-        self._identity = _read_identity(artifact, content)
+        self._identity = _read_identity(artifact)
         self._in = self._only("input", self._interpreter.get_input_details(), input_info)
         self._out = self._only("output", self._interpreter.get_output_details(), output_info)
 
@@ -110,16 +110,22 @@ def dequantise(stored: npt.NDArray[Any], details: dict[str, Any]) -> npt.NDArray
     return np.asarray(np.float32(scale) * (stored.astype(np.float32) - np.float32(zero_point)), np.float32)
 
 
-def _read_identity(artifact: Path, content: bytes) -> dict[str, str]:
+def _read_identity(artifact: Path) -> dict[str, str]:
     """Parse the metadata entry; the flatbuffer was verified by LiteRT before. Empty if there is none."""
+    with artifact.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        text = _metadata(content)
+    if text is None:
+        return {}
+    try:
+        return {str(key): str(value) for key, value in json.loads(text).items()}
+    except (ValueError, AttributeError) as error:
+        raise BundleError(artifact, f"its metadata entry {METADATA_NAME!r} is no JSON object") from error
+
+
+def _metadata(content: mmap.mmap) -> bytes | None:
     model = schema.Model.GetRootAs(content, 0)
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
-        if entry.Name() != METADATA_NAME.encode():
-            continue
-        try:
-            card = json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-            return {str(key): str(value) for key, value in card.items()}
-        except (ValueError, AttributeError) as error:
-            raise BundleError(artifact, f"its metadata entry {METADATA_NAME!r} is no JSON object") from error
-    return {}
+        if entry.Name() == METADATA_NAME.encode():
+            return bytes(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    return None

@@ -95,6 +95,12 @@ def test_no_tolerance_lets_a_nan_or_a_zero_vector_pass(probes):
     assert judge(-probes.subnetwork, probes, ANY).verdict == "compatible"
 
 
+def test_embeddings_without_direction_retrieve_nothing(probes):
+    figures = judge(probes.subnetwork * np.nan, probes).figures
+    assert figures.top1_agreement == figures.topk_overlap == figures.recall_at_1 == figures.map == 0
+    assert figures.mean_cosine == figures.mean_cosine_to_dense == -1
+
+
 def test_swapped_channels_are_caught(probes):
     swapped = tiny.embed(tiny.tiny_encoder(), np.ascontiguousarray(probes.images[..., ::-1]))
     assert judge(swapped, probes).verdict == "incompatible"
