@@ -2,8 +2,9 @@
 
     python benchmarks/host_latency.py [--encoder DIR] [--capacities 0.2 1.0] [--json results.json]
 
-Exports each capacity to ExecuTorch, TFLite and ONNX at fp32 and times the saved artifacts on this host: batch 1,
-one core, median over interleaved rounds. A latency ratio above the MAC ratio is what the runtime does not give back.
+Exports each capacity to ExecuTorch, TFLite and ONNX at fp32 and times the artifacts on this host:
+batch 1, one core, median over interleaved rounds. Where the latency ratio exceeds the MAC ratio,
+the runtime does not pay back all that was cut.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from exporters.arguments import positive
 from runtime_py.errors import PrunnetError
 
 EPILOG = """\
-Batch 1, one core, median over interleaved rounds. These are the milliseconds of this machine, not of a device;
+Batch 1, one core, median over interleaved rounds: milliseconds of this machine, not of a device;
 off macOS a Core ML bundle runs in a Python executor, whose time says nothing.
 exit codes: 0 ok, 1 bug, 2 usage error or bad bundle
 """

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.base import Exporter, ExportSpec, Written
+from exporters.calibration import calibration_images
+from exporters.executorch_int8 import quantised
 from exporters.soundness import example_input
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ class ExecutorchExporter(Exporter):
     """Exports to a `.pte` whose ops run in XNNPACK; the ops that do not are told in the notes."""
 
     target = "executorch"
-    precisions = ("fp32",)
+    precisions = ("fp32", "int8")
     suffix = ".pte"
     packages = ("executorch", "torchao")
 
@@ -32,6 +34,8 @@ class ExecutorchExporter(Exporter):
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
+        if spec.precision == "int8":
+            module = quantised(module, calibration_images(spec, self.target))
         exported = torch.export.export(module, (example_input(spec),))
         text = json.dumps(spec.identity).encode()
         lowered = to_edge_transform_and_lower(

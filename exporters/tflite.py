@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.base import Exporter, ExportSpec, Written
+from exporters.calibration import calibration_images
 from exporters.soundness import example_input
+from exporters.tflite_int8 import quantised
 from exporters.tflite_metadata import with_metadata
 
 if TYPE_CHECKING:
@@ -17,17 +19,23 @@ class TfliteExporter(Exporter):
     """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
 
     target = "tflite"
-    precisions = ("fp32",)
+    precisions = ("fp32", "int8")
     suffix = ".tflite"
-    packages = ("litert-torch", "litert-converter", "ai-edge-litert")
+    packages = ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
 
     def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
         import litert_torch
 
         channel_last = litert_torch.to_channel_last_io(module, args=[0]).eval()
         pixels = example_input(spec).permute(0, 2, 3, 1).contiguous()
-        litert_torch.convert(channel_last, (pixels,)).export(str(path))
-        path.write_bytes(with_metadata(path.read_bytes(), spec.identity))
+        converted = path.with_name("converted.tflite")
+        litert_torch.convert(channel_last, (pixels,)).export(str(converted))
+        if spec.precision == "int8":
+            model = quantised(converted, calibration_images(spec, self.target))
+        else:
+            model = converted.read_bytes()
+        converted.unlink()
+        path.write_bytes(with_metadata(model, spec.identity))
         return self._described(spec, path)
 
     def _described(self, spec: ExportSpec, path: Path) -> Written:

@@ -18,6 +18,8 @@ CASES = {
     ("executorch", "fp32"): 0.999999,
     ("tflite", "fp32"): 0.999999,
     ("onnx", "fp32"): 0.999999,
+    ("executorch", "int8"): 0.9995,  # 8 bits for every activation
+    ("tflite", "int8"): 0.9995,
     ("coreml", "fp32"): 0.999999,
     ("coreml", "fp16"): 0.9995,  # every op rounds to 11 bits
 }

@@ -1,0 +1,77 @@
+"""Static int8 for TFLite: weights per channel, activations per tensor, float32 at both ends.
+
+What comes after the last layer with weights stays float32: it divides by the length of the
+embedding, and a sum of squares in 256 levels bends every direction.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
+
+
+def quantised(float_model: Path, images: NDArray[np.uint8]) -> bytes:
+    """Return the int8 model.
+
+    Args:
+        float_model: A float32 `.tflite` with one NHWC input in 0..255.
+        images: uint8 [C, H, W, 3] to find the ranges of activations by.
+    """
+    from ai_edge_quantizer import qtyping, recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.quantizer import Quantizer
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+    (signature,) = _signatures(float_model).items()
+    key, ((taken,), _) = signature[0], signature[1].values()
+    quantizer = Quantizer(str(float_model))
+    quantizer.load_quantization_recipe(recipe.static_wi8_ai8())
+    keep_float: list[tuple[str, Any]] = [
+        (".*", qtyping.TFLOperationName.INPUT),
+        (".*", qtyping.TFLOperationName.OUTPUT),
+        (_any_of(outputs_of_the_tail(float_model)), qtyping.TFLOperationName.ALL_SUPPORTED),
+    ]
+    for regex, operation in keep_float:
+        quantizer.update_quantization_recipe(
+            regex=regex, operation_name=operation, algorithm_key=AlgorithmName.NO_QUANTIZE
+        )
+    samples = [{taken: image[np.newaxis].astype(np.float32)} for image in images]
+    recipes = RecipeManager()
+    recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
+    # The quantizer's own `calibrate` averages the ranges over the images, which clips the rarer ones.
+    calibrator = Calibrator(str(float_model), num_threads=1, qsv_update_func=min_max_update)
+    calibrator.calibrate({key: samples}, recipes)
+    return bytes(quantizer.quantize(calibrator.get_model_qsvs()).quantized_model)
+
+
+def outputs_of_the_tail(model: Path) -> list[str]:
+    """Return the names of the tensors that come after the last layer with weights."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model.read_bytes(), 0))
+    weighted = {getattr(schema.BuiltinOperator, name) for name in WEIGHTED}
+    graph = root.subgraphs[0]
+    codes = [root.operatorCodes[operator.opcodeIndex].builtinCode for operator in graph.operators]
+    last = max((place for place, code in enumerate(codes) if code in weighted), default=-1)
+    names = [graph.tensors[index].name for tail in graph.operators[last + 1 :] for index in tail.outputs]
+    return [name.decode() for name in names]
+
+
+def _signatures(model: Path) -> dict[str, dict[str, list[str]]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    signatures: dict[str, dict[str, list[str]]] = Interpreter(model_path=str(model)).get_signature_list()
+    return signatures
+
+
+def _any_of(names: list[str]) -> str:
+    """Return a pattern for the scope of an op, which is the names of its outputs, each with a semicolon."""
+    return f"^(?:{'|'.join(map(re.escape, names))});*$"
