@@ -9,10 +9,14 @@ from pathlib import Path
 from runtime_py.mil.package import Package
 
 _DATE = "com.github.apple.coremltools.conversion_date"
+_DEBUG_MAPPING = "executorch_debug_handle_mapping.json"
+"""Which node of the captured graph each operation came from; Core ML does not read it."""
 
 
 def make_reproducible(path: Path) -> None:
     """Rewrite what differs between two identical conversions: random ids, a date, the order of map entries.
+
+    The debugging file that coremltools adds is removed.
 
     Args:
         path: A package that is complete but not yet part of a bundle; changed in place.
@@ -20,6 +24,7 @@ def make_reproducible(path: Path) -> None:
     package = Package(path)
     package.model.description.metadata.userDefined.pop(_DATE, None)
     package.model_path.write_bytes(package.model.SerializeToString(deterministic=True))
+    (path / _DEBUG_MAPPING).unlink(missing_ok=True)
     manifest = path / "Manifest.json"
     content = json.loads(manifest.read_text(encoding="utf-8"))
     items = content["itemInfoEntries"]

@@ -94,8 +94,8 @@ BROADCAST = {"x": real(3, 1, 4), "y": real(2, 1)}
 CASES = [
     *(Case(name, {"x": x}, f) for name, (x, f) in UNARY.items()),
     *(Case(name, BROADCAST, lambda x, y, f=f: f(x, y)) for name, f in BINARY.items()),
-    *(Case(name, {"x": WHOLE, "y": WHOLE[::-1].copy()}, lambda x, y, f=f: f(x, y)) for name, f in BINARY.items()
-      if name != "real_div"),
+    *(Case(name, {"x": WHOLE, "y": WHOLE[::-1].copy()}, lambda x, y, f=f: f(x, y))
+      for name, f in BINARY.items() if name != "real_div"),
     *(Case(name, {"x": TRUE, "y": ALSO}, lambda x, y, f=f: f(x, y)) for name, f in LOGICAL.items()),
     Case("logical_not", {"x": TRUE}, np.logical_not),
     Case("floor_div", {"x": WHOLE, "y": OTHER}, np.floor_divide),
@@ -123,7 +123,8 @@ CASES = [
     Case("gelu", {"x": X}, lambda x: x * slow.sigmoid(1.702 * x), {"mode": "SIGMOID_APPROXIMATION"}),
     Case("leaky_relu", {"x": X}, lambda x: np.where(x >= 0, x, 0.2 * x), {"alpha": 0.2}),
     Case("linear_activation", {"x": X}, lambda x: 2 * x - 1, {"alpha": 2.0, "beta": -1.0}),
-    Case("prelu", {"x": PICTURE}, lambda x: np.where(x >= 0, x, x * COLUMN[:, None, None]), {"alpha": COLUMN}),
+    Case("prelu", {"x": PICTURE}, lambda x: np.where(x >= 0, x, x * COLUMN[:, None, None]),
+         {"alpha": COLUMN}),
     Case("scaled_tanh", {"x": X}, lambda x: 2 * np.tanh(0.3 * x), {"alpha": 2.0, "beta": 0.3}),
     Case("sigmoid_hard", {"x": X}, lambda x: np.clip(0.3 * x + 0.4, 0, 1), {"alpha": 0.3, "beta": 0.4}),
     Case("softmax", {"x": X}, slow.softmax),
@@ -132,7 +133,8 @@ CASES = [
          lambda x: COLUMN[:, None, None] * np.log1p(np.exp(COLUMN[::-1][:, None, None] * x)),
          {"alpha": COLUMN, "beta": COLUMN[::-1].copy()}),
     Case("thresholded_relu", {"x": X}, lambda x: np.where(x >= 0.5, x, 0), {"alpha": 0.5}),
-    *(reduction(n, f, axes, keep) for n, f in REDUCTIONS.items() for axes, keep in (((-1,), False), ((0, 2), True))),
+    *(reduction(n, f, axes, keep) for n, f in REDUCTIONS.items()
+      for axes, keep in (((-1,), False), ((0, 2), True))),
     Case("reduce_argmax", {"x": X}, lambda x: x.argmax(1), {"axis": 1}),
     Case("reduce_argmin", {"x": X}, lambda x: x.argmin(-1)[..., None], {"keep_dims": True}),
     Case("cumsum", {"x": X}, lambda x: x.cumsum(1), {"axis": 1}),

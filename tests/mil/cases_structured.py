@@ -40,7 +40,10 @@ def transposed(fixed, **how):
 def pooled(kind, fixed, pads=NONE, **how):
     base = {"kernel_sizes": [3, 2], "strides": [2, 1], "pad_type": "valid"}
     return Case(
-        f"{kind}_pool", {"x": IMAGE}, lambda x: slow.pool(x, kind, (3, 2), (2, 1), pads, **how), {**base, **fixed}
+        f"{kind}_pool",
+        {"x": IMAGE},
+        lambda x: slow.pool(x, kind, (3, 2), (2, 1), pads, **how),
+        {**base, **fixed},
     )
 
 
@@ -52,7 +55,8 @@ LAYERS = [
     conv({"strides": [2, 2], "pad_type": "same_lower"}, strides=[2, 2], pads=LOWER_2),
     conv({"dilations": [2, 1]}, dilations=[2, 1]),
     conv({"weight": GROUPED, "groups": 2}, groups=2),
-    Case("conv", {"x": real(2, 3, 7)}, lambda x: slow.conv(x, LINE, strides=[2]), {"weight": LINE, "strides": [2]}),
+    Case("conv", {"x": real(2, 3, 7)}, lambda x: slow.conv(x, LINE, strides=[2]),
+         {"weight": LINE, "strides": [2]}),
     transposed({}),
     transposed({"strides": [2, 2], "pad_type": "custom", "pad": [1, 0, 1, 1]}, strides=(2, 2),
                crop=((1, 0), (1, 1))),
@@ -66,9 +70,11 @@ LAYERS = [
            ((1, 1), (0, 1)), exclude=True),
     pooled("avg", {"pad_type": "custom", "pad": [1, 1, 0, 1], "exclude_padding_from_average": False},
            ((1, 1), (0, 1))),
-    Case("max_pool", {"x": IMAGE}, lambda x: slow.pool(x, "max", (2, 3), (2, 2), ((0, 1), (0, 1))),
+    Case("max_pool", {"x": IMAGE},
+         lambda x: slow.pool(x, "max", (2, 3), (2, 2), ((0, 1), (0, 1))),
          {"kernel_sizes": [2, 3], "strides": [2, 2], "pad_type": "valid", "ceil_mode": True}),
-    Case("avg_pool", {"x": IMAGE}, lambda x: slow.pool(x, "avg", (2, 2), (2, 2), ((0, 1), (0, 0)), exclude=True),
+    Case("avg_pool", {"x": IMAGE},
+         lambda x: slow.pool(x, "avg", (2, 2), (2, 2), ((0, 1), (0, 0)), exclude=True),
          {"kernel_sizes": [2, 2], "strides": [2, 2], "pad_type": "valid", "ceil_mode": True,
           "exclude_padding_from_average": True}),
     Case("linear", {"x": X}, lambda x, w=WEIGHT[:, :, 0, 0]: x @ w.T + BIAS,
@@ -130,7 +136,8 @@ MOVES = [
     Case("squeeze", {"x": real(1, 3, 1)}, np.squeeze),
     Case("concat", {"values": (X, X * 2)}, lambda values: np.concatenate(values, 1), {"axis": 1}),
     Case("stack", {"values": (X, X * 2)}, lambda values: np.stack(values, 2), {"axis": 2}),
-    Case("split", {"x": IMAGE}, lambda x: tuple(np.split(x, [1, 3], 3)), {"split_sizes": [1, 2, 3], "axis": 3}),
+    Case("split", {"x": IMAGE}, lambda x: tuple(np.split(x, [1, 3], 3)),
+         {"split_sizes": [1, 2, 3], "axis": 3}),
     Case("split", {"x": IMAGE}, lambda x: tuple(np.split(x, 2, 1)), {"num_splits": 2, "axis": 1}),
     Case("tile", {"x": X}, lambda x: np.tile(x, (1, 2, 3)), {"reps": [1, 2, 3]}),
     Case("reverse", {"x": X}, lambda x: x[:, ::-1, ::-1], {"axes": [1, 2]}),

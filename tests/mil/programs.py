@@ -17,8 +17,8 @@ Arrays = dict[str, Any]
 class Case:
     """One operation on one set of operands.
 
-    `feeds` are inputs of the program, `fixed` are constants in it; `expected` gets the feeds in order and returns
-    an array, or a tuple of them.
+    `feeds` are inputs of the program, `fixed` are constants in it; `expected` gets the feeds in order and
+    returns an array, or a tuple of them.
     """
 
     op: str
@@ -45,13 +45,13 @@ def flat(index: int, feeds: Arrays) -> dict[str, np.ndarray]:
 def write(cases: list[Case], path: Path) -> None:
     """Write one program with an output `o<case>_<result>` for each result of each case; all of one opset."""
     ct = coremltools()
-    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil import Builder
     from coremltools.converters.mil.mil import Function, Program, types
 
     target = getattr(ct.target, cases[0].opset)
     arrays = {name: a for index, case in enumerate(cases) for name, a in flat(index, case.feeds).items()}
     placeholders = {
-        name: mb.placeholder(shape=a.shape, dtype=types.int32 if a.dtype == np.int32 else types.fp32)
+        name: Builder.placeholder(shape=a.shape, dtype=types.int32 if a.dtype == np.int32 else types.fp32)
         for name, a in arrays.items()
     }
     with Function(placeholders, opset_version=target) as function:
@@ -60,11 +60,11 @@ def write(cases: list[Case], path: Path) -> None:
             operands = {}
             for key, value in case.feeds.items():
                 names = flat(index, {key: value})
-                bound = tuple(_input(mb, function, name, a) for name, a in names.items())
+                bound = tuple(_input(Builder, function, name, a) for name, a in names.items())
                 operands[key] = bound if isinstance(value, tuple) else bound[0]
-            results = getattr(mb, case.op)(**operands, **case.fixed)
+            results = getattr(Builder, case.op)(**operands, **case.fixed)
             for position, result in enumerate(results if isinstance(results, tuple | list) else [results]):
-                outputs.append(_output(mb, types, result, f"o{index}_{position}"))
+                outputs.append(_output(Builder, types, result, f"o{index}_{position}"))
         function.set_outputs(outputs)
     program = Program()
     program.add_function("main", function)
@@ -82,30 +82,30 @@ def write(cases: list[Case], path: Path) -> None:
 def inferred(case: Case) -> list[np.ndarray | None]:
     """Let coremltools compute the case on constants; None where it has no value inference."""
     ct = coremltools()
-    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil import Builder
     from coremltools.converters.mil.mil import Function
 
     with Function({}, opset_version=getattr(ct.target, case.opset)):
         # Copies, because some of coremltools' inferences (clamped_relu) write into their operands.
         operands = {
-            key: tuple(mb.const(val=v.copy()) for v in value)
+            key: tuple(Builder.const(val=v.copy()) for v in value)
             if isinstance(value, tuple)
-            else mb.const(val=value.copy())
+            else Builder.const(val=value.copy())
             for key, value in case.feeds.items()
         }
-        results = getattr(mb, case.op)(**operands, **case.fixed)
+        results = getattr(Builder, case.op)(**operands, **case.fixed)
         found = results if isinstance(results, tuple | list) else [results]
         return [None if r.val is None else np.asarray(r.val) for r in found]
 
 
-def _input(mb: Any, function: Any, name: str, array: np.ndarray) -> Any:
+def _input(builder: Any, function: Any, name: str, array: np.ndarray) -> Any:
     """Return the input; a program takes no booleans, so those come as numbers."""
     variable = function.inputs[name]
-    return mb.cast(x=variable, dtype="bool") if array.dtype == bool else variable
+    return builder.cast(x=variable, dtype="bool") if array.dtype == bool else variable
 
 
-def _output(mb: Any, types: Any, variable: Any, name: str) -> Any:
+def _output(builder: Any, types: Any, variable: Any, name: str) -> Any:
     """Return the output under a name; a program gives no booleans and no 8-bit integers."""
     if variable.dtype not in (types.fp32, types.int32):
-        return mb.cast(x=variable, dtype="int32", name=name)
-    return mb.identity(x=variable, name=name)
+        return builder.cast(x=variable, dtype="int32", name=name)
+    return builder.identity(x=variable, name=name)

@@ -1,4 +1,4 @@
-"""Every operation, saved in a real package and executed, against slow references and coremltools' own values."""
+"""Every operation, saved in a real package, executed, against slow references and coremltools' own values."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from runtime_py.mil.executor import Executor
 from runtime_py.mil.package import Package
 from runtime_py.mil.registry import KERNELS
 from tests.mil import cases_plain, cases_structured
-from tests.mil.programs import Case, flat, inferred, write
+from tests.mil.programs import flat, inferred, write
 
 CASES = cases_plain.CASES + cases_structured.CASES
 UNFOLDED = {name for name in KERNELS if name.startswith("constexpr_")}

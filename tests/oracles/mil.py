@@ -1,4 +1,4 @@
-"""MIL operations written out in float64 numpy from Apple's specification: slow, and nothing shared with ours."""
+"""MIL operations in float64 numpy, written from Apple's specification: slow, and nothing shared with ours."""
 
 import itertools
 import math
