@@ -59,7 +59,8 @@ BATCH_NORMS = frozenset(
 )
 FUSIBLE_ACTIVATIONS = frozenset({"relu", "hardtanh", "clamp", "clamp_min", "clamp_max"})
 """Activations that XNNPACK, LiteRT, ONNX Runtime and Core ML apply inside the op before them."""
-_UNCOUNTED = ("lstm", "gru", "rnn", "_scaled_dot_product", "_fused_", "mkldnn", "_conv_depthwise", "fft_")
+_UNCOUNTED = ("lstm", "gru", "rnn", "_scaled_dot_product", "mkldnn", "fft_", "_cdist", "_trilinear")
+"""Parts of names of ops that multiply matrices inside, which no rule here counts."""
 
 
 def kind_of(name: str, weight_shape: Shape | None, groups: int) -> Kind:

@@ -63,7 +63,7 @@ def read_document(path: Path) -> Document:
     yaml = YAML(typ="safe", pure=True)
     try:
         node = yaml.compose(text)
-        values = yaml.load(text)
+        values = yaml.constructor.construct_document(node) if node else None
     except DuplicateKeyError as error:
         problem = (error.problem or "a key is given twice").split(" with value")[0]
         raise ProfileError(path, problem, line=_line(error), allowed="each key once") from error
@@ -92,11 +92,15 @@ def _line(error: Any) -> int | None:
     return mark.line + 1 if mark else None
 
 
-def _collect(path: Path, node: Any, at: FieldPath, lines: dict[FieldPath, int], around: frozenset[int]) -> None:
+def _collect(
+    path: Path, node: Any, at: FieldPath, lines: dict[FieldPath, int], around: frozenset[int]
+) -> None:
     """Note the line of every field below `node`; `around` holds the nodes that contain it."""
     line = node.start_mark.line + 1
     if id(node) in around:
-        raise ProfileError(path, "an alias that contains itself", line=line, allowed="aliases of other fields")
+        raise ProfileError(
+            path, "an alias that contains itself", line=line, allowed="aliases of other fields"
+        )
     if node.id == "mapping":
         for key, value in node.value:
             if key.tag not in _KEY_TAGS:

@@ -32,7 +32,7 @@ def graphs() -> dict[str, CostGraph]:
     [("executorch", (0.95, 2.6)), ("tflite", (0.95, 1.1)), ("onnx", (0.78, 1.22)), ("coreml", None)],
 )
 def test_recorded_artifacts(target: str, memory: tuple[float, float] | None) -> None:
-    """ExecuTorch's recorded peaks are low where a process' free heap took the load: predictions may be above only."""
+    """ExecuTorch's recorded peaks are low where the process' free heap took the load: hence the wide band."""
     profile = load_profile("pixel8")
     records = json.loads((RESULTS / f"artifacts_{target}.json").read_text())
     checked = 0
@@ -49,7 +49,9 @@ def test_recorded_artifacts(target: str, memory: tuple[float, float] | None) -> 
 def test_a_fresh_artifact(tmp_path: Path) -> None:
     module = settle(ConvEncoder((40, 88, 152)))
     path = tmp_path / "model.onnx"
-    torch.onnx.export(module, (torch.rand(1, *SHAPE),), str(path), dynamo=True, external_data=False, verbose=False)
+    torch.onnx.export(
+        module, (torch.rand(1, *SHAPE),), str(path), dynamo=True, external_data=False, verbose=False
+    )
     cost = estimate(trace(module, SHAPE), load_profile("galaxy_s24"), "onnx")
     assert path.stat().st_size > 10**6
     assert cost.artifact_bytes == pytest.approx(path.stat().st_size, rel=0.05)
@@ -57,7 +59,9 @@ def test_a_fresh_artifact(tmp_path: Path) -> None:
 
 def test_precisions_change_what_they_should() -> None:
     graph, profile = graphs()["conv56"], load_profile("pixel8")
-    costs = {precision: estimate(graph, profile, "tflite", precision) for precision in ("fp32", "fp16", "int8")}
+    costs = {
+        precision: estimate(graph, profile, "tflite", precision) for precision in ("fp32", "fp16", "int8")
+    }
     assert len({cost.mflops for cost in costs.values()}) == 1
     assert len({cost.parameters for cost in costs.values()}) == 1
     sizes = [costs[p].artifact_bytes for p in ("fp32", "fp16", "int8")]
@@ -87,7 +91,7 @@ def test_unknown_names() -> None:
 
 
 def test_the_roofline_by_hand() -> None:
-    """A 1x1 convolution of 8 x 8 x 8 -> 16: 8192 MACs; reads 512, writes 1024, holds 144 elements of 4 bytes."""
+    """A 1x1 convolution of 8x8x8 to 16: 8192 MACs; reads 512, writes 1024, holds 144 elements of 4 bytes."""
     graph = trace(nn.Conv2d(8, 16, 1).eval(), (8, 8, 8))
     (op,) = graph.ops
     rates = Rates(conv=1.0, pointwise=0.001, depthwise=1.0, matmul=1.0)
@@ -96,7 +100,9 @@ def test_the_roofline_by_hand() -> None:
     model = model.model_copy(
         update={"t0_ms": 2.0, "per_op_ms": 0.5, "gmacs_per_s": rates, "bandwidth_gb_per_s": 0.0001}
     )
-    assert op_ms(op, model, WIDTHS["fp32"]) == pytest.approx(max(8192 / 1e3, (512 + 1024 + 144) * 4 / 100) + 0.5)
+    assert op_ms(op, model, WIDTHS["fp32"]) == pytest.approx(
+        max(8192 / 1e3, (512 + 1024 + 144) * 4 / 100) + 0.5
+    )
     fast = rates.model_copy(update={"pointwise": 1.0})
     bound = model.model_copy(update={"gmacs_per_s": fast})
     assert latency_ms(graph, bound, WIDTHS["fp32"]) == pytest.approx(2.0 + (512 + 1024 + 144) * 4 / 100 + 0.5)
@@ -104,7 +110,7 @@ def test_the_roofline_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["galaxy_s24", "raspberry_pi5", "low_end_android"])
 def test_the_measured_nets_come_out_as_fitted(name: str) -> None:
-    """The profile's coefficients, through the package's own code, give the milliseconds written beside the rows."""
+    """The coefficients, through the package's own code, give the milliseconds written beside the rows."""
     from benchmarks.fit_latency import graph_of
     from benchmarks.latency_sources import NETS
     from prunnet import _torchvision

@@ -32,7 +32,7 @@ def macs_by_hooks(module: nn.Module, input_shape: tuple[int, int, int]) -> int:
 
 
 def folded_parameters(module: nn.Module) -> int:
-    """Parameters after BatchNorm is folded: a norm behind a layer with a bias vanishes, behind one without leaves it."""
+    """Parameters after BatchNorm is folded: it leaves one bias per channel behind a layer that has none."""
     total, biased = 0, True
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):

@@ -22,7 +22,13 @@ sources: {soc: a, threads: b, ram: c, isa: d}
 """
 
 CASES = [
-    ("max_artifact: 4MiB", "max_artefact: 4MiB", 6, "budgets.max_artefact", ["unknown key", "'max_artifact'"]),
+    (
+        "max_artifact: 4MiB",
+        "max_artefact: 4MiB",
+        6,
+        "budgets.max_artefact",
+        ["unknown key", "'max_artifact'"],
+    ),
     ("name: bench", "nmae: bench", 2, "nmae", ["unknown key", "did you mean 'name'"]),
     ("max_artifact: 4MiB", "max_artifact: 4", 6, "budgets.max_artifact", ["given 4", "KiB"]),
     ("max_artifact: 4MiB", "max_artifact: 4mib", 6, "budgets.max_artifact", ["'4mib'", "MiB"]),
@@ -37,11 +43,23 @@ CASES = [
     ("max_mflops: 30", "max_mflops: 30MiB", 7, "budgets.max_mflops", ["given '30MiB'"]),
     ("max_mflops: 30", "max_mflops: '30'", 7, "budgets.max_mflops", ["given '30'"]),
     ("max_mflops: 30", "max_mflops: true", 7, "budgets.max_mflops", ["given True"]),
-    ("max_mflops: 30", "max_latency_ms: 5", 7, "budgets.max_latency_ms", ["latency.onnx.fp32", "leave the budget out"]),
+    (
+        "max_mflops: 30",
+        "max_latency_ms: 5",
+        7,
+        "budgets.max_latency_ms",
+        ["latency.onnx.fp32", "leave the budget out"],
+    ),
     ("[onnx, tflite]", "[onnx, tflight]", 3, "targets.1", ["given 'tflight'", "'executorch'"]),
     ("[onnx, tflite]", "[onnx, onnx]", 3, "targets", ["listed twice"]),
     ("[onnx, tflite]", "[]", 3, "targets", ["at least 1"]),
-    ("{onnx: fp32}", "{coreml: fp16}", 8, "precision.coreml", ["not one of the profile's targets", "onnx, tflite"]),
+    (
+        "{onnx: fp32}",
+        "{coreml: fp16}",
+        8,
+        "precision.coreml",
+        ["not one of the profile's targets", "onnx, tflite"],
+    ),
     ("{onnx: fp32}", "{onnx: fp8}", 8, "precision.onnx", ["given 'fp8'", "'int8'"]),
     ("{onnx: fp32}", "{onx: fp32}", 8, "precision.onx", ["'onnx'"]),
     ("schema_version: 1", "schema_version: 2", 1, "schema_version", ["given 2", "1"]),
@@ -70,7 +88,9 @@ def test_the_good_profile_loads(tmp_path: Path) -> None:
     assert dict(profile.budgets.items()) == {"max_artifact": 4 * 2**20, "max_mflops": 30}
 
 
-@pytest.mark.parametrize(("old", "new", "line", "field", "words"), CASES, ids=[case[1][:40] for case in CASES])
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "words"), CASES, ids=[case[1][:40] for case in CASES]
+)
 def test_a_wrong_field_is_named(
     tmp_path: Path, old: str, new: str, line: int | None, field: str | None, words: list[str]
 ) -> None:

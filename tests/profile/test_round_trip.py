@@ -25,16 +25,28 @@ from runtime_py.manifest import Tolerances
 
 SIZES = st.integers(1, 10**12).map(exact_bytes)
 POSITIVE = st.floats(1e-6, 1e8)
-TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30)
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=30
+)
 
 
 @st.composite
 def profiles(draw: st.DrawFn) -> DeviceProfile:
-    targets = draw(st.lists(st.sampled_from(["executorch", "coreml", "tflite", "onnx"]), min_size=1, unique=True))
+    targets = draw(
+        st.lists(st.sampled_from(["executorch", "coreml", "tflite", "onnx"]), min_size=1, unique=True)
+    )
     precision = {t: draw(st.sampled_from(["fp32", "fp16", "int8"])) for t in targets if draw(st.booleans())}
-    rates = Rates(conv=draw(POSITIVE), pointwise=draw(POSITIVE), depthwise=draw(POSITIVE), matmul=draw(POSITIVE))
+    rates = Rates(
+        conv=draw(POSITIVE), pointwise=draw(POSITIVE), depthwise=draw(POSITIVE), matmul=draw(POSITIVE)
+    )
     row = FittedRow(
-        model=draw(TEXTS), macs_g=draw(POSITIVE), measured_ms=1.0, fitted_ms=2.0, device="d", match="exact", source="s"
+        model=draw(TEXTS),
+        macs_g=draw(POSITIVE),
+        measured_ms=1.0,
+        fitted_ms=2.0,
+        device="d",
+        match="exact",
+        source="s",
     )
     model = LatencyModel(
         runs_on=draw(TEXTS),
@@ -52,7 +64,9 @@ def profiles(draw: st.DrawFn) -> DeviceProfile:
         schema_version=1,
         name=draw(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)),
         targets=targets,
-        hardware=Hardware(soc=draw(TEXTS), threads=draw(st.integers(1, 64)), ram=draw(SIZES), isa=draw(st.lists(TEXTS))),
+        hardware=Hardware(
+            soc=draw(TEXTS), threads=draw(st.integers(1, 64)), ram=draw(SIZES), isa=draw(st.lists(TEXTS))
+        ),
         budgets=Budgets(
             max_artifact=draw(st.none() | SIZES),
             max_peak_memory=draw(st.none() | SIZES),
