@@ -135,11 +135,11 @@ def _judge(encoder: QueryEncoder, embeddings: metrics.Floats, probes: Probes) ->
 def _extend(
     report: DriftReport, judged: tuple[Gate, ...], figures: dict[str, float], worst_probe: int
 ) -> DriftReport:
-    reasons = (*describe(judged, worst_probe), *report.reasons)
+    reasons = describe(judged, worst_probe)
     return replace(
         report,
-        verdict="incompatible" if reasons else "compatible",
-        reasons=reasons,
+        verdict="incompatible" if reasons else report.verdict,
+        reasons=(*reasons, *report.reasons),
         gates=(*judged, *report.gates),
         server_figures=figures,
     )

@@ -133,6 +133,18 @@ def test_nan_fails_every_comparison(compare):
     assert compare("x", 0.5, 0.5).passed
 
 
+def test_probes_on_which_nothing_can_drop_verify_nothing(probes):
+    """The dense encoder retrieves next to nothing: its queries could be any, and no drop would show."""
+    strangers = replace(probes, labels=np.arange(40) % 39)  # one pair: an A and an 8
+    worst = strangers.subnetwork
+    record = judge(worst, strangers, Tolerances(max_recall_drop=0.2, max_map_drop=0.2))
+    assert max(record.figures.recall_at_1_dense, record.figures.map_dense) <= 0.2
+    assert record.verdict == "not verified"
+    assert "not tested" in record.reasons[0]
+    assert judge(worst, strangers, Tolerances(max_recall_drop=1, max_map_drop=1)).verdict == "compatible"
+    assert judge(-worst, strangers).verdict == "incompatible"
+
+
 def test_a_drop_that_equals_its_tolerance_passes():
     assert 0.90 - 0.85 > 0.05
     assert at_most("drop", 0.90 - 0.85, 0.05).passed
