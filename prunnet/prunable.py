@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from prunnet.adapters import Adapters
 from prunnet.channel import ChannelCut
 from prunnet.encoder import Encoder
 from prunnet.errors import UnknownNameError
@@ -23,13 +24,16 @@ class PrunableEncoder(nn.Module):
         encoder: The dense encoder.
         granularity: "channel" or "weight".
         channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
+        adapters: Give the subnetworks small corrections of their own, which vanish at capacity 1 (`Adapters`).
 
     Raises:
         UnknownNameError: No such granularity.
         EncoderError: Nothing of this encoder can be cut.
     """
 
-    def __init__(self, encoder: Encoder, granularity: str = "channel", channel_multiple: int = 8) -> None:
+    def __init__(
+        self, encoder: Encoder, granularity: str = "channel", channel_multiple: int = 8, adapters: bool = False
+    ) -> None:
         super().__init__()
         if granularity not in _CUTS:
             raise UnknownNameError("granularity", granularity, _CUTS)
@@ -37,6 +41,7 @@ class PrunableEncoder(nn.Module):
         self.channel_multiple = channel_multiple
         self.cutter = _CUTS[granularity](encoder)
         self.scores = self.cutter.new_scores()
+        self.adapters = Adapters(encoder) if adapters else None
         self._trained: dict[tuple[float, int], Encoder] = {}
 
     @property
@@ -100,16 +105,16 @@ class PrunableEncoder(nn.Module):
         module = self._trained.get(key)
         if module is None:
             module = self._trained[key] = _on_batch_statistics(self.skeleton(capacity))
-        cut = self.cutter.cut(parameters, capacity, self.scores, self.channel_multiple)
-        cut |= {name: buffer for name, buffer in self.encoder.named_buffers() if name.startswith("pixels.")}
-        kept = {name: tensor for name, tensor in self._extras(module, cut).items()}
-        out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in (cut | kept).items()}, pixels)
+        tensors = self._adapted(parameters, self.achieved(capacity))
+        cut = self.cutter.cut(tensors, capacity, self.scores, self.channel_multiple)
+        # Buffers that are left (pixel statistics, position indices) hold the same values at every capacity.
+        dense = dict(self.encoder.named_buffers())
+        cut |= {name: dense[name] for name, _ in module.named_buffers()}
+        out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, pixels)
         return out
 
-    def _extras(self, module: Encoder, cut: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Buffers of the skeleton that are not cut and hold real values in the dense encoder (position indices)."""
-        dense = dict(self.encoder.named_buffers())
-        return {name: dense[name] for name, _ in module.named_buffers() if name not in cut}
+    def _adapted(self, tensors: Mapping[str, Tensor], achieved: float) -> Mapping[str, Tensor]:
+        return tensors if self.adapters is None or achieved == 1 else self.adapters(tensors, achieved)
 
     def extract(self, capacity: float, multiple: int | None = None) -> Encoder:
         """Return a plain, physically smaller encoder: no masks, hooks or subclass left.
@@ -129,7 +134,8 @@ class PrunableEncoder(nn.Module):
         multiple = multiple or self.channel_multiple
         module = self.cutter.skeleton(capacity, multiple).to_empty(device="cpu")
         with torch.no_grad():
-            tensors = self.cutter.cut(self.encoder.state_dict(), capacity, self.scores, multiple)
+            adapted = self._adapted(self.encoder.state_dict(), self.achieved(capacity, multiple))
+            tensors = self.cutter.cut(adapted, capacity, self.scores, multiple)
             module.load_state_dict({name: t.cpu() for name, t in tensors.items()})
             dense = dict(self.encoder.named_buffers())
             for name, buffer in module.named_buffers():
