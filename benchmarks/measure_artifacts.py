@@ -22,12 +22,12 @@ from exporters.registry import get_exporter
 from exporters.spec import ExportSpec
 from prunnet.cost import trace
 from prunnet.cost.graph import WEIGHTED
+from prunnet.cost.width import WIDTHS
 from runtime_py.manifest import Preprocessing
 from tests.cost.nets import AttentionEncoder, ConvEncoder, DepthwiseEncoder, settle
 
 SIDE = 48
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))
-WIDTHS = {"fp32": 4, "fp16": 2}
 
 
 def nets() -> dict[str, nn.Module]:
@@ -60,33 +60,33 @@ def measure(target: str, precision: str, name: str, module: nn.Module) -> dict[s
     with tempfile.TemporaryDirectory() as scratch:
         artifact = get_exporter(target).convert(module, spec, Path(scratch))
         size, peak = artifact.size, peak_memory_bytes(target, artifact)
-    graph = trace(module, (3, SIDE, SIDE))
+    graph, width = trace(module, (3, SIDE, SIDE)), WIDTHS[precision]
     return {
         "net": name,
         "precision": precision,
         "bytes": size,
         "peak_bytes": peak,
         "parameters": graph.parameters,
+        "weight_bytes": sum(width.of_weights(op) for op in graph.ops),
+        "live_bytes": graph.peak_elements * width.activation,
         "ops": len(graph.ops),
         "weighted_ops": sum(op.kind in WEIGHTED for op in graph.ops),
-        "peak_elements": graph.peak_elements,
     }
 
 
-def fit(records: list[dict[str, object]], precision: str) -> None:
+def fit(records: list[dict[str, object]]) -> None:
     from scipy.optimize import nnls
 
-    width = WIDTHS[precision]
     figures = [key for key in records[0] if key not in ("net", "precision")]
     column = {key: np.array([float(record[key] or 0) for record in records]) for key in figures}
     ones = np.ones(len(records))
-    overhead = column["bytes"] - width * column["parameters"]
+    overhead = column["bytes"] - column["weight_bytes"]
     ops = np.stack([ones, column["weighted_ops"], column["ops"] - column["weighted_ops"]], 1)
     storage, _ = nnls(ops, overhead)
     print("storage: base, per weighted op, per other op", storage.round())
-    print("  error", ((width * column["parameters"] + ops @ storage) / column["bytes"] - 1).round(4))
+    print("  error", ((column["weight_bytes"] + ops @ storage) / column["bytes"] - 1).round(4))
     if column["peak_bytes"].any():
-        parts = np.stack([column["bytes"], width * column["peak_elements"], ones], 1)
+        parts = np.stack([column["bytes"], column["live_bytes"], ones], 1)
         scale = 1 / column["peak_bytes"]
         memory, _ = nnls(parts * scale[:, None], ones)
         print("memory: copies, activations, workspace", memory.round(3))
@@ -106,7 +106,7 @@ def main() -> None:
         print(records[-1], flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(records, indent=1) + "\n")
-    fit(records, precision)
+    fit(records)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ The records are in benchmarks/results.
   activations, within 4 % of the measured from 1.2 MB up.
 * onnx (ONNX Runtime 1.31.1): the file, and for each convolution three more copies of its weights (parsed,
   reordered for blocked kernels, and the arena's growth by powers of two); matrix products keep little more
-  than the file. Within 21 % of the measured on x86-64. On ARM fewer kernels are blocked: there it should err on the
-  safe side, which nobody measured.
+  than the file. Within 21 % of the measured on x86-64. On ARM fewer kernels are blocked: there it should err
+  on the safe side, which nobody measured.
 * coreml: nothing can be measured off macOS. Assumed: the file and one copy in the compute unit's layout.
 """
 

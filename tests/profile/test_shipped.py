@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +86,15 @@ def test_sizes(text: str, size: int) -> None:
 def test_wrong_sizes(text: object) -> None:
     with pytest.raises(ValueError, match="allowed"):
         parse_bytes(text)
+
+
+def test_the_documented_examples() -> None:
+    from prunnet.profile import units
+
+    assert doctest.testmod(units) == doctest.TestResults(failed=0, attempted=3)
+
+
+def test_reading_plans_and_profiles_needs_no_torch() -> None:
+    code = "import sys, prunnet.solver, prunnet.cost, prunnet.profile; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
