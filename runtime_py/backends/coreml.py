@@ -52,7 +52,7 @@ class CoreMLBackend:
             self._predict = _system_prediction(artifact, input_info.name, output_info.name)
             self._runtime = f"Core ML of macOS {platform.mac_ver()[0]} on {platform.machine()}"
         else:
-            self._predict = _executed_prediction(package, input_info.name, output_info.name)
+            self._predict = _executed_prediction(package, input_info, output_info)
             self._runtime = (
                 f"MIL executor (declared) with torch {metadata.version('torch')} on {machine()}; it proves "
                 "what the file says, not what the Neural Engine computes"
@@ -72,18 +72,24 @@ class CoreMLBackend:
         return dict(self._identity)
 
 
-def _executed_prediction(package: Package, input_name: str, output_name: str) -> Predict:
+def _executed_prediction(package: Package, stated_in: TensorInfo, stated_out: TensorInfo) -> Predict:
     if find_spec("torch") is None:
         raise MissingExtraError("torch", "runtime-coreml", "executing a Core ML program off macOS")
     from runtime_py.mil.executor import Executor
 
     executor = Executor(package, "declared")
-    reverse = package.image_inputs[input_name] == "BGR"
+    taken = {name: declared.shape for name, declared in executor.inputs.items()}
+    if taken != {stated_in.name: (1, 3, *image_size(stated_in))} or executor.outputs != (stated_out.name,):
+        raise BundleError(
+            package.model_path,
+            f"its program takes {taken} and returns {list(executor.outputs)}, not what its description says",
+        )
+    reverse = package.image_inputs[stated_in.name] == "BGR"
 
     def predict(image: Pixels) -> npt.NDArray[np.float32]:
         channels = image[..., ::-1] if reverse else image
         pixels = np.ascontiguousarray(channels.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)
-        return np.asarray(executor.run({input_name: pixels})[output_name], np.float32)
+        return np.asarray(executor.run({stated_in.name: pixels})[stated_out.name], np.float32)
 
     return predict
 

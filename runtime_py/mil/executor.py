@@ -110,7 +110,7 @@ class Executor:
         }
         outputs = step.operation.outputs
         declared = tuple(outputs.values())
-        chunk = self._chunk if declared and declared[0].dtype == "fp16" else 0
+        chunk = self._chunk if declared[0].dtype == "fp16" else 0
         operands = Operands(resolved, tuple(output.shape for output in declared), chunk)
         found = compute(step.operation, lambda: step.kernel(operands), self._file)
         results: dict[str, Tensor] = {}

@@ -47,13 +47,14 @@ class Package:
 
     @property
     def image_inputs(self) -> dict[str, str]:
-        """Name of each image input -> its colour space: "RGB", "BGR" or "GRAYSCALE"."""
+        """Name of each image input -> its colour space: "RGB", "BGR", "GRAYSCALE" or another."""
         found: dict[str, str] = {}
         for feature in self.model.description.input:
             if feature.type.WhichOneof("Type") == "imageType":
                 image = feature.type.imageType
                 spaces = image.DESCRIPTOR.enum_types_by_name["ColorSpace"].values_by_number
-                found[feature.name] = spaces[image.colorSpace].name
+                known = spaces.get(image.colorSpace)
+                found[feature.name] = known.name if known else f"unknown ({image.colorSpace})"
         return found
 
     def function(self) -> Any:

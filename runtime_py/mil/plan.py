@@ -81,7 +81,7 @@ def compute(operation: Operation, run: Callable[[], Result], file: Path) -> tupl
     Raises:
         BundleError: The kernel can not take its operands, or yields another number of results than declared.
     """
-    label = f"operation {operation.kind} {next(iter(operation.outputs), '')!r}"
+    label = f"operation {operation.kind} {next(iter(operation.outputs))!r}"
     try:
         found = run()
     except (OperandError, RuntimeError, IndexError, ValueError, TypeError) as error:

@@ -101,6 +101,8 @@ class _Reader:
                     self._file, f"uses control flow ({message.type}), which an encoder does not need"
                 )
             names = [output.name for output in message.outputs]
+            if not names:
+                raise BundleError(self._file, f"has an operation {message.type} without a result")
             if twice := defined.intersection(names):
                 raise BundleError(self._file, f"produces {min(twice)!r} twice")
             if message.type == "const":
@@ -116,8 +118,7 @@ class _Reader:
         return Program(inputs, constants, tuple(operations), outputs)
 
     def _operation(self, message: Any) -> Operation:
-        names = [output.name for output in message.outputs]
-        label = names[0] if names else message.type
+        label = message.outputs[0].name
         operands: dict[str, tuple[Argument, ...]] = {
             key: tuple(
                 Reference(a.name) if a.WhichOneof("binding") == "name" else self._value(a.value, label)

@@ -58,6 +58,16 @@ def test_a_package_that_is_not_what_is_stated_is_refused(artifact, given, proble
     assert problem in str(caught.value)
 
 
+def test_a_program_that_contradicts_its_description_is_refused(copied: Path) -> None:
+    def narrow(model) -> None:
+        shape = model.mlProgram.functions["main"].inputs[0].type.tensorType.dimensions
+        shape[3].constant.size = 31
+
+    rewrite_model(copied, narrow)
+    with pytest.raises(BundleError, match=r"takes \{'image': \(1, 3, 32, 31\)\}"):
+        CoreMLBackend(copied, INPUT, OUTPUT)
+
+
 def test_a_package_without_identity_is_refused(copied: Path) -> None:
     rewrite_model(copied, lambda model: model.description.metadata.userDefined.pop("prunnet.space_id"))
     assert "prunnet.space_id" not in Package(copied).metadata

@@ -163,6 +163,10 @@ def damage_type(model) -> None:
     next(o for o in block(model).operations if o.type == "conv").outputs[0].type.tensorType.dataType = 77
 
 
+def damage_results(model) -> None:
+    del next(o for o in block(model).operations if o.type == "const").outputs[:]
+
+
 def damage_control_flow(model) -> None:
     block(model).operations[-1].blocks.add()
 
@@ -176,6 +180,7 @@ def damage_control_flow(model) -> None:
         (damage_opset, "CoreML99"),
         (damage_function, "no function 'other'; it has main"),
         (damage_type, "unknown data type 77"),
+        (damage_results, "without a result"),
         (damage_control_flow, "control flow"),
     ],
 )
@@ -196,6 +201,7 @@ def test_reading_imports_neither_coremltools_nor_torch(copied: Path) -> None:
     assert json.loads(found.stdout) == []
 
 
+@pytest.mark.slow
 def test_coremltools_itself_can_be_imported_after_its_messages(copied: Path) -> None:
     code = (
         "import pathlib; from runtime_py.mil.package import Package; "
