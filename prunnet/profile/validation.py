@@ -52,6 +52,11 @@ def _explain(
         message, given = rest, document.value_at(field)
     elif kind == "literal_error":
         message, allowed = "not one of the known values", complaint["ctx"]["expected"]
+        given = field[-1] if "[key]" in complaint["loc"] else given
+    elif kind == "string_pattern_mismatch":
+        message, allowed = "not such a name", f"text that matches {complaint['ctx']['pattern']}"
+    elif kind == "too_short":
+        message, allowed = "too few entries", f"at least {complaint['ctx']['min_length']}"
     if isinstance(given, dict | list):
         given = None
     if count > 1:

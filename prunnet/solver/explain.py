@@ -6,7 +6,7 @@ from prunnet.errors import InfeasibleError
 from prunnet.profile import DeviceProfile
 from prunnet.solver.candidates import Candidate
 from prunnet.solver.plan import show
-from runtime_py.manifest import BudgetCheck, Precision
+from runtime_py.manifest import BudgetCheck, Granularity, Precision
 
 _SHRINKING: dict[str, tuple[str, ...]] = {
     "max_artifact": ("int8", "a smaller backbone"),
@@ -34,7 +34,11 @@ def why_not_larger(larger: Candidate | None, below: float | None) -> str:
 
 
 def infeasible(
-    profile: DeviceProfile, smallest: Candidate, precision: Precision, untrained: float | None
+    profile: DeviceProfile,
+    smallest: Candidate,
+    precision: Precision,
+    granularity: Granularity,
+    untrained: float | None,
 ) -> InfeasibleError:
     """Return the error for a profile that not even the smallest allowed capacity fits.
 
@@ -42,10 +46,13 @@ def infeasible(
         profile: The profile.
         smallest: The smallest capacity that may be chosen.
         precision: Precision that was costed.
+        granularity: Of the encoder's pruning.
         untrained: The largest capacity that would fit but lies below the trained ones, if any.
     """
     check = max((c for c in smallest.checks if not c.fits), key=lambda c: c.predicted / c.limit)
     helps = [help for help in _SHRINKING[check.budget] if help != precision]
+    if granularity == "weight":
+        helps.insert(0, "an encoder of granularity channel (masked weights save nothing)")
     remedy = (
         f"That is at capacity {smallest.asked:.4f}. What would help: {', '.join(helps)}, or a larger budget"
     )

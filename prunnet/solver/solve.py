@@ -62,7 +62,7 @@ def solve(
         smaller = [c for c in candidates.capacities if c < floor]
         untrained = _largest_fitting(candidates, smaller)
         fitting = untrained.asked if untrained else None
-        raise infeasible(profile, candidates.at(allowed[0]), precision, fitting)
+        raise infeasible(profile, candidates.at(allowed[0]), precision, candidates.granularity, fitting)
     larger = next((candidates.at(c) for c in candidates.capacities if c > best.asked), None)
     reason = why_not_larger(larger, below)
     return Plan(

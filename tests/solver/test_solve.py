@@ -158,6 +158,7 @@ def test_masks_cost_the_dense_encoder() -> None:
     with pytest.raises(InfeasibleError) as caught:
         solve(masked, profile_with(max_mflops=at_fraction("tflite", "max_mflops", 0.9)), "tflite")
     assert caught.value.reachable == pytest.approx(costs("tflite")[1.0].mflops)
+    assert "granularity channel" in str(caught.value)
 
 
 def test_a_fleet_shares_the_traced_graphs() -> None:
