@@ -46,6 +46,16 @@ def test_recorded_artifacts(target: str, memory: tuple[float, float] | None) -> 
     assert checked >= 6
 
 
+def test_recorded_int8_artifacts() -> None:
+    """The overheads are those of fp32; XNNPACK's int8 tables add up to 3 %."""
+    records = json.loads((RESULTS / "artifacts_executorch_int8.json").read_text())
+    large = [record for record in records if record["bytes"] > 10**6]
+    assert len(large) >= 4
+    for record in large:
+        cost = estimate(graphs()[record["net"]], load_profile("pixel8"), "executorch", "int8")
+        assert cost.artifact_bytes == pytest.approx(record["bytes"], rel=0.03), record["net"]
+
+
 def test_a_fresh_artifact(tmp_path: Path) -> None:
     module = settle(ConvEncoder((40, 88, 152)))
     path = tmp_path / "model.onnx"
