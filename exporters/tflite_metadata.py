@@ -19,7 +19,7 @@ def with_metadata(model: bytes, identity: dict[str, str]) -> bytes:
     """Return the model with its identity in the metadata entry `METADATA_NAME`.
 
     Args:
-        model: A `.tflite` file with its weights inside the flatbuffer.
+        model: A `.tflite` file below 2 GB. Buffers that some writers put behind the flatbuffer come inside.
         identity: What to write; an older entry of the same name is replaced.
     """
     import flatbuffers
@@ -41,17 +41,23 @@ def with_metadata(model: bytes, identity: dict[str, str]) -> bytes:
             return schema.BufferEnd(builder)
 
     root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    if any(buffer.offset > 1 for buffer in root.buffers):
-        raise ValueError("weights lie outside of the flatbuffer (a model above 2 GB), which is not supported")
+    contents = [_content(buffer, model) for buffer in root.buffers]
     entries = [entry for entry in root.metadata or [] if _text(entry.name) != METADATA_NAME]
     text = np.frombuffer(json.dumps(identity).encode(), np.uint8)
     entry = schema.MetadataT()
     entry.name, entry.buffer = METADATA_NAME, len(root.buffers)
     root.metadata = [*entries, entry]
-    root.buffers = [AlignedBuffer(data) for data in (*(buffer.data for buffer in root.buffers), text)]
+    root.buffers = [AlignedBuffer(data) for data in (*contents, text)]
     builder = flatbuffers.Builder(len(model) + 4096)
     builder.Finish(root.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _content(buffer: Any, model: bytes) -> Any:
+    """Return the bytes of a buffer, which lie in the flatbuffer or, by offset and size, behind it."""
+    if buffer.offset > 1:
+        return np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+    return buffer.data
 
 
 def _text(name: str | bytes) -> str:
