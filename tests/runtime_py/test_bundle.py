@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def test_a_link_is_refused_even_to_the_same_content(make_bundle, tmp_path):
     outside = tmp_path / "elsewhere.npz"
     shutil.move(bundle / "probes.npz", outside)
     (bundle / "probes.npz").symlink_to(outside)
-    with pytest.raises(BundleError, match="link"):
+    with pytest.raises(BundleError, match=r"a link\?"):
         load(bundle)
 
 
@@ -137,6 +138,7 @@ def test_an_edited_manifest_breaks_the_seal(make_bundle):
     [
         (lambda body: body | {"schema_version": 2}, "schema version 2"),
         (lambda body: body | {"surprise": 1}, "surprise"),
+        (lambda body: body | {"capacity": "0.5"}, "'capacity'"),
         (lambda body: {key: value for key, value in body.items() if key != "space_id"}, "space_id"),
         (lambda body: [body], "schema version None"),
     ],
@@ -157,6 +159,30 @@ def test_a_manifest_that_is_no_manifest_is_refused(make_bundle, text):
     (bundle / "manifest.json").write_text(text)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         load(bundle)
+
+
+def test_a_key_that_occurs_twice_is_refused(make_bundle):
+    path = make_bundle("onnx") / "manifest.json"
+    path.write_text(path.read_text().replace("{", '{"capacity": 0.5,', 1))
+    with pytest.raises(BundleError, match="twice"):
+        load(path.parent)
+
+
+@pytest.mark.parametrize("field", ["artifact", "probes"])
+def test_an_artifact_or_probes_that_are_not_listed_are_refused(make_bundle, field):
+    bundle = make_bundle("onnx")
+    _write_sealed(bundle, _manifest(bundle).model_copy(update={field: "absent"}))
+    with pytest.raises(BundleError, match="not among its files"):
+        load(bundle)
+
+
+def test_probes_of_another_size_or_dimension_are_refused(make_bundle, probes):
+    small = replace(probes, images=np.ascontiguousarray(probes.images[:, ::2, ::2]))
+    with pytest.raises(BundleError, match=r"its images are \(16, 16\)"):
+        load(make_bundle("onnx", own_probes=small))
+    axes = np.eye(40, dtype=np.float32)
+    with pytest.raises(BundleError, match="40 dimensions"):
+        load(make_bundle("onnx", own_probes=replace(probes, dense=axes, subnetwork=axes)))
 
 
 def test_a_path_that_is_no_bundle_is_named(tmp_path):

@@ -78,9 +78,10 @@ def test_no_bundle_is_an_error_and_not_a_pass(tmp_path, capsys):
     assert raised.value.code == 2
 
 
-def test_an_unfinished_export_is_not_found(make_bundle, tmp_path):
+def test_an_unfinished_export_is_not_found(make_bundle, tmp_path, capsys):
     make_bundle("onnx").rename(tmp_path / ".bundle.prunnet-tmp-host-1-aa")
     assert main([str(tmp_path)]) == 2
+    assert "holds no bundle" in capsys.readouterr().err
 
 
 def test_a_server_is_passed_on(make_bundle, probes, tmp_path, capsys):

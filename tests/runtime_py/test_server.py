@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from runtime_py import BundleError, IncompatibleError, load
+from runtime_py.drift import figures_of
 from runtime_py.errors import PrunnetError
 from runtime_py.server import open_server
 from runtime_py.server.pixels import layout_of
@@ -49,6 +51,35 @@ def test_the_dense_onnx_model_is_compatible(encoder, onnx_server):
     assert report.verdict == "compatible", report.reasons
     assert report.server_figures["min_cosine"] == pytest.approx(1, abs=1e-6)
     assert {gate.name.split(".")[0] for gate in report.gates} == {"server", "parity", "compatibility"}
+
+
+def test_the_servers_own_embeddings_are_the_gallery(encoder, onnx_server, probes):
+    server = tiny.near_encoder(noise=0.1)
+    report = encoder.check(onnx_server("drifted", server, SPACE))
+    theirs = replace(probes, dense=tiny.embed(server, probes.images))
+    expected = figures_of(encoder.embed(probes.images), theirs)
+    assert report.figures.map == pytest.approx(expected.map, abs=1e-9)
+    assert report.figures.map_dense == pytest.approx(expected.map_dense, abs=1e-9)
+    assert report.figures.mean_cosine_to_dense == pytest.approx(expected.mean_cosine_to_dense, abs=1e-6)
+    assert abs(expected.mean_cosine_to_dense - encoder.check().figures.mean_cosine_to_dense) > 1e-4
+
+
+def test_an_export_error_that_only_the_servers_gallery_shows_is_caught(make_bundle, probes, tmp_path):
+    """The artifact is close to the subnetwork, but this gallery holds an item between the two."""
+    subnetwork = tiny.embed(tiny.near_encoder(noise=0.003), probes.images)
+    drifted = replace(probes, subnetwork=subnetwork)
+    encoder = load(make_bundle("onnx", own_probes=drifted))
+    found = encoder.embed(probes.images)
+    path = gallery(
+        tmp_path / "g.npz",
+        probes,
+        embeddings=np.concatenate([found, subnetwork]),
+        labels=np.arange(80) + 1000,
+    )
+    assert encoder.check().verdict == "compatible"
+    report = encoder.check(path)
+    assert report.verdict == "incompatible"
+    assert report.reasons[0].startswith("server.top1_agreement")
 
 
 def test_another_model_in_the_same_space_is_caught(encoder, onnx_server):
