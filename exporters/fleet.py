@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -97,15 +98,21 @@ def export_fleet(
         return
     started = say.started if isinstance(say, Screen) else None
     start = (encoder, dense, max((os.cpu_count() or 1) // workers, 1), started)
+    lost: list[Job] = []
     with ProcessPoolExecutor(workers, get_context("spawn"), _open_worker, start) as pool:
         running = {pool.submit(_work, job, out): job for job in jobs}
         for future in as_completed(running):
-            job = running[future]
             try:
-                outcome = Outcome(job, future.result())
-            except Exception as error:  # the worker died, e.g. the kernel killed it for its memory
-                outcome = Outcome(job, Failure(type(error).__name__, str(error), BUG, None))
-            yield outcome
+                yield Outcome(running[future], future.result())
+            except BrokenProcessPool:
+                lost.append(running[future])
+    for job in lost:  # a process that dies takes the whole pool along: now each has one of its own
+        say(f"{job.label}: a worker died, start again")
+        with ProcessPoolExecutor(1, get_context("spawn"), _open_worker, start) as pool:
+            try:
+                yield Outcome(job, pool.submit(_work, job, out).result())
+            except BrokenProcessPool as error:
+                yield Outcome(job, failure_of(error, None))
 
 
 def worst(codes: Sequence[int]) -> int:
@@ -122,6 +129,7 @@ def _open_worker(encoder: str, dense: NDArray[np.float32], threads: int, started
     """Load the encoder once; say what is going on, if anybody listens, on this process's own stderr."""
     global _package, _dense, _say
     import torch
+
     from prunnet.package import load_encoder
 
     torch.set_num_threads(threads)

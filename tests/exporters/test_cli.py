@@ -1,6 +1,8 @@
 """`prunnet-export` as a user runs it: exit codes, tables, JSON, logs, fleets."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -64,11 +66,9 @@ def test_a_fleet_exports_what_it_can_and_returns_the_worst(encoder, tmp_path, ca
         budgets="max_mflops: 1",
     )
     out = tmp_path / "build"
-    assert (
-        main(["--profile", f"{tmp_path}/*.yaml", "--encoder", str(encoder), "--out", str(out), "--jobs", "2"])
-        == 5
-    )
-    shown = capsys.readouterr().out
+    fleet = ["--profile", f"{tmp_path}/*.yaml", "--encoder", str(encoder), "--out", str(out), "--jobs", "2"]
+    code, shown = main(fleet), capsys.readouterr().out
+    assert code == 5, shown
     assert "tight/onnx: FAILED (exit 3)" in shown and "max_artifact" in shown
     assert "fussy/onnx: FAILED (exit 5)" in shown
     assert "2 of 4 succeeded; failed: fussy/onnx, tight/onnx" in shown
@@ -83,6 +83,26 @@ def test_a_fleet_exports_what_it_can_and_returns_the_worst(encoder, tmp_path, ca
         "good/tflite",
     ]
     assert "IncompatibleError" in (out / "fussy" / "onnx.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+def test_a_worker_that_dies_costs_no_other_export(encoder, tmp_path) -> None:
+    write_profile(tmp_path, "one")
+    write_profile(tmp_path, "two")
+    command = [sys.executable, "-m", "exporters.cli", "--profile", f"{tmp_path}/*.yaml", "--jobs", "2"]
+    command += ["--encoder", str(encoder), "--out", str(tmp_path / "build")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    next(line for line in process.stderr if "convert" in line)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    shown, said = process.communicate()
+    assert process.returncode == 0, shown
+    assert "a worker died, start again" in said
+    for name in ("one", "two"):
+        load(tmp_path / "build" / name / "onnx")
 
 
 @pytest.mark.parametrize(
