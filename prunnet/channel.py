@@ -57,10 +57,10 @@ class ChannelCut:
         """
         scores = {}
         for group in self.groups:
-            total = torch.zeros(group.units)
-            for s in group.slices:
-                if s.consumer:
-                    total += _per_unit(tensors[s.name].detach().square(), s).sqrt()
+            total = sum(
+                (_per_unit(tensors[s.name].detach().square(), s).sqrt() for s in group.slices if s.consumer),
+                start=torch.zeros(()),
+            )
             scores[score_key(group)] = total / total.mean().clamp(min=1e-12)
         return scores
 
@@ -76,11 +76,12 @@ class ChannelCut:
         """
         result = {}
         for group in self.groups:
-            total = torch.zeros(group.units)
+            total: Tensor | float = 0.0
             for s in group.slices:
                 if s.consumer and s.name in gradients:
                     total = total + _per_unit(gradients[s.name] * tensors[s.name].detach(), s)
-            result[score_key(group)] = total
+            if isinstance(total, Tensor):
+                result[score_key(group)] = total
         return result
 
     def capacities(self, multiple: int) -> tuple[float, ...]:
@@ -116,7 +117,8 @@ class ChannelCut:
                     continue
                 index = positions.get(id(s.table))
                 if index is None:
-                    index = positions[id(s.table)] = s.table[kept[number]].flatten().sort().values
+                    chosen = s.table[kept[number].cpu()].flatten().sort().values
+                    index = positions[id(s.table)] = chosen.to(tensor.device)
                 tensor = tensor.index_select(s.dim, index)
             result[name] = tensor
         return result
@@ -150,7 +152,7 @@ def score_key(group: ChannelGroup) -> str:
 def _per_unit(values: Tensor, s: Slice) -> Tensor:
     """Sum `values`, shaped like the slice's tensor, over all that each unit owns: [units]."""
     others = [d for d in range(values.ndim) if d != s.dim]
-    return values.sum(others)[s.table].sum(1)
+    return values.sum(others)[s.table.to(values.device)].sum(1)
 
 
 def _fit_attributes(modules: Mapping[str, nn.Module], name: str, group: ChannelGroup, width: int) -> None:

@@ -52,6 +52,8 @@ class EncoderMetadata(BaseModel):
     backbone: BackboneSpec
     granularity: Granularity
     channel_multiple: int = Field(ge=1)
+    adapters: bool = False
+    """Whether subnetworks have corrections of their own (`prunnet.adapters`)."""
     dimension: int = Field(gt=0)
     preprocessing: Preprocessing
     training_capacities: tuple[float, ...]
@@ -129,7 +131,7 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
     metadata = _read_metadata(folder)
     tensors = _read_tensors(folder / "model.safetensors")
     encoder = _build(metadata, backbone, folder)
-    prunable = PrunableEncoder(encoder, metadata.granularity, metadata.channel_multiple)
+    prunable = PrunableEncoder(encoder, metadata.granularity, metadata.channel_multiple, metadata.adapters)
     try:
         prunable.load_state_dict(tensors)
     except RuntimeError as error:

@@ -21,13 +21,14 @@ class Integration:
             other, each time from where the last projection left it.
         protect_dense: The dense gradient (the first) is never projected; the others yield to it.
         alpha: Exponent of the cosine weights `((cos(g~, g) + 1) / 2) ** alpha`; 0 weighs all alike.
-        dense_weight: Factor on the dense gradient's weight before the weights are normalised.
+        balance: Largest length of a subnetwork's gradient, in lengths of the dense one, tensor by tensor; longer ones
+            are shortened before anything else. None leaves all lengths as they are.
     """
 
     project: bool = True
     protect_dense: bool = False
     alpha: float = 0.5
-    dense_weight: float = 1.0
+    balance: float | None = None
 
 
 def integrate(gradients: list[list[Tensor | None]], how: Integration) -> list[Tensor | None]:
@@ -66,17 +67,31 @@ def _integrate(stacks: list[Tensor], dense_first: bool, how: Integration) -> lis
     """Integrate tensors that have gradients of the same losses; each stack is [K, filters, values]."""
     losses = stacks[0].shape[0]
     products = torch.cat([torch.einsum("kfd,lfd->fkl", s, s) for s in stacks])
-    owner = torch.repeat_interleave(torch.arange(len(stacks)), torch.tensor([s.shape[1] for s in stacks]))
-    mixing = torch.eye(losses).expand(len(products), losses, losses).clone()
+    device = products.device
+    filters = torch.tensor([s.shape[1] for s in stacks], device=device)
+    owner = torch.repeat_interleave(torch.arange(len(stacks), device=device), filters)
+    lengths = torch.ones(len(stacks), losses, device=device)
+    if how.balance is not None and dense_first:
+        lengths = _shortened(products, owner, len(stacks), how.balance)
+        products = products * lengths[owner, :, None] * lengths[owner, None, :]
+    mixing = torch.eye(losses, device=device).expand(len(products), losses, losses).clone()
     if how.project:
         _project(mixing, products, protected=1 if how.protect_dense and dense_first else 0)
     weights = _weights(mixing, products, owner, len(stacks), how.alpha)
-    if dense_first:
-        weights[:, 0] *= how.dense_weight
     weights = weights / weights.sum(1, keepdim=True) * losses
-    factors = torch.einsum("fi,fij->fj", weights[owner], mixing)
+    factors = torch.einsum("fi,fij->fj", weights[owner], mixing) * lengths[owner]
     parts = factors.split([s.shape[1] for s in stacks])
     return [torch.einsum("fk,kfd->fd", part, s) for part, s in zip(parts, stacks, strict=True)]
+
+
+def _shortened(products: Tensor, owner: Tensor, tensors: int, balance: float) -> Tensor:
+    """Return the factor on each gradient of each tensor, [tensors, K]; the dense gradient's is 1."""
+    squares = torch.zeros(tensors, products.shape[1], device=products.device)
+    squares.index_add_(0, owner, products.diagonal(dim1=1, dim2=2))
+    limit = balance * squares[:, :1].sqrt()
+    factors = (limit / squares.sqrt().clamp(min=1e-30)).clamp(max=1.0)
+    factors[:, 0] = 1.0
+    return factors
 
 
 def _project(mixing: Tensor, products: Tensor, protected: int) -> None:
@@ -96,7 +111,7 @@ def _weights(mixing: Tensor, products: Tensor, owner: Tensor, tensors: int, alph
     moved = torch.einsum("fil,fli->fi", mixing, products)
     after = torch.einsum("fil,flm,fim->fi", mixing, products, mixing)
     before = products.diagonal(dim1=1, dim2=2)
-    sums = torch.zeros(3, tensors, mixing.shape[1])
+    sums = torch.zeros(3, tensors, mixing.shape[1], device=mixing.device)
     for row, values in zip(sums, (moved, after, before), strict=True):
         row.index_add_(0, owner, values)
     lengths = (sums[1] * sums[2]).clamp(min=0).sqrt()

@@ -55,7 +55,9 @@ class MethodSpec(_Part):
     capacities: tuple[Fraction, ...] = (0.2, 0.4, 0.6, 0.8)
     """Capacities beside the dense one, ascending; empty trains the dense encoder alone."""
     per_step: int | None = Field(default=None, ge=1)
-    """Subnetworks in one step: always the smallest, the rest drawn. None trains all of them in every step."""
+    """Subnetworks drawn for one step, all alike probable. None trains all of them in every step."""
+    adapters: bool = False
+    """Give the subnetworks corrections of their own (`prunnet.adapters`)."""
     dense_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the steps, at the start, that trains the dense encoder alone."""
     objective: Literal["labels", "embedding"] = "labels"
@@ -68,6 +70,8 @@ class MethodSpec(_Part):
     """The dense gradient is never projected; the subnetworks' yield to it."""
     alpha: float = Field(default=0.5, ge=0)
     """Exponent of the cosine weights; 0 weighs all gradients alike."""
+    balance: float | None = Field(default=None, gt=0)
+    """Largest length of a subnetwork's gradient, in lengths of the dense one, tensor by tensor; None: no limit."""
     scores: Literal["magnitude", "random"] = "magnitude"
     """Where the ranking starts; with `dense_share`, magnitude is that of the weights at the end of it."""
 
@@ -89,6 +93,8 @@ class ScheduleSpec(_Part):
     warmup_steps: int = Field(default=200, ge=0)
     clip: float = Field(default=10.0, gt=0)
     """Largest norm of the joint gradient."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the passes; weights and gradients stay float32. Auto is bf16 on a GPU and fp32 on a CPU."""
     classifier: Literal["linear", "cosine"] = "linear"
     """Logits are an affine map of the embedding, or scaled cosines with the class vectors."""
     scale: float = Field(default=16.0, gt=0)

@@ -90,6 +90,7 @@ def _metadata(
         backbone=BackboneSpec(timm=spec.backbone, options=spec.options, features=encoder.head.project.in_features),
         granularity=recipe.method.granularity,
         channel_multiple=recipe.method.channel_multiple,
+        adapters=recipe.method.adapters,
         dimension=encoder.dimension,
         preprocessing=preprocessing_of(encoder),
         training_capacities=(*recipe.method.capacities, 1.0),

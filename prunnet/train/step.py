@@ -43,12 +43,18 @@ class JointStep:
         prunable: The encoder that is trained.
         classifier: The dense classifier.
         method: How capacities are trained together.
+        precision: "fp32", "bf16", or "auto": bf16 on a GPU.
     """
 
-    def __init__(self, prunable: PrunableEncoder, classifier: Classifier, method: MethodSpec) -> None:
+    def __init__(
+        self, prunable: PrunableEncoder, classifier: Classifier, method: MethodSpec, precision: str = "auto"
+    ) -> None:
         self.prunable, self.classifier, self.method = prunable, classifier, method
+        self._precision_name = precision
         self.named = dict(prunable.encoder.named_parameters())
-        self.parameters = [*self.named.values(), *classifier.parameters(), *prunable.scores.values()]
+        adapters = [] if prunable.adapters is None else list(prunable.adapters.parameters())
+        self._trained = [*self.named.values(), *classifier.parameters(), *adapters]
+        self.parameters = [*self._trained, *prunable.scores.values()]
         norms = {n for n, m in prunable.encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
         # The paper: classifier, projector and BatchNorm's affine parameters learn from the dense loss only.
         self._shared = [
@@ -56,7 +62,9 @@ class JointStep:
             for number, name in enumerate(self.named)
             if name.rpartition(".")[0] not in norms and not name.startswith("head.")
         ]
-        self._how = Integration(method.project, method.protect_dense, method.alpha)
+        # The adapters are the subnetworks' own.
+        self._shared += range(len(self._trained) - len(adapters), len(self._trained))
+        self._how = Integration(method.project, method.protect_dense, method.alpha, method.balance)
 
     def __call__(self, pixels: Tensor, labels: Tensor, capacities: Sequence[float]) -> list[float]:
         """Set the gradient of every parameter and score.
@@ -72,7 +80,7 @@ class JointStep:
         with self._precision(pixels):
             features = self.prunable.encoder.features(pixels)
             dense_loss = F.cross_entropy(self.classifier(features).float(), labels)
-        trained = [*self.named.values(), *self.classifier.parameters()]
+        trained = self._trained
         rows = [self._with_scores(list(torch.autograd.grad(dense_loss, trained, allow_unused=True)))]
         losses = [dense_loss.detach()]
         goal = F.normalize(features.detach().float(), dim=1)
@@ -105,9 +113,9 @@ class JointStep:
         scores = self.prunable.cutter.score_gradients(self.named, gradients)
         return [*row, *(scores[k] * s.detach().sign() for k, s in self.prunable.scores.items())]
 
-    @staticmethod
-    def _precision(pixels: Tensor) -> torch.autocast:
-        return torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.is_cuda)
+    def _precision(self, pixels: Tensor) -> torch.autocast:
+        low = pixels.is_cuda if self._precision_name == "auto" else self._precision_name == "bf16"
+        return torch.autocast(pixels.device.type, torch.bfloat16, enabled=low)
 
 
 def _average(row: list[Tensor | None]) -> None:

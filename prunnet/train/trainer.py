@@ -90,12 +90,13 @@ def _build(recipe: Recipe, classes: int, device: torch.device) -> tuple[Prunable
         pretrained=spec.pretrained,
         options=spec.options,
     )
-    prunable = PrunableEncoder(encoder, recipe.method.granularity, recipe.method.channel_multiple)
-    prunable.reset_scores(recipe.method.scores)
+    method = recipe.method
+    prunable = PrunableEncoder(encoder, method.granularity, method.channel_multiple, method.adapters)
+    prunable.reset_scores(method.scores)
     scale = recipe.schedule.scale if recipe.schedule.classifier == "cosine" else None
     classifier = Classifier(spec.dimension, classes, scale)
     prunable.to(device, memory_format=torch.channels_last)
-    return prunable, JointStep(prunable, classifier.to(device), recipe.method)
+    return prunable, JointStep(prunable, classifier.to(device), method, recipe.schedule.precision)
 
 
 def _optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.SGD:
@@ -115,15 +116,13 @@ def learning_rate(schedule: ScheduleSpec, step: int) -> float:
 def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, step: int) -> tuple[float, ...]:
     """Return the subnetworks that a step trains, ascending.
 
-    None while the dense encoder trains alone; else all, or the smallest and a draw of the others.
+    None while the dense encoder trains alone; else all, or a draw.
     """
     if step < method.dense_share * schedule.steps or not method.capacities:
         return ()
     if method.per_step is None or method.per_step >= len(method.capacities):
         return method.capacities
-    smallest, *others = method.capacities
-    drawn = random.Random(f"{seed}/{step}").sample(others, method.per_step - 1)
-    return (smallest, *sorted(drawn))
+    return tuple(sorted(random.Random(f"{seed}/{step}").sample(method.capacities, method.per_step)))
 
 
 def _one_step(
