@@ -23,7 +23,7 @@ def ensure() -> None:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-        library = torch.library.Library("torchvision", "DEF")
-        library.define(f"nms{signature}")
-        library.define(f"qnms{signature}")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        library.define(f"nms{signature}")  # type: ignore[no-untyped-call]
+        library.define(f"qnms{signature}")  # type: ignore[no-untyped-call]
         _libraries.append(library)

@@ -44,6 +44,8 @@ class Adapters(nn.Module):
         for key, correction in self.corrections.items():
             name = key.replace("/", ".")
             if name in tensors:
-                powers = torch.tensor([(1 - capacity) ** k for k in range(1, DEGREE + 1)], device=correction.device)
+                powers = torch.tensor(
+                    [(1 - capacity) ** k for k in range(1, DEGREE + 1)], device=correction.device
+                )
                 result[name] = tensors[name] + torch.tensordot(powers.to(correction.dtype), correction, 1)
         return result

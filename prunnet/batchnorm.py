@@ -33,7 +33,7 @@ def reestimate(module: nn.Module, images: Tensor, batch_size: int = 256) -> None
     module.eval()
     for norm in norms:
         norm.train()
-    batches = list(images.split(batch_size))
+    batches = list(torch.split(images, batch_size))
     if len(batches) > 1 and len(batches[-1]) < batch_size / 2:
         batches[-2:] = [torch.cat(batches[-2:])]
     for batch in batches:

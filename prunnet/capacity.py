@@ -57,9 +57,7 @@ class WidthTable:
         ratios = sorted({ratio for group in steps for ratio, _ in group})
         table: dict[float, Widths] = {}
         for ratio in ratios:
-            widths = tuple(
-                group[bisect.bisect_right(group, (ratio, math.inf)) - 1][1] for group in steps
-            )
+            widths = tuple(group[bisect.bisect_right(group, (ratio, math.inf)) - 1][1] for group in steps)
             table[self.count(widths) / self.total] = widths
         table[1.0] = self.dense
         return tuple(sorted(table.items()))

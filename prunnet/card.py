@@ -39,8 +39,15 @@ def card(metadata: EncoderMetadata) -> str:
     ]
     magnitude = metadata.metrics.get("magnitude")
     if magnitude:
-        lines += ["", "## Against magnitude", "", "Cross-test mAP of the same weights, cut by learned scores and by "
-                  "magnitude.", "", "| capacity | learned scores | magnitude |", "|---|---|---|"]
+        lines += [
+            "",
+            "## Against magnitude",
+            "",
+            "Cross-test mAP of the same weights, cut by learned scores and by magnitude.",
+            "",
+            "| capacity | learned scores | magnitude |",
+            "|---|---|---|",
+        ]
         for ours, theirs in zip(curve["points"], magnitude["points"], strict=True):
             lines.append(f"| {ours['capacity']:g} | {ours['cross_map']:.1f} | {theirs['cross_map']:.1f} |")
     lines += ["", "## How it was trained", "", "```json", _compact(metadata.recipe), "```", ""]

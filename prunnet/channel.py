@@ -64,7 +64,9 @@ class ChannelCut:
             scores[score_key(group)] = total / total.mean().clamp(min=1e-12)
         return scores
 
-    def score_gradients(self, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def score_gradients(
+        self, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Return the straight-through gradient of each group's gates, before the factor sign(s).
 
         A gate multiplies its unit's channels where they are read, so its gradient is the sum of g * w over the
@@ -168,8 +170,7 @@ def _fit_attributes(modules: Mapping[str, nn.Module], name: str, group: ChannelG
         module.out_features, module.in_features = module.weight.shape
         parent = modules[name.rpartition(".")[0]]
         if group.channels_per_unit > 1 and getattr(parent, "qkv", None) is module:
-            parent.num_heads = width
-            if hasattr(parent, "attn_dim"):
-                parent.attn_dim = width * group.channels_per_unit
+            attributes = {"num_heads": width, "attn_dim": width * group.channels_per_unit}
+            vars(parent).update({name: value for name, value in attributes.items() if hasattr(parent, name)})
     elif isinstance(module, nn.modules.batchnorm._BatchNorm):
         module.num_features = module.weight.shape[0]

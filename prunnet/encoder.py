@@ -27,7 +27,9 @@ class PixelNorm(nn.Module):
     mean: Tensor
     inverse_std: Tensor
 
-    def __init__(self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> None:
+    def __init__(
+        self, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("inverse_std", 1 / torch.tensor(std).view(1, -1, 1, 1))
@@ -142,11 +144,15 @@ class Encoder(nn.Module):
         try:
             backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **keywords)
         except (TypeError, ValueError, AssertionError) as error:
-            raise EncoderError(f"backbone {name!r} with options {keywords}: {error}; see timm.create_model") from error
+            raise EncoderError(
+                f"backbone {name!r} with options {keywords}: {error}; see timm.create_model"
+            ) from error
         mean = tuple(255 * m for m in config.mean) if config else IMAGENET_MEAN
         std = tuple(255 * s for s in config.std) if config else IMAGENET_STD
         _wake_residual_branches(backbone)
-        return cls.from_module(backbone, dimension=dimension, image_size=(size[0], size[1]), mean=mean, std=std)
+        return cls.from_module(
+            backbone, dimension=dimension, image_size=(size[0], size[1]), mean=mean, std=std
+        )
 
     @classmethod
     def from_module(

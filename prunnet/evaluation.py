@@ -151,7 +151,9 @@ def _per_query(
         relevant = labels[rows, None] == labels[None]
         precisions.append(average_precisions(scores, relevant, itself))
         scores[itself] = -np.inf
-        hit = relevant[np.arange(len(rows)), scores.argmax(1)]  # the first of equal scores, as `ranking` has it
+        hit = relevant[
+            np.arange(len(rows)), scores.argmax(1)
+        ]  # the first of equal scores, as `ranking` has it
         hits.append(np.where(np.isfinite(precisions[-1]), hit, np.nan))
     return np.concatenate(precisions), np.concatenate(hits)
 

@@ -136,7 +136,9 @@ def _why_fixed(root: str, items: list[_Item], heads: set[str], encoder: Encoder)
 
 
 def _tensors(module: nn.Module) -> list[str]:
-    return [n for n in ("weight", "bias", "running_mean", "running_var") if getattr(module, n, None) is not None]
+    return [
+        n for n in ("weight", "bias", "running_mean", "running_var") if getattr(module, n, None) is not None
+    ]
 
 
 def _group(root: str, items: list[_Item], names: dict[nn.Module, str]) -> ChannelGroup:

@@ -55,5 +55,7 @@ class Probes:
                 )
         labels = found["labels"]
         if labels.dtype != np.int64 or labels.shape != found["images"].shape[:1]:
-            raise EncoderError(f"{file}: labels is {labels.dtype} {list(labels.shape)}, one int64 per image is needed")
+            raise EncoderError(
+                f"{file}: labels is {labels.dtype} {list(labels.shape)}, one int64 per image is needed"
+            )
         return cls(found["images"], labels, found["calibration"])

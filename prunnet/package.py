@@ -135,7 +135,9 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
     try:
         prunable.load_state_dict(tensors)
     except RuntimeError as error:
-        raise EncoderError(f"{folder / 'model.safetensors'}: does not fit {folder / 'encoder.json'}: {error}") from error
+        raise EncoderError(
+            f"{folder / 'model.safetensors'}: does not fit {folder / 'encoder.json'}: {error}"
+        ) from error
     found = space_id(prunable.encoder)
     if found != metadata.space_id:
         raise EncoderError(
@@ -159,7 +161,9 @@ def _read_metadata(folder: Path) -> EncoderMetadata:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise EncoderError(f"{file}: {where}: {first['msg']}; write the package again with prunnet-train") from error
+        raise EncoderError(
+            f"{file}: {where}: {first['msg']}; write the package again with prunnet-train"
+        ) from error
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
@@ -183,16 +187,23 @@ def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path) 
     size = (pre.height, pre.width)
     if metadata.backbone.timm is not None:
         built = Encoder.from_timm(
-            metadata.backbone.timm, dimension=metadata.dimension, image_size=size, options=metadata.backbone.options
+            metadata.backbone.timm,
+            dimension=metadata.dimension,
+            image_size=size,
+            options=metadata.backbone.options,
         ).backbone
     elif backbone is not None:
         built = backbone
     else:
-        raise EncoderError(f"{folder} was made from a module of your own: load_encoder(path, backbone=module)")
+        raise EncoderError(
+            f"{folder} was made from a module of your own: load_encoder(path, backbone=module)"
+        )
     return Encoder(built, metadata.backbone.features, metadata.dimension, size, pre.mean, pre.std)
 
 
-def save_encoder(folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes, card: str) -> None:
+def save_encoder(
+    folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes, card: str
+) -> None:
     """Write an encoder package, whole or not at all; an older one at the same place is replaced.
 
     Args:
@@ -207,7 +218,10 @@ def save_encoder(folder: Path, metadata: EncoderMetadata, prunable: PrunableEnco
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        save_file({n: t.detach().contiguous() for n, t in prunable.state_dict().items()}, scratch / "model.safetensors")
+        save_file(
+            {n: t.detach().contiguous() for n, t in prunable.state_dict().items()},
+            scratch / "model.safetensors",
+        )
         probes.save(scratch / "probes.npz")
         (scratch / "README.md").write_text(card, encoding="utf-8")
         text = json.dumps(metadata.model_dump(mode="json"), indent=1) + "\n"

@@ -32,7 +32,11 @@ class PrunableEncoder(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, granularity: str = "channel", channel_multiple: int = 8, adapters: bool = False
+        self,
+        encoder: Encoder,
+        granularity: str = "channel",
+        channel_multiple: int = 8,
+        adapters: bool = False,
     ) -> None:
         super().__init__()
         if granularity not in _CUTS:
@@ -53,6 +57,11 @@ class PrunableEncoder(nn.Module):
     def input_shape(self) -> tuple[int, int, int]:
         """Return (3, H, W) of the images, pixels."""
         return (3, *self.encoder.image_size)
+
+    @property
+    def ranking(self) -> dict[str, Tensor]:
+        """The scores by group or tensor; what is kept are those of the largest absolute value."""
+        return dict(self.scores.items())
 
     @property
     def fixed(self) -> dict[str, str]:
@@ -79,11 +88,9 @@ class PrunableEncoder(nn.Module):
         """
         if kind not in ("magnitude", "random"):
             raise UnknownNameError("score initialisation", kind, ("magnitude", "random"))
-        fresh: Mapping[str, Tensor] = (
-            self.cutter.magnitude_scores(self.encoder.state_dict())
-            if kind == "magnitude"
-            else self.cutter.new_scores()
-        )
+        fresh = dict(self.cutter.new_scores().items())
+        if kind == "magnitude":
+            fresh = self.cutter.magnitude_scores(self.encoder.state_dict())
         with torch.no_grad():
             for name, score in self.scores.items():
                 score.copy_(fresh[name])
@@ -106,7 +113,7 @@ class PrunableEncoder(nn.Module):
         if module is None:
             module = self._trained[key] = _on_batch_statistics(self.skeleton(capacity))
         tensors = self._adapted(parameters, self.achieved(capacity))
-        cut = self.cutter.cut(tensors, capacity, self.scores, self.channel_multiple)
+        cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
         # Buffers that are left (pixel statistics, position indices) hold the same values at every capacity.
         dense = dict(self.encoder.named_buffers())
         cut |= {name: dense[name] for name, _ in module.named_buffers()}
@@ -135,7 +142,7 @@ class PrunableEncoder(nn.Module):
         module = self.cutter.skeleton(capacity, multiple).to_empty(device="cpu")
         with torch.no_grad():
             adapted = self._adapted(self.encoder.state_dict(), self.achieved(capacity, multiple))
-            tensors = self.cutter.cut(adapted, capacity, self.scores, multiple)
+            tensors = self.cutter.cut(adapted, capacity, self.ranking, multiple)
             module.load_state_dict({name: t.cpu() for name, t in tensors.items()})
             dense = dict(self.encoder.named_buffers())
             for name, buffer in module.named_buffers():

@@ -56,7 +56,9 @@ class WeightCut:
             scores[_key(name)] = (w - w.mean()) * (2 / fan_in) ** 0.5 / w.std().clamp(min=1e-12)
         return scores
 
-    def score_gradients(self, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def score_gradients(
+        self, tensors: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Return g * w for each score, before the factor sign(s); g is zero where a subnetwork masked w."""
         return {
             _key(name): gradients[name] * tensors[name].detach() for name in self.shapes if name in gradients

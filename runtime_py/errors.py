@@ -24,6 +24,10 @@ class PrunnetError(Exception):
     exit_code = 2
 
 
+MOST_NAMES = 20
+"""Known names that an error lists whole; of more (timm has over a thousand) it lists the nearest."""
+
+
 class UnknownNameError(PrunnetError, LookupError):
     """A name that is in no registry; lists the known ones and the nearest.
 
@@ -35,9 +39,13 @@ class UnknownNameError(PrunnetError, LookupError):
 
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
         self.kind, self.given, self.known = kind, given, sorted(known)
-        self.nearest = next(iter(difflib.get_close_matches(given, self.known, n=1)), None)
+        near = difflib.get_close_matches(given, self.known, n=MOST_NAMES // 4)
+        self.nearest = near[0] if near else None
         hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
-        super().__init__(f"unknown {kind} {given!r}.{hint} Known: {', '.join(self.known)}")
+        listed = ", ".join(self.known)
+        if len(self.known) > MOST_NAMES:
+            listed = f"{len(self.known)} names, among them {', '.join(near or self.known[:MOST_NAMES])}"
+        super().__init__(f"unknown {kind} {given!r}.{hint} Known: {listed}")
 
 
 class MissingExtraError(PrunnetError, ImportError):

@@ -33,9 +33,12 @@ def list_files(folder: Path) -> dict[str, Path]:
 
 
 def sha256(path: Path) -> str:
-    """Hash a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hash a file, in hex; raises BundleError if it can not be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(path, f"can not be read ({error.strerror})", "copy it again") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -29,8 +29,9 @@ def write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
 def junit_xml(outcomes: Sequence[Outcome]) -> bytes:
     """Render outcomes as JUnit XML, UTF-8.
 
-    A gate that failed is a `failure`. A bundle that has no gates gets one test case "check": `error` if the
-    bundle is bad, `failure` if its space is another one, `skipped` if it could not be verified.
+    A gate that failed is a `failure`. A bundle that is not compatible though no gate failed gets a test case
+    "check": `error` if the bundle is bad, `failure` if its space is another one, `skipped` if it could not be
+    verified.
     """
     root = ElementTree.Element("testsuites", name="prunnet-check")
     for outcome in outcomes:
@@ -49,7 +50,7 @@ def _suite(root: ElementTree.Element, outcome: Outcome) -> None:
         case = ElementTree.SubElement(suite, "testcase", classname=name, name=_text(gate.name))
         if not gate.passed:
             _verdict(case, "failure", str(gate), outcome)
-    if not gates:
+    if outcome.verdict != "compatible" and all(gate.passed for gate in gates):
         case = ElementTree.SubElement(suite, "testcase", classname=name, name="check")
         _verdict(case, _KINDS[outcome.verdict], "; ".join(outcome.reasons), outcome)
     suite.set("tests", str(len(suite)))

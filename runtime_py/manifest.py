@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
 
@@ -124,6 +124,14 @@ class DriftRecord(_Record):
     tolerances: Tolerances
     runtime: str
     """For example "LiteRT 2.3.0 on x86_64 Linux" or "MIL executor (declared) on x86_64 Linux"."""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if self.verdict == "compatible" and (self.reasons or self.figures is None):
+            raise ValueError("compatible with a reason against it, or without figures")
+        if self.verdict != "compatible" and not self.reasons:
+            raise ValueError(f"{self.verdict} without a reason")
+        return self
 
 
 class Manifest(_Record):

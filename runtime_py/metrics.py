@@ -129,11 +129,6 @@ def recalls_at_k(scores: Floats, relevant: Mask, k: int, ignored: Mask | None = 
     return _hits(np.take_along_axis(relevant, best, axis=1), np.any(relevant, axis=1))
 
 
-def top1_agreement(left: Floats, right: Floats, ignored: Mask | None = None) -> float:
-    """Fraction of queries whose nearest gallery item is the same under both scores [Q, G]."""
-    return float(np.mean(top_k(left, 1, ignored) == top_k(right, 1, ignored)))
-
-
 def nearest(queries: Floats, gallery: Floats, k: int) -> Labels:
     """Return the `k` gallery items of largest cosine for each query, best first: int64 [Q, k]."""
     unit_gallery = _directions(gallery, np.float32).T

@@ -28,8 +28,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 ok, 1 bug, 2 usage, encoder or data error",
     )
     parser.add_argument("encoder", help="folder of an encoder package, or a built-in name (glyphs)")
-    parser.add_argument("--dataset", default="glyphs", help="glyphs, or a folder with test/CLASS/* (%(default)s)")
-    parser.add_argument("--capacity", type=float, action="append", help="in (0, 1]; several times for several")
+    parser.add_argument(
+        "--dataset", default="glyphs", help="glyphs, or a folder with test/CLASS/* (%(default)s)"
+    )
+    parser.add_argument(
+        "--capacity", type=float, action="append", help="in (0, 1]; several times for several"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

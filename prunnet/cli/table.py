@@ -23,7 +23,9 @@ def curve_table(curve: dict[str, Any]) -> str:
         for p in curve["points"]
     ]
     widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
-    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (_HEADER, *rows)]
+    lines = [
+        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (_HEADER, *rows)
+    ]
     lines.append(f"dense: mAP {curve['dense_map']:.1f}, Recall@1 {curve['dense_recall_at_1']:.1f}")
     return "\n".join(lines)
 

@@ -32,7 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", required=True, help="name of a shipped recipe, or a YAML file")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoint, log, encoder")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in OUT")
-    parser.add_argument("--control", action="store_true", help="train the same network dense alone, as a control")
+    parser.add_argument(
+        "--control", action="store_true", help="also train it dense alone, to measure the tax"
+    )
     parser.add_argument("--json", action="store_true", help="print the measured curve as JSON")
     return parser
 
@@ -45,11 +47,16 @@ def _run(options: argparse.Namespace) -> int:
     from prunnet.train.run import train_package
 
     package = train_package(
-        recipe.dense_alone() if options.control else recipe,
+        recipe,
         options.out,
         resume=options.resume,
+        control=options.control,
         say=lambda text: print(text, file=sys.stderr),
     )
-    print(curve_as_json(package.metadata.metrics) if options.json else curve_table(package.metadata.metrics["curve"]))
+    print(
+        curve_as_json(package.metadata.metrics)
+        if options.json
+        else curve_table(package.metadata.metrics["curve"])
+    )
     print(f"wrote {package.path}", file=sys.stderr)
     return 0

@@ -25,7 +25,9 @@ def open_data(name: str, path: str | None, image_size: tuple[int, int]) -> DataS
         from prunnet.data.glyph_set import glyph_set
 
         if image_size[0] != image_size[1]:
-            raise DatasetError(f"glyphs are square, the input is {image_size[0]} x {image_size[1]}; make both alike")
+            raise DatasetError(
+                f"glyphs are square, the input is {image_size[0]} x {image_size[1]}; make both alike"
+            )
         return glyph_set(image_size[0])
     from prunnet.data.folder_set import folder_set
 

@@ -44,7 +44,8 @@ class GlyphTraining:
 def fixed_views(pictures: Tensor, seed: int, size: int) -> Images:
     """Return one view of each picture, always the same: uint8 [N, size, size, 3]."""
     parts = [
-        camera_views(part, step_generator(seed, number), size) for number, part in enumerate(pictures.split(_CHUNK))
+        camera_views(part, step_generator(seed, number), size)
+        for number, part in enumerate(torch.split(pictures, _CHUNK))
     ]
     return torch.cat(parts).permute(0, 2, 3, 1).byte().numpy()
 

@@ -83,7 +83,9 @@ def _render(font_file: Path, code_points: list[int]) -> dict[int, npt.NDArray[np
         ImageDraw.Draw(canvas).text((-left, -top), chr(point), fill=255, font=font)
         # Both sides go into 48 px, so a full stop is not a large O; small marks grow at most to a quarter more.
         scale = min(48 / max(width, height), 1.25 * 48 / 96)
-        resized = canvas.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX)
+        resized = canvas.resize(
+            (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BOX
+        )
         picture = Image.new("L", (PICTURE, PICTURE))
         picture.paste(resized, ((PICTURE - resized.width) // 2, (PICTURE - resized.height) // 2))
         pixels = np.asarray(picture, dtype=np.uint8)
@@ -140,7 +142,10 @@ def load_glyphs() -> Glyphs:
     try:
         with np.load(cache, allow_pickle=False) as stored:
             return Glyphs(
-                stored["pictures"], stored["classes"], stored["faces"], tuple(chr(p) for p in stored["characters"])
+                stored["pictures"],
+                stored["classes"],
+                stored["faces"],
+                tuple(chr(p) for p in stored["characters"]),
             )
     except (OSError, ValueError, KeyError, EOFError):
         glyphs = _draw_all()
@@ -155,7 +160,11 @@ def _store(glyphs: Glyphs, cache: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".tmp", delete=False) as file:
             characters = np.array([ord(c) for c in glyphs.characters], dtype=np.int32)
             np.savez_compressed(
-                file, pictures=glyphs.pictures, classes=glyphs.classes, faces=glyphs.faces, characters=characters
+                file,
+                pictures=glyphs.pictures,
+                classes=glyphs.classes,
+                faces=glyphs.faces,
+                characters=characters,
             )
         Path(file.name).replace(cache)
     except OSError:

@@ -55,7 +55,9 @@ def _lit(ink: Tensor, generator: torch.Generator) -> Tensor:
     line = torch.linspace(-1, 1, size)
     slope = _uniform(generator, -0.3, 0.3, count, 2)
     light = 1 + slope[:, 0, None, None] * line[None, :, None] + slope[:, 1, None, None] * line[None, None, :]
-    noise = torch.randn(count, 3, size, size, generator=generator) * _uniform(generator, 0, 12, count, 1, 1, 1)
+    noise = torch.randn(count, 3, size, size, generator=generator) * _uniform(
+        generator, 0, 12, count, 1, 1, 1
+    )
     return (paper + ink * (colour - paper)) * light[:, None] + noise
 
 

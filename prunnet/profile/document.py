@@ -74,6 +74,8 @@ def read_document(path: Path) -> Document:
         raise ProfileError(
             path, problem, line=_line(error), allowed="YAML 1.2, indented with spaces"
         ) from error
+    except RecursionError as error:
+        raise ProfileError(path, "is nested too deeply", allowed="a few levels") from error
     except (YAMLError, ValueError) as error:
         raise ProfileError(path, f"not YAML 1.2: {error}", allowed="YAML 1.2") from error
     if values is None:

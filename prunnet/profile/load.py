@@ -46,7 +46,10 @@ def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:
     if not _WILDCARDS & set(str(pattern)):
         return (load_profile(pattern),)
     anchor = Path(Path(pattern).anchor)
-    found = sorted(anchor.glob(str(Path(pattern).relative_to(anchor))))
+    try:
+        found = sorted(anchor.glob(str(Path(pattern).relative_to(anchor))))
+    except ValueError as error:  # Python before 3.13 takes ** only as a whole part of a path
+        raise ProfileError(pattern, f"no valid glob: {error}", allowed=_known()) from error
     paths = [path for path in found if path.suffix in {".yaml", ".yml"}]
     names = fnmatch.filter(shipped_profiles(), str(pattern).removesuffix(".yaml"))
     paths = paths or [_shipped(name) for name in names]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prunnet.cost import estimate
 from prunnet.profile import BUDGET_UNITS, DeviceProfile
-from prunnet.solver.costs import graph_of
+from prunnet.solver.costs import subnetwork_graph
 from prunnet.solver.plan import predicted_value
 from runtime_py.manifest import BudgetCheck, Cost, Granularity, Precision, Target
 
@@ -47,7 +47,7 @@ class Candidates:
 
     def at(self, capacity: float) -> Candidate:
         """Return the candidate of one of `capacities`."""
-        graph = graph_of(self._prunable, capacity, self._profile.channel_multiple)
+        graph = subnetwork_graph(self._prunable, capacity, self._profile.channel_multiple)
         cost = estimate(graph, self._profile, self._target, self._precision, self.granularity)
         checks = tuple(
             BudgetCheck(budget=name, unit=BUDGET_UNITS[name], limit=limit, predicted=value)

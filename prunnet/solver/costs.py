@@ -14,7 +14,7 @@ _Key = tuple[float, int, tuple[int, int, int]]
 _GRAPHS: WeakKeyDictionary[Prunable, dict[_Key, CostGraph]] = WeakKeyDictionary()
 
 
-def graph_of(prunable: Prunable, capacity: float, multiple: int) -> CostGraph:
+def subnetwork_graph(prunable: Prunable, capacity: float, multiple: int) -> CostGraph:
     """Return the cost graph of a subnetwork; traced on first use, kept for as long as the encoder lives.
 
     Args:

@@ -75,11 +75,11 @@ def nothing_below(profile: DeviceProfile, below: float | None, smallest: float) 
     limit = 1.0 if below is None else below
     return InfeasibleError(
         profile.name,
-        "capacity below",
+        "capacity",
         limit,
         smallest,
-        "(capacity)",
-        "Every trained capacity was ruled out by a measured cost. What would help: a larger budget, int8, "
+        "of the dense encoder",
+        "Only smaller capacities were allowed, and there is none. What would help: a larger budget, int8, "
         "a smaller input, a smaller backbone",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunnet.profile import BUDGET_UNITS, format_bytes
+from prunnet.profile import format_bytes
 from runtime_py.manifest import BudgetCheck, Cost, Granularity, Precision, Target
 
 
@@ -33,55 +33,6 @@ class Plan:
     def slack(self) -> dict[str, float]:
         """What is left of each budget, as a fraction of its limit in [0, 1]."""
         return {check.budget: 1 - check.predicted / check.limit for check in self.budgets}
-
-
-@dataclass(frozen=True)
-class PlanRow:
-    """One line of the table that commands print: every value is text."""
-
-    budget: str
-    predicted: str
-    limit: str
-    slack: str
-    binding: bool
-
-
-@dataclass(frozen=True)
-class PlanTable:
-    """A plan as a table."""
-
-    title: str
-    rows: tuple[PlanRow, ...]
-    """One for each kind of budget, in a fixed order; without a limit it reads "unlimited"."""
-    footer: str
-
-
-def plan_table(plan: Plan) -> PlanTable:
-    """Return the plan as text cells.
-
-    Args:
-        plan: What `solve` returned.
-    """
-    checks = {check.budget: check for check in plan.budgets}
-    rows = []
-    for budget, unit in BUDGET_UNITS.items():
-        check = checks.get(budget)
-        value = predicted_value(plan.predicted, budget)
-        note = " (not calibrated)" if unit == "ms" and not plan.predicted.latency_calibrated else ""
-        rows.append(
-            PlanRow(
-                budget=budget,
-                predicted="not predictable" if value is None else show(value, unit) + note,
-                limit=show(check.limit, unit) if check else "unlimited",
-                slack=f"{plan.slack[budget]:.1%}" if check else "-",
-                binding=budget == plan.binding,
-            )
-        )
-    title = (
-        f"{plan.profile} / {plan.target} / {plan.precision}: capacity {plan.capacity:.4f} "
-        f"({plan.granularity}, channels in multiples of {plan.channel_multiple})"
-    )
-    return PlanTable(title, tuple(rows), plan.why_not_larger)
 
 
 def predicted_value(cost: Cost, budget: str) -> float | None:

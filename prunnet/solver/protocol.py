@@ -1,4 +1,4 @@
-"""What the solver needs of a prunable encoder. `prunnet.encoder.PrunableEncoder` has it."""
+"""What the solver needs of a prunable encoder. `prunnet.prunable.PrunableEncoder` has it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from prunnet.train.step import JointStep
 FILE = "checkpoint.safetensors"
 
 
-def save_checkpoint(folder: Path, recipe: Recipe, step: int, joint: JointStep, optimizer: torch.optim.SGD) -> None:
+def save_checkpoint(
+    folder: Path, recipe: Recipe, step: int, joint: JointStep, optimizer: torch.optim.SGD
+) -> None:
     """Write the state after `step` steps; a killed write leaves the checkpoint before it.
 
     Raises:
@@ -26,7 +28,9 @@ def save_checkpoint(folder: Path, recipe: Recipe, step: int, joint: JointStep, o
 
     scratch = folder / f".{FILE}.{os.getpid()}"
     try:
-        save_file(_tensors(joint, optimizer), scratch, {"step": str(step), "recipe": recipe.model_dump_json()})
+        save_file(
+            _tensors(joint, optimizer), scratch, {"step": str(step), "recipe": recipe.model_dump_json()}
+        )
         scratch.replace(folder / FILE)
     except Exception as error:
         scratch.unlink(missing_ok=True)
@@ -56,7 +60,9 @@ def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: t
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{file} is damaged: {error}; remove it to start over") from error
     if json.loads(about.get("recipe", "null")) != json.loads(recipe.model_dump_json()):
-        raise TrainingError(f"{file} was written by another recipe; resume with that one, or choose another --out")
+        raise TrainingError(
+            f"{file} was written by another recipe; resume with that one, or choose another --out"
+        )
     momenta = {n.removeprefix("momentum."): t for n, t in tensors.items() if n.startswith("momentum.")}
     joint.prunable.load_state_dict(_below(tensors, "prunable."))
     joint.classifier.load_state_dict(_below(tensors, "classifier."))

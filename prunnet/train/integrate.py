@@ -54,8 +54,8 @@ def integrate(gradients: list[list[Tensor | None]], how: Integration) -> list[Te
     by_losses: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
     for number, present, stacked in shared:
         by_losses.setdefault(tuple(present), []).append((number, stacked))
-    for present, entries in by_losses.items():
-        merged = _integrate([s for _, s in entries], present[0] == 0, how)
+    for losses, entries in by_losses.items():
+        merged = _integrate([s for _, s in entries], losses[0] == 0, how)
         for (number, _), gradient in zip(entries, merged, strict=True):
             like = next(g[number] for g in gradients if g[number] is not None)
             assert like is not None
@@ -80,7 +80,7 @@ def _integrate(stacks: list[Tensor], dense_first: bool, how: Integration) -> lis
     weights = _weights(mixing, products, owner, len(stacks), how.alpha)
     weights = weights / weights.sum(1, keepdim=True) * losses
     factors = torch.einsum("fi,fij->fj", weights[owner], mixing) * lengths[owner]
-    parts = factors.split([s.shape[1] for s in stacks])
+    parts = torch.split(factors, [s.shape[1] for s in stacks])
     return [torch.einsum("fk,kfd->fd", part, s) for part, s in zip(parts, stacks, strict=True)]
 
 

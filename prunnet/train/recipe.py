@@ -30,7 +30,9 @@ class DataSpec(_Part):
     @model_validator(mode="after")
     def _path_goes_with_folder(self) -> DataSpec:
         if (self.name == "folder") != (self.path is not None):
-            raise ValueError("path: goes with name folder, and only with it; allowed: name: folder with a path")
+            raise ValueError(
+                "path: goes with name folder, and only with it; allowed: name: folder with a path"
+            )
         return self
 
 
@@ -120,7 +122,9 @@ class Recipe(_Part):
 
 def shipped_recipes() -> list[str]:
     """Return the names of the recipes that come with prunnet."""
-    return sorted(f.name.removesuffix(".yaml") for f in files("prunnet.recipes").iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in files("prunnet.recipes").iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def load_recipe(name_or_path: str) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,17 @@ import torch
 from prunnet.batchnorm import reestimate
 from prunnet.card import card
 from prunnet.data import Benchmark, DataSet, open_data
+from prunnet.data.source import Images, Labels
 from prunnet.evaluation import Curve, measure_curve
 from prunnet.images import Probes
-from prunnet.package import BackboneSpec, EncoderMetadata, EncoderPackage, load_encoder, preprocessing_of, save_encoder
+from prunnet.package import (
+    BackboneSpec,
+    EncoderMetadata,
+    EncoderPackage,
+    load_encoder,
+    preprocessing_of,
+    save_encoder,
+)
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
 from prunnet.train.recipe import Recipe
@@ -25,7 +34,12 @@ PROBES = 512
 
 
 def train_package(
-    recipe: Recipe, out: Path, *, resume: bool = False, say: Callable[[str], None] = lambda text: None
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    control: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> EncoderPackage:
     """Train by a recipe and write the encoder package to `out/encoder`.
 
@@ -33,6 +47,7 @@ def train_package(
         recipe: The run.
         out: Folder of the run; checkpoint and log lie there too.
         resume: Continue from the folder's checkpoint.
+        control: Also train the same network dense alone for as many steps (in `out/control`), and report the tax.
         say: Told about the stages after training.
 
     Returns:
@@ -50,14 +65,23 @@ def train_package(
     curve = measure_curve(prunable, calibration, data.test, say=say)
     say("measure magnitude pruning of the dense encoder, for comparison")
     magnitude = _magnitude(prunable, calibration, data.test, say)
+    metrics = {
+        "data": data.name,
+        "protocol": "every held-out image against all others, classes unseen in training",
+        "curve": curve.as_dict(),
+        "magnitude": magnitude.as_dict(),
+    }
+    if control:
+        say("train the same network dense alone, as the control")
+        metrics["control"] = _control(recipe, data, calibration, out / "control", resume, curve)
     probes = _probes(data, calibration)
-    metadata = _metadata(recipe, prunable, data, curve, magnitude)
+    metadata = _metadata(recipe, prunable, metrics)
     save_encoder(out / "encoder", metadata, prunable, probes, card(metadata))
     return load_encoder(out / "encoder")
 
 
 def _magnitude(
-    prunable: PrunableEncoder, calibration: np.ndarray, test: Benchmark, say: Callable[[str], None]
+    prunable: PrunableEncoder, calibration: Images, test: Benchmark, say: Callable[[str], None]
 ) -> Curve:
     """Measure what the same dense weights give when they are cut by magnitude instead of learned scores."""
     learned = {name: score.detach().clone() for name, score in prunable.scores.items()}
@@ -69,10 +93,24 @@ def _magnitude(
     return curve
 
 
-def _probes(data: DataSet, calibration: np.ndarray) -> Probes:
+def _control(
+    recipe: Recipe, data: DataSet, calibration: Images, out: Path, resume: bool, joint: Curve
+) -> dict[str, float]:
+    """Measure the tax: what the dense encoder lost by being trained together with its subnetworks."""
+    alone = train(recipe.dense_alone(), data.train, out, resume=resume)
+    reestimate(alone.encoder, torch.from_numpy(calibration))
+    dense = measure_curve(alone, calibration, data.test, ())
+    return {
+        "dense_map": dense.dense_map,
+        "dense_recall_at_1": dense.dense_recall_at_1,
+        "tax": round(dense.dense_map - joint.dense_map, 2),
+    }
+
+
+def _probes(data: DataSet, calibration: Images) -> Probes:
     """Take whole classes of the test until there are enough probes, so that every probe has something to find."""
     order = np.random.default_rng(1).permutation(np.unique(data.test.labels))
-    chosen: list[np.ndarray] = []
+    chosen: list[Labels] = []
     for label in order:
         if sum(map(len, chosen)) >= PROBES:
             break
@@ -81,26 +119,21 @@ def _probes(data: DataSet, calibration: np.ndarray) -> Probes:
     return Probes(data.test.images[rows], data.test.labels[rows], calibration)
 
 
-def _metadata(
-    recipe: Recipe, prunable: PrunableEncoder, data: DataSet, curve: Curve, magnitude: Curve
-) -> EncoderMetadata:
-    spec, encoder = recipe.encoder, prunable.encoder
+def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]) -> EncoderMetadata:
+    spec, method, encoder = recipe.encoder, recipe.method, prunable.encoder
     return EncoderMetadata(
         name=recipe.name,
-        backbone=BackboneSpec(timm=spec.backbone, options=spec.options, features=encoder.head.project.in_features),
-        granularity=recipe.method.granularity,
-        channel_multiple=recipe.method.channel_multiple,
-        adapters=recipe.method.adapters,
+        backbone=BackboneSpec(
+            timm=spec.backbone, options=spec.options, features=encoder.head.project.in_features
+        ),
+        granularity=method.granularity,
+        channel_multiple=method.channel_multiple,
+        adapters=method.adapters,
         dimension=encoder.dimension,
         preprocessing=preprocessing_of(encoder),
-        training_capacities=(*recipe.method.capacities, 1.0),
+        training_capacities=(*method.capacities, 1.0),
         space_id=space_id(encoder),
         recipe=recipe.model_dump(mode="json"),
-        metrics={
-            "data": data.name,
-            "protocol": "every held-out image against all others, classes unseen in training",
-            "curve": curve.as_dict(),
-            "magnitude": magnitude.as_dict(),
-        },
+        metrics=metrics,
         tools={name: version(name) for name in ("prunnet", "torch", "timm", "numpy", "matplotlib")},
     )

@@ -55,7 +55,9 @@ class JointStep:
         adapters = [] if prunable.adapters is None else list(prunable.adapters.parameters())
         self._trained = [*self.named.values(), *classifier.parameters(), *adapters]
         self.parameters = [*self._trained, *prunable.scores.values()]
-        norms = {n for n, m in prunable.encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+        norms = {
+            n for n, m in prunable.encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        }
         # The paper: classifier, projector and BatchNorm's affine parameters learn from the dense loss only.
         self._shared = [
             number
@@ -91,8 +93,8 @@ class JointStep:
             shared = [trained[number] for number in self._shared]
             found = torch.autograd.grad(loss, shared, allow_unused=True)
             row: list[Tensor | None] = [None] * len(trained)
-            for number, gradient in zip(self._shared, found, strict=True):
-                row[number] = gradient
+            for number, shared_gradient in zip(self._shared, found, strict=True):
+                row[number] = shared_gradient
             rows.append(self._with_scores(row))
             losses.append(loss.detach())
         if dist.is_initialized():
@@ -124,5 +126,5 @@ def _average(row: list[Tensor | None]) -> None:
     flat = torch.cat([g.flatten() for g in present])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    for gradient, part in zip(present, flat.split([g.numel() for g in present]), strict=True):
+    for gradient, part in zip(present, torch.split(flat, [g.numel() for g in present]), strict=True):
         gradient.copy_(part.view_as(gradient))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,7 +26,9 @@ from prunnet.train.recipe import MethodSpec, Recipe, ScheduleSpec
 from prunnet.train.step import Classifier, JointStep
 
 
-def train(recipe: Recipe, source: TrainingSource, out: Path, *, resume: bool = False, quiet: bool = False) -> PrunableEncoder:
+def train(
+    recipe: Recipe, source: TrainingSource, out: Path, *, resume: bool = False, quiet: bool = False
+) -> PrunableEncoder:
     """Train by a recipe, with a checkpoint after every epoch.
 
     Under `torchrun` every process takes its share of each batch, and the gradients of each capacity are averaged over
@@ -59,7 +62,9 @@ def train(recipe: Recipe, source: TrainingSource, out: Path, *, resume: bool = F
         for step in range(first, recipe.schedule.steps):
             losses = _one_step(recipe, source, joint, optimizer, step, rank, world, device)
             if not all(math.isfinite(loss) for loss in losses.values()):
-                saved = f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
+                saved = (
+                    f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
+                )
                 raise TrainingError(
                     f"step {step}: a loss is not finite ({losses}); {saved}; lower schedule.learning_rate"
                 )
@@ -95,7 +100,8 @@ def _build(recipe: Recipe, classes: int, device: torch.device) -> tuple[Prunable
     prunable.reset_scores(method.scores)
     scale = recipe.schedule.scale if recipe.schedule.classifier == "cosine" else None
     classifier = Classifier(spec.dimension, classes, scale)
-    prunable.to(device, memory_format=torch.channels_last)
+    prunable.to(device)
+    prunable.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return prunable, JointStep(prunable, classifier.to(device), method, recipe.schedule.precision)
 
 
@@ -103,7 +109,10 @@ def _optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.SGD:
     scores = {id(s) for s in joint.prunable.scores.values()}
     decayed = [p for p in joint.parameters if p.ndim > 1 and id(p) not in scores]
     plain = [p for p in joint.parameters if p.ndim <= 1 or id(p) in scores]
-    groups = [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": plain}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": schedule.weight_decay},
+        {"params": plain},
+    ]
     return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)
 
 

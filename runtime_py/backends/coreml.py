@@ -95,10 +95,16 @@ def _executed_prediction(package: Package, stated_in: TensorInfo, stated_out: Te
 
 
 def _system_prediction(artifact: Path, input_name: str, output_name: str) -> Predict:
-    from coremltools.models import MLModel
-    from PIL import Image
-
-    model = MLModel(str(artifact))
+    try:
+        from coremltools.models import MLModel
+        from PIL import Image
+    except ImportError as error:
+        package = error.name or "coremltools"
+        raise MissingExtraError(package, "runtime-coreml", "predicting with Core ML") from error
+    try:
+        model = MLModel(str(artifact))
+    except Exception as error:  # the system compiles it here, and coremltools passes on bare exceptions
+        raise BundleError(artifact, f"Core ML does not open it ({error})") from error
 
     def predict(image: Pixels) -> npt.NDArray[np.float32]:
         result: dict[str, Any] = model.predict({input_name: Image.fromarray(image)})

@@ -97,11 +97,12 @@ class ExecuTorchBackend:
 
     def identity(self) -> dict[str, str]:
         """Read the identity from the constant method `IDENTITY_METHOD`."""
-        (card,) = self._load(IDENTITY_METHOD).execute([])
+        method = self._load(IDENTITY_METHOD)
         try:
+            (card,) = method.execute([])
             entries = json.loads(bytes(card.numpy()))
             found = {str(key): str(value) for key, value in entries.items()}
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, RuntimeError) as error:
             raise BundleError(
                 self._artifact, f"its method {IDENTITY_METHOD!r} holds no JSON object"
             ) from error

@@ -127,5 +127,8 @@ def _metadata(content: mmap.mmap) -> bytes | None:
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
         if entry.Name() == METADATA_NAME.encode():
+            # LiteRT's check of the flatbuffer does not look at this number.
+            if entry.Buffer() >= model.BuffersLength() or model.Buffers(entry.Buffer()).DataIsNone():
+                return b""
             return bytes(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
     return None

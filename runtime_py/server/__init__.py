@@ -75,6 +75,8 @@ def _open_package(path: Path) -> ServerModel:
     for entry in entry_points(group=ENTRY_POINTS, name="encoder-package"):
         try:
             server = entry.load()(path)
+        except MissingExtraError:
+            raise
         except ImportError as error:
             raise MissingExtraError(error.name or "torch", "train", f"server {path}") from error
         if not isinstance(server, ServerModel):

@@ -39,10 +39,11 @@ def check_server(encoder: QueryEncoder, path: str | Path) -> DriftReport:
             f"{server.space_id!r}: export a bundle from the encoder that the server uses, "
             "or index the gallery again"
         )
-    if isinstance(server, StoredGallery):
-        report = _against_gallery(encoder, server)
-    else:
-        report = _against_model(encoder, server)
+    report = (
+        _against_gallery(encoder, server)
+        if isinstance(server, StoredGallery)
+        else _against_model(encoder, server)
+    )
     return replace(report, server=str(path))
 
 

@@ -1,6 +1,7 @@
 """The Core ML backend off macOS: what it accepts, what it refuses, what it says about itself."""
 
 import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from exporters.spec import Artifact
-from runtime_py.backends.coreml import CoreMLBackend
-from runtime_py.errors import BundleError
+from runtime_py.backends.coreml import CoreMLBackend, _system_prediction
+from runtime_py.errors import BundleError, MissingExtraError
 from runtime_py.mil.package import Package
 from tests.exporters.nets import DIMENSION, SmallEncoder, glyph_images, spec, torch_embeddings
 from tests.mil.test_package import rewrite_model
@@ -82,3 +83,9 @@ def test_a_package_without_image_input_is_refused(copied: Path) -> None:
     rewrite_model(copied, grey)
     with pytest.raises(BundleError, match="not a colour image"):
         CoreMLBackend(copied, INPUT, OUTPUT)
+
+
+def test_macos_without_pillow_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingExtraError, match=r"prunnet\[runtime-coreml\]"):
+        _system_prediction(tmp_path, "image", "embedding")

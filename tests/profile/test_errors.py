@@ -119,6 +119,7 @@ def test_a_wrong_field_is_named(
         (b"? [1, 2]\n: 3\n", "no text"),
         (b"1: a\n", "no text"),
         (b"name: &a [*a]\n", "contains itself"),
+        (b"[" * 5000 + b"]" * 5000, "nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_profile(tmp_path: Path, text: bytes, word: str) -> None:
@@ -136,6 +137,8 @@ def test_missing_profiles_list_the_shipped_and_the_nearest(tmp_path: Path) -> No
         load_profile(tmp_path)
     with pytest.raises(ProfileError, match="no profile matches"):
         load_profiles(tmp_path / "*.yaml")
+    with pytest.raises(ProfileError):  # "**" as a part of a name is no glob before Python 3.13
+        load_profiles(tmp_path / "fleet**.yaml")
 
 
 def test_a_fleet_refuses_two_profiles_of_one_name(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ BACKBONES = {
     "convnext_atto": ({"depths": [1, 1, 2, 1], "dims": [16, 32, 64, 96]}, 32),
     "vit_tiny_patch16_224": ({"depth": 3}, 32),
     "resnext50_32x4d": ({"layers": [1, 1, 1, 1], "cardinality": 8}, 32),
-    "swin_tiny_patch4_window7_224": ({"depths": (1, 1, 2, 1), "embed_dim": 24, "num_heads": (2, 4, 8, 8)}, 224),
+    "swin_tiny_patch4_window7_224": (
+        {"depths": (1, 1, 2, 1), "embed_dim": 24, "num_heads": (2, 4, 8, 8)},
+        224,
+    ),
 }
 
 

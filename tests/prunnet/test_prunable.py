@@ -100,7 +100,10 @@ def test_widths_are_multiples(small_prunable) -> None:
 def test_subnetworks_are_nested(small_prunable, low: float, high: float, seed: int) -> None:
     low, high = sorted((low, high))
     generator = torch.Generator().manual_seed(seed)
-    scores = {k: torch.randint(-3, 4, s.shape, generator=generator).float() for k, s in small_prunable.scores.items()}
+    scores = {
+        k: torch.randint(-3, 4, s.shape, generator=generator).float()
+        for k, s in small_prunable.scores.items()
+    }
     small = small_prunable.cutter.kept(low, scores, 4)
     large = small_prunable.cutter.kept(high, scores, 4)
     for inner, outer in zip(small, large, strict=True):
@@ -198,7 +201,9 @@ def test_training_pass_equals_the_extraction_on_batch_statistics(
             module = prunable.extract(0.4).train()
             extracted = module.features(pixels)
         torch.testing.assert_close(trained, extracted, atol=1e-5, rtol=1e-5)
-        assert all(torch.equal(b, before[n]) for n, b in prunable.encoder.named_buffers()), "statistics touched"
+        assert all(torch.equal(b, before[n]) for n, b in prunable.encoder.named_buffers()), (
+            "statistics touched"
+        )
 
 
 def test_adapters_leave_the_dense_encoder_alone(small_encoder: Encoder) -> None:

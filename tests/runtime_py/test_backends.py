@@ -82,6 +82,22 @@ def test_tflite_metadata_that_is_no_json_object_is_refused(artifact, tmp_path):
             open_backend("tflite", path, *infos("tflite")).identity()
 
 
+def test_tflite_metadata_without_a_buffer_is_refused(artifact, tmp_path):
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    for buffer in (0, 10_000):  # buffer 0 is empty by the schema; there is no buffer 10,000
+        tree = schema.ModelT.InitFromPackedBuf(artifact("tflite").read_bytes(), 0)
+        for entry in tree.metadata:
+            entry.buffer = buffer if entry.name == b"prunnet" else entry.buffer
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
+        path = tmp_path / "encoder.tflite"
+        path.write_bytes(bytes(builder.Output()))
+        with pytest.raises(BundleError, match="no JSON object"):
+            open_backend("tflite", path, *infos("tflite"))
+
+
 def test_a_quantised_tflite_is_fed_through_its_scale(artifact, tmp_path):
     """Static int8: the converter makes input and output int8, with a scale and a zero point."""
     from ai_edge_quantizer import quantizer, recipe

@@ -67,6 +67,17 @@ def test_a_missing_file_is_named(make_bundle):
         (bundle / name).write_bytes(content)
 
 
+def test_a_file_that_can_not_be_read_is_named(make_bundle, monkeypatch):
+    bundle = make_bundle("onnx")
+
+    def refuse(file, name):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("hashlib.file_digest", refuse)
+    with pytest.raises(BundleError, match="can not be read"):
+        load(bundle)
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "sub/notes.txt", ".hidden"])
 def test_a_file_too_many_is_refused(make_bundle, name):
     bundle = make_bundle("onnx")

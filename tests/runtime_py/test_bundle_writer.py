@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime_py import BundleError, load
-from runtime_py import bundle_writer as writer
+from runtime_py import BundleError, folders, load
 from runtime_py.bundle import read_manifest, write_bundle
 from runtime_py.files import UNFINISHED
 from tests.runtime_py import bundles
@@ -120,8 +119,8 @@ def test_an_unfinished_folder_never_loads(make_bundle, tmp_path):
 def test_leftovers_of_dead_processes_go_and_those_of_live_ones_stay(make_bundle, tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = {pid: f".bundle{UNFINISHED}{writer._host()}-{pid}-aa" for pid in (dead.pid, os.getppid())}
-    other_bundle = f".other{UNFINISHED}{writer._host()}-{dead.pid}-aa"
+    names = {pid: f".bundle{UNFINISHED}{folders._host()}-{pid}-aa" for pid in (dead.pid, os.getppid())}
+    other_bundle = f".other{UNFINISHED}{folders._host()}-{dead.pid}-aa"
     for name in (*names.values(), other_bundle):
         (tmp_path / name).mkdir()
     make_bundle("onnx")
@@ -130,9 +129,43 @@ def test_leftovers_of_dead_processes_go_and_those_of_live_ones_stay(make_bundle,
 
 def test_the_fallback_without_an_atomic_exchange_replaces_too(make_bundle, monkeypatch, tmp_path):
     make_bundle("onnx", profile="first")
-    monkeypatch.setattr(writer, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(folders, "_exchange", lambda one, other: False)
     assert load(make_bundle("onnx", profile="second")).manifest.profile == "second"
     assert leftovers(tmp_path) == []
+
+
+def test_a_replacement_that_fails_half_way_leaves_the_old_folder(monkeypatch, tmp_path):
+    """Without an atomic exchange: the second of the two renames is refused."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.name.startswith(".out") and not self.name.endswith("-old"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(folders, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output"), folders.replaced_folder(out) as scratch:
+        (scratch / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+
+
+def test_only_our_own_folders_are_replaceable(tmp_path):
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "encoder.json").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    verdicts = {
+        name: folders.is_replaceable(tmp_path / name, "encoder.json")
+        for name in ("ours", "empty", "absent", "file", "link", ".")
+    }
+    assert verdicts == {
+        "ours": True, "empty": True, "absent": True, "file": False, "link": False, ".": False
+    }  # fmt: skip
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_the_old_bundle(make_bundle, probes, tmp_path):

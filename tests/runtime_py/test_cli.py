@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime_py.cli import main
+from runtime_py.drift import Gate
 from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError, UnsupportedProgramError
 from runtime_py.junit import junit_xml
 from runtime_py.manifest import Tolerances
@@ -142,6 +143,15 @@ def test_junit_escapes_anything(name, problem):
         "errors": "1",
         "skipped": "1",
     }
+
+
+def test_junit_shows_a_check_that_found_nothing_wrong_and_proves_nothing():
+    """Every gate may pass on probes on which no drop could show; CI that reads the file must see it."""
+    passed = (Gate("parity.finite", 1.0, 1.0, True),)
+    toothless = DriftReport("not verified", ("toothless",), None, Tolerances(), "test", gates=passed)
+    (suite,) = ElementTree.fromstring(junit_xml([Outcome(Path("b"), toothless)]))
+    assert (suite.get("tests"), suite.get("skipped")) == ("2", "1")
+    assert suite[1][0].get("message") == "toothless"
 
 
 def test_markup_in_a_message_stays_text():

@@ -7,7 +7,7 @@ import pytest
 
 from runtime_py.drift import Gate, at_least, at_most, gates, measure
 from runtime_py.errors import IncompatibleError
-from runtime_py.manifest import Tolerances
+from runtime_py.manifest import DriftRecord, Tolerances
 from runtime_py.probes import Probes
 from runtime_py.report import DriftReport
 from tests.oracles import retrieval as oracle
@@ -188,6 +188,22 @@ def test_verdict_and_gates_agree(probes):
         judged = gates(record.figures, record.tolerances)
         assert (record.verdict == "compatible") == all(gate.passed for gate in judged)
         assert all(isinstance(gate, Gate) for gate in judged)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"reasons": ("but",)}, "compatible with a reason"),
+        ({"figures": None}, "without figures"),
+        ({"verdict": "incompatible"}, "incompatible without a reason"),
+        ({"verdict": "not verified"}, "not verified without a reason"),
+    ],
+)
+def test_a_record_whose_verdict_and_reasons_disagree_is_refused(probes, changes, problem):
+    record = measure(np.array(probes.subnetwork), probes, Tolerances(), "test").model_dump()
+    assert DriftRecord.model_validate(record).verdict == "compatible"
+    with pytest.raises(ValueError, match=problem):
+        DriftRecord.model_validate(record | changes)
 
 
 def test_the_probes_refuse_what_is_no_probe(probes):

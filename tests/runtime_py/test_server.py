@@ -12,7 +12,7 @@ import torch
 
 from runtime_py import BundleError, IncompatibleError, load
 from runtime_py.drift import figures_of
-from runtime_py.errors import PrunnetError
+from runtime_py.errors import MissingExtraError, PrunnetError
 from runtime_py.server import open_server
 from runtime_py.server.pixels import layout_of
 from tests.runtime_py import tiny
@@ -219,6 +219,16 @@ def test_what_is_no_server_lists_what_would_be(encoder, tmp_path):
             encoder.check(path)
     with pytest.raises(PrunnetError, match="glyphz"):
         encoder.check("glyphz")
+
+
+def test_the_package_that_an_encoder_misses_is_the_one_that_is_named(monkeypatch, tmp_path):
+    def load_without_timm(path):
+        raise MissingExtraError("timm", "train", "the backbone")
+
+    (tmp_path / "encoder.json").touch()
+    monkeypatch.setattr("prunnet.server.open_encoder_package", load_without_timm)
+    with pytest.raises(MissingExtraError, match="'timm'"):
+        open_server(tmp_path)
 
 
 def test_an_encoder_package_embeds_as_the_server_does(encoder, tmp_path):
