@@ -1,0 +1,114 @@
+"""Writes a folder so that a kill, at any moment, leaves the old one, the new one, or nothing under its name."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runtime_py.files import UNFINISHED
+
+
+@contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """Give a new folder beside `out` to fill; when the block ends well, it is on disk and stands at `out`.
+
+    A folder that is there is replaced in one step of the file system, where the system has one. If the block
+    raises, `out` stays as it is. Temporary folders of processes that died here before are removed.
+
+    Args:
+        out: Absolute path. Ask `is_replaceable` first.
+
+    Yields:
+        An empty folder whose name holds `UNFINISHED`.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(out)
+    scratch = out.parent / f".{out.name}{UNFINISHED}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    scratch.mkdir()
+    try:
+        yield scratch
+        for parent, _, names in os.walk(scratch):
+            for name in names:
+                _sync(Path(parent, name))
+            _sync(Path(parent))
+        _move_into_place(scratch, out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def is_replaceable(out: Path, marker: str) -> bool:
+    """Tell whether `out` is absent, an empty folder, or a folder with a file `marker`: one of ours."""
+    if out.is_symlink() or not out.is_dir():
+        return not out.exists() and not out.is_symlink()
+    return (out / marker).is_file() or not any(out.iterdir())
+
+
+def remove_unfinished(out: Path) -> None:
+    """Remove temporary folders that dead processes of this host left beside `out`."""
+    start = f".{out.name}{UNFINISHED}{_host()}-"
+    for path in out.parent.iterdir():
+        if path.name.startswith(start) and not _alive(path.name.removeprefix(start).split("-")[0]):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _move_into_place(scratch: Path, out: Path) -> None:
+    if not out.exists():
+        scratch.rename(out)
+    elif not _exchange(scratch, out):
+        # No atomic exchange on this system: between the two renames there is nothing at `out`.
+        older = scratch.with_name(f"{scratch.name}-old")
+        out.rename(older)
+        try:
+            scratch.rename(out)
+        except OSError:
+            older.rename(out)
+            raise
+        shutil.rmtree(older, ignore_errors=True)
+    _sync(out.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step of the file system; False if the system can not."""
+    library = ctypes.CDLL(None, use_errno=True)
+    here, swap_on_linux, swap_on_macos = -100, 2, 2
+    if sys.platform == "linux" and hasattr(library, "renameat2"):
+        done = library.renameat2(here, os.fsencode(one), here, os.fsencode(other), swap_on_linux)
+    elif sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        done = library.renamex_np(os.fsencode(one), os.fsencode(other), swap_on_macos)
+    else:
+        return False
+    return bool(done == 0)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _host() -> str:
+    return socket.gethostname().replace("-", "_").replace("/", "_")
+
+
+def _alive(pid: str) -> bool:
+    if not pid.isdigit():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's process: it lives
+        return True
+    return True
