@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime_py.errors import BundleError
+from runtime_py.npz import read_npz
 
 UNIT_LENGTH_TOLERANCE = 1e-3
 """How far the length of a normalised embedding may be from 1 (fp16 artifacts round that much)."""
@@ -80,13 +80,11 @@ class Probes:
             BundleError: The file is absent, no such npz, or holds no valid probes.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                if set(stored.files) != set(_DTYPES):
-                    raise BundleError(path, f"holds {sorted(stored.files)}, not {sorted(_DTYPES)}")
-                return cls(**{name: stored[name] for name in _DTYPES})
-        except BundleError:
-            raise
-        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            arrays = read_npz(path)
+            if set(arrays) != set(_DTYPES):
+                raise ValueError(f"it holds {sorted(arrays)}, not {sorted(_DTYPES)}")
+            return cls(**arrays)
+        except ValueError as error:
             raise BundleError(path, f"holds no probes ({error})") from error
 
 

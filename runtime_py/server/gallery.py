@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime_py.errors import BundleError
+from runtime_py.npz import read_npz
 from runtime_py.probes import unit_lengths
 
 _REMEDY = "store embeddings float32 [G, D], labels int64 [G] and space_id in it"
@@ -38,10 +38,9 @@ class StoredGallery:
                 length.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise BundleError(path, f"is no npz without pickles ({error})", _REMEDY) from error
+            arrays = read_npz(path)
+        except ValueError as error:
+            raise BundleError(path, f"holds no gallery ({error})", _REMEDY) from error
         for name in ("embeddings", "labels"):
             if name not in arrays:
                 raise BundleError(path, f"holds no array {name!r}", _REMEDY)
