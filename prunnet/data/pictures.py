@@ -47,7 +47,7 @@ class Pictures:
         Raises:
             DatasetError: Not a readable picture, or the box is outside of it.
         """
-        return open_picture(self.file(number), None if self.boxes is None else self.boxes[number])
+        return open_picture(self.file(number), self._box(number))
 
     def read(self, numbers: Iterable[int], size: Size) -> Pixels:
         """Read some pictures, resized: uint8 [N, height, width, 3].
@@ -55,7 +55,7 @@ class Pictures:
         Raises:
             DatasetError: As `open`.
         """
-        return np.stack([resize(self.open(int(number)), size) for number in numbers])
+        return np.stack([read_picture(self.file(n), size, self._box(n)) for n in map(int, numbers)])
 
     def batches(self, size: Size, count: int = 256) -> Iterator[Pixels]:
         """Read all pictures in order, `count` at a time: uint8 [<= count, height, width, 3].
@@ -65,6 +65,9 @@ class Pictures:
         """
         for start in range(0, len(self), count):
             yield self.read(range(start, min(start + count, len(self))), size)
+
+    def _box(self, number: int) -> Box | None:
+        return None if self.boxes is None else self.boxes[number]
 
     def require(self, what: str) -> Pictures:
         """Return these pictures, all of them being there.
@@ -131,13 +134,13 @@ def open_picture(file: Path, box: Box | None = None) -> Pixels:
         raise DatasetError(f"{file} is not a readable picture: {error}; replace or remove it") from error
 
 
-def read_picture(file: Path, size: Size) -> Pixels:
-    """Read a picture, upright, and resize it whole (bilinear): uint8 [height, width, 3], RGB.
+def read_picture(file: Path, size: Size, box: Box | None = None) -> Pixels:
+    """Read a picture, upright, and resize what the box keeps of it (bilinear): uint8 [height, width, 3], RGB.
 
     Raises:
-        DatasetError: Not a readable picture.
+        DatasetError: As `open_picture`.
     """
-    return resize(open_picture(file), size)
+    return resize(open_picture(file, box), size)
 
 
 def resize(pixels: Pixels, size: Size) -> Pixels:

@@ -1,0 +1,97 @@
+"""From embeddings to official figures, bounded in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from prunnet.data.benchmarks.task import RetrievalTask
+from prunnet.data.benchmarks.truth import Truth
+from prunnet.errors import DatasetError
+from prunnet.protocols.figures import score_figures
+from prunnet.protocols.result import ProtocolResult
+from runtime_py.metrics import Doubles, Floats
+
+_CHUNK_SCORES = 4_000_000
+"""Scores held at once (some 150 MB with masks and keys); a row of GLDv2 is 0.76 million."""
+_CHUNK_ROWS = 65_536
+"""Rows made unit-length at once."""
+
+
+def measure(task: RetrievalTask, queries: npt.ArrayLike, gallery: npt.ArrayLike) -> ProtocolResult:
+    """Measure a benchmark by its official protocol.
+
+    Args:
+        task: The benchmark.
+        queries: float [Q, D], embeddings of `task.queries` in order; need not be of unit length.
+        gallery: float [G, D], embeddings of `task.gallery` in order.
+
+    Raises:
+        ValueError: The embeddings are not as many as the pictures, not as long as each other, or have no direction.
+        DatasetError: A split has no query with a relevant item: there is no figure.
+    """
+    figures: dict[str, float] = {}
+    counted: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+    for split, values in per_query(task, queries, gallery).items():
+        judged = ~np.isnan(next(iter(values.values())))
+        if not judged.any():
+            raise DatasetError(f"{task.name}: no query of {split!r} has a relevant item in the gallery")
+        counted[split], skipped[split] = int(judged.sum()), int((~judged).sum())
+        ending = f" {split}" if len(task.truths) > 1 else ""
+        figures |= {f"{name}{ending}": float(found[judged].mean()) for name, found in values.items()}
+    return ProtocolResult(task.name, figures, counted, skipped)
+
+
+def per_query(
+    task: RetrievalTask, queries: npt.ArrayLike, gallery: npt.ArrayLike
+) -> dict[str, dict[str, Doubles]]:
+    """Measure every query, for paired comparisons and intervals.
+
+    Args:
+        task: The benchmark.
+        queries: As in `measure`.
+        gallery: As in `measure`.
+
+    Returns:
+        Split -> figure -> float64, one for each query of that split's `Truth.queries`; NaN for one that is skipped.
+
+    Raises:
+        ValueError: As `measure`.
+    """
+    asked, held = np.asarray(queries), np.asarray(gallery)
+    for what, found, wanted in (("query", asked, task.queries), ("gallery", held, task.gallery)):
+        if found.ndim != 2 or len(found) != len(wanted):
+            raise ValueError(
+                f"{what} embeddings of {task.name} are {list(found.shape)}; expected [{len(wanted)}, D]"
+            )
+    if asked.shape[1] != held.shape[1]:
+        raise ValueError(f"queries have {asked.shape[1]} dimensions, the gallery {held.shape[1]}")
+    unit_queries, unit_gallery = _unit(asked, "query"), _unit(held, "gallery")
+    return {truth.name: _judge(truth, task, unit_queries, unit_gallery) for truth in task.truths}
+
+
+def _judge(truth: Truth, task: RetrievalTask, queries: Floats, gallery: Floats) -> dict[str, Doubles]:
+    numbers = truth.queries
+    step = max(1, _CHUNK_SCORES // len(gallery))
+    parts = []
+    for start in range(0, len(numbers), step):
+        rows = numbers[start : start + step]
+        relevant, ignored = truth.masks(rows)
+        parts.append(score_figures(queries[rows] @ gallery.T, relevant, ignored, task.rules))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _unit(vectors: npt.NDArray[np.generic], what: str) -> Floats:
+    """Return float32 rows of unit length."""
+    result = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), _CHUNK_ROWS):
+        rows = vectors[start : start + _CHUNK_ROWS].astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        sound = np.isfinite(lengths) & (lengths > 0)
+        if not sound.all():
+            raise ValueError(
+                f"{what} embedding {start + int(np.argmin(sound))} has no direction: it is zero or not finite"
+            )
+        result[start : start + len(rows)] = rows / lengths
+    return result
