@@ -1,0 +1,1 @@
+"""The shipped device profiles: YAML, no code."""

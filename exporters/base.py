@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 from exporters.errors import ExportError
 from exporters.soundness import check_module
 from exporters.spec import Artifact, ExportSpec
-from runtime_py.errors import PrunnetError
+from runtime_py.errors import BundleError, PrunnetError
 from runtime_py.manifest import Precision, Target, TensorInfo
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def stage(target: str, name: str) -> Iterator[None]:
     """Turn any exception of a toolchain into ExportError(target, name, cause); ours pass unchanged."""
     try:
         yield
+    except BundleError as error:  # nobody gave us a bundle: the artifact that we just wrote is no good
+        raise ExportError(target, name, str(error)) from error
     except PrunnetError:
         raise
     except Exception as error:

@@ -22,7 +22,6 @@ from exporters.job import Failure, Job, failure_of, run_job
 from exporters.pipeline import Exported
 from exporters.planning import plan_export
 from exporters.progress import Say, Screen, silent
-from exporters.references import torch_embeddings
 from prunnet.profile import DeviceProfile
 from runtime_py.errors import PrunnetError
 from runtime_py.manifest import Target
@@ -89,8 +88,10 @@ def export_fleet(
     """
     if not jobs:
         return
+    from prunnet.server import embed
+
     say(f"embed {len(package.probes.images)} probes with the dense encoder")
-    dense = torch_embeddings(package.subnetwork(1.0), package.probes.images)
+    dense = embed(package.subnetwork(1.0), package.probes.images)
     workers = min(workers, len(jobs))
     if workers == 1:
         for job in jobs:

@@ -80,8 +80,16 @@ def run_job(
         except (
             Exception
         ) as error:  # the boundary of the command: bugs too become an exit code, and are logged
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(log, kept)
-            return failure_of(error, kept)
+            return failure_of(error, _keep(log, kept))
     kept.unlink(missing_ok=True)
     return result
+
+
+def _keep(log: Path, kept: Path) -> Path | None:
+    """Save the log; a folder that can not be written must not hide why the export failed."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, kept)
+    except OSError:
+        return None
+    return kept

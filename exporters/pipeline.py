@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from exporters.measurement import against_budgets, measured_cost
 from exporters.planning import broken, plan_export, step_down
 from exporters.progress import Say, silent
-from exporters.references import torch_embeddings
 from exporters.registry import get_exporter
 from exporters.spec import Artifact, ExportSpec
 from exporters.verification import verify
 from prunnet.profile import DeviceProfile
 from prunnet.solver import Plan
+from runtime_py.bundle import read_manifest
 from runtime_py.bundle_writer import write_bundle
 from runtime_py.errors import IncompatibleError
 from runtime_py.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
@@ -86,13 +86,15 @@ def export_bundle(
         InfeasibleError: No capacity fits the budgets, as predicted or as measured.
         IncompatibleError: The artifact's embeddings must not meet the server's gallery. No bundle is written.
     """
+    from prunnet.server import embed
+
     label = f"{profile.name}/{target}"
     if plan is None:
         say(f"{label}: plan")
         plan = plan_export(package, profile, target)
     if dense is None:
         say(f"{label}: embed {len(package.probes.images)} probes with the dense encoder")
-        dense = torch_embeddings(package.subnetwork(1.0), package.probes.images)
+        dense = embed(package.subnetwork(1.0), package.probes.images)
     steps: list[str] = []
     with tempfile.TemporaryDirectory(prefix="prunnet-export-", ignore_cleanup_errors=True) as scratch:
         while True:
@@ -105,16 +107,16 @@ def export_bundle(
             steps.append(f"capacity {plan.capacity:.4f} was exported and broke a budget: {excess}")
             say(f"{label}: {steps[-1]}; stepping down")
             plan = step_down(package, profile, plan, attempt.checks)
-        if attempt.drift.verdict == "incompatible":
+        if attempt.drift.verdict != "compatible":
             reasons = "; ".join(attempt.drift.reasons)
             raise IncompatibleError(
-                f"{label} at capacity {plan.capacity:.4f}, on {attempt.drift.runtime}: {reasons}. "
-                "No bundle was written"
+                f"{label} at capacity {plan.capacity:.4f}, {attempt.drift.verdict} on {attempt.drift.runtime}: "
+                f"{reasons}. No bundle was written"
             )
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)
         path = write_bundle(draft, attempt.artifact.path, attempt.probes, out / profile.name / target)
-    return Exported(path, draft, plan, attempt.artifact.notes, tuple(steps))
+    return Exported(path, read_manifest(path), plan, attempt.artifact.notes, tuple(steps))
 
 
 def _attempt(
@@ -126,11 +128,13 @@ def _attempt(
     say: Say,
 ) -> _Attempt:
     """Export one capacity and find out everything about the artifact; judge nothing."""
+    from prunnet.server import embed
+
     label = f"{plan.profile}/{plan.target}"
     say(f"{label}: extract capacity {plan.capacity:.4f}")
     module = package.subnetwork(plan.capacity_asked, plan.channel_multiple)
     images = package.probes.images
-    probes = Probes(images, package.probes.labels, dense, torch_embeddings(module, images))
+    probes = Probes(images, package.probes.labels, dense, embed(module, images))
     spec = _spec(package, plan)
     say(f"{label}: convert ({plan.precision})")
     artifact = get_exporter(plan.target).convert(module, spec, folder)

@@ -7,7 +7,6 @@ from exporters.errors import ExportError
 from exporters.spec import Artifact, ExportSpec
 from runtime_py.backends import open_backend
 from runtime_py.drift import measure
-from runtime_py.errors import BundleError
 from runtime_py.manifest import DriftRecord, Target, Tolerances
 from runtime_py.probes import Probes
 
@@ -29,11 +28,8 @@ def verify(
         MissingExtraError: The runtime is not installed.
     """
     with stage(target, "verify"):
-        try:
-            backend = open_backend(target, artifact.path, artifact.input, artifact.output)
-            written = backend.identity()
-        except BundleError as error:
-            raise ExportError(target, "verify", str(error)) from error
+        backend = open_backend(target, artifact.path, artifact.input, artifact.output)
+        written = backend.identity()
         if written != spec.identity:
             raise ExportError(target, "verify", f"the artifact says it is {written}, not {spec.identity}")
         return measure(backend.run(probes.images), probes, tolerances, backend.runtime)

@@ -7,6 +7,7 @@ largest ratio whose parameters stay within `c` is taken. Rounding to a multiple 
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Mapping
 from functools import lru_cache
@@ -68,7 +69,7 @@ class WidthTable:
         smallest = min(step, group.units)
         counts = [*range(smallest, group.units, step), group.units]
         # Nearest rounding: width k is reached half way between the width before and k.
-        starts = [0.0] + [(a + b) / 2 / group.units for a, b in zip(counts, counts[1:], strict=False)]
+        starts = [0.0] + [(a + b) / 2 / group.units for a, b in itertools.pairwise(counts)]
         return list(zip(starts, counts, strict=True))
 
     def widths(self, capacity: float, multiple: int) -> tuple[float, Widths]:

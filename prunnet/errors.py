@@ -91,6 +91,10 @@ class InfeasibleError(PrunnetError, ValueError):
         self.profile, self.budget, self.limit = profile, budget, limit
         self.reachable, self.unit, self.remedy = reachable, unit, remedy
         super().__init__(
-            f"profile {profile!r}: no capacity fits {budget} = {limit:g} {unit}; "
-            f"the smallest reachable is {reachable:g} {unit}. {remedy}"
+            f"profile {profile!r}: no capacity fits {budget} = {_show(limit, unit)}; "
+            f"the smallest reachable is {_show(reachable, unit)}. {remedy}"
         )
+
+
+def _show(value: float, unit: str) -> str:
+    return f"{value:,.0f} bytes ({value / 2**20:.2f} MiB)" if unit == "bytes" else f"{value:g} {unit}"

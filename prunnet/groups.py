@@ -89,7 +89,7 @@ def find_groups(encoder: Encoder) -> Grouping:
     return Grouping(tuple(sorted(groups, key=lambda g: order[g.name])), fixed)
 
 
-# One entry of a dependency group: module, whether its input side is cut, positions in it, matching positions in the root.
+# One entry of a dependency group: module, whether its input side is cut, positions in it, their positions in the root.
 _Item = tuple[nn.Module, bool, list[int], list[int]]
 
 
@@ -99,7 +99,7 @@ def _dependency_groups(encoder: Encoder) -> list[list[_Item]]:
 
     training = encoder.training
     with warnings.catch_warnings():
-        # It announces which raw parameters (class token, layer scale) it would cut; those groups stay at full width here.
+        # It announces which raw parameters (class token, layer scale) it would cut; their groups stay whole here.
         warnings.simplefilter("ignore", UserWarning)
         example = torch.zeros(1, 3, *encoder.image_size)
         graph = tp.DependencyGraph().build_dependency(encoder.eval(), example_inputs=example)

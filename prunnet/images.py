@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from prunnet.errors import EncoderError
 from runtime_py.manifest import Preprocessing
+from runtime_py.npz import read_npz
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Probes:
         Raises:
             EncoderError: The file is missing, damaged, or does not fit the encoder's input.
         """
+        if not file.exists():
+            raise EncoderError(f"{file} is missing; the encoder package is not whole")
         try:
-            with np.load(file, allow_pickle=False) as stored:
-                found = {name: stored[name] for name in ("images", "labels", "calibration")}
-        except FileNotFoundError as error:
-            raise EncoderError(f"{file} is missing; the encoder package is not whole") from error
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            stored = read_npz(file)
+            found = {name: stored[name] for name in ("images", "labels", "calibration")}
+        except (ValueError, KeyError) as error:
             raise EncoderError(f"{file}: not a readable probes file: {error}") from error
         size = (preprocessing.height, preprocessing.width, 3)
         for name in ("images", "calibration"):
@@ -58,4 +58,6 @@ class Probes:
             raise EncoderError(
                 f"{file}: labels is {labels.dtype} {list(labels.shape)}, one int64 per image is needed"
             )
+        if len(np.unique(labels)) == len(labels):
+            raise EncoderError(f"{file}: no two images share a label, so no probe has anything to find")
         return cls(found["images"], labels, found["calibration"])

@@ -7,12 +7,10 @@ A folder with `encoder.json` (metadata), `model.safetensors` (weights and scores
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,6 +23,7 @@ from prunnet.errors import EncoderError
 from prunnet.images import Probes
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
+from runtime_py.folders import is_replaceable, replaced_folder
 from runtime_py.manifest import Granularity, Preprocessing
 
 BUILT_IN = "glyphs"
@@ -45,7 +44,7 @@ class BackboneSpec(BaseModel):
 class EncoderMetadata(BaseModel):
     """What `encoder.json` says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: int = Field(default=1, ge=1, le=1)
     name: str = Field(min_length=1)
@@ -56,9 +55,9 @@ class EncoderMetadata(BaseModel):
     """Whether subnetworks have corrections of their own (`prunnet.adapters`)."""
     dimension: int = Field(gt=0)
     preprocessing: Preprocessing
-    training_capacities: tuple[float, ...]
+    training_capacities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
     """Capacities that were trained, ascending; the first is the least that can be trusted."""
-    space_id: str
+    space_id: str = Field(min_length=1)
     recipe: dict[str, Any] = Field(default_factory=dict)
     """The recipe it was trained by, whole."""
     metrics: dict[str, Any] = Field(default_factory=dict)
@@ -212,31 +211,25 @@ def save_encoder(
         prunable: Weights and scores.
         probes: Held-out and calibration images.
         card: Text of README.md.
+
+    Raises:
+        EncoderError: Something else is at `folder`, or the disk refuses.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    if not is_replaceable(folder, "encoder.json"):
+        raise EncoderError(f"{folder} exists and is no encoder package; choose another folder, or empty it")
+    text = json.dumps(metadata.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
     try:
-        save_file(
-            {n: t.detach().contiguous() for n, t in prunable.state_dict().items()},
-            scratch / "model.safetensors",
-        )
-        probes.save(scratch / "probes.npz")
-        (scratch / "README.md").write_text(card, encoding="utf-8")
-        text = json.dumps(metadata.model_dump(mode="json"), indent=1) + "\n"
-        (scratch / "encoder.json").write_text(text, encoding="utf-8")
-        scratch.chmod(0o755)
-        if folder.exists():
-            aside = scratch.with_suffix(".old")
-            folder.rename(aside)
-            scratch.rename(folder)
-            shutil.rmtree(aside)
-        else:
-            scratch.rename(folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        with replaced_folder(folder.absolute()) as scratch:
+            tensors = {n: t.detach().contiguous() for n, t in prunable.state_dict().items()}
+            save_file(tensors, scratch / "model.safetensors")
+            probes.save(scratch / "probes.npz")
+            (scratch / "README.md").write_text(card, encoding="utf-8")
+            (scratch / "encoder.json").write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"{folder} can not be written: {error}; free some space and try again") from error
 
 
 def preprocessing_of(encoder: Encoder) -> Preprocessing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import torch
@@ -71,12 +72,13 @@ class WeightCut:
     def achieved(self, capacity: float, multiple: int = 1) -> float:
         """Return kept / all prunable weights at `capacity`."""
         kept = sum(self._count(name, capacity) for name in self.shapes)
-        return min(capacity, kept / sum(self._sizes.values()))
+        return kept / sum(self._sizes.values())
 
     def _count(self, name: str, capacity: float) -> int:
         if not 0 < capacity <= 1:
             raise EncoderError(f"capacity {capacity!r} is not in (0, 1]")
-        return max(1, round(capacity * self._sizes[name]))
+        # Rounded down, not to nearest as in the paper: what is reached must not exceed what was asked.
+        return max(1, math.floor(capacity * self._sizes[name] + 1e-6))
 
     def cut(
         self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int = 1
@@ -89,7 +91,7 @@ class WeightCut:
         return result
 
     def mask(self, name: str, capacity: float, scores: Mapping[str, Tensor]) -> Tensor:
-        """Return the mask of one weight, float32 of its shape, 1 for the top `round(c * n)` by |score|."""
+        """Return the mask of one weight, float32 of its shape, 1 for the top `floor(c * n)` by |score|."""
         flat = scores[_key(name)].detach().abs().flatten()
         kept = torch.topk(flat, self._count(name, capacity), sorted=False).indices
         return torch.zeros_like(flat).index_fill_(0, kept, 1.0).view(self.shapes[name])

@@ -1,0 +1,1 @@
+"""The commands of this package: `prunnet-train` and `prunnet-eval`."""

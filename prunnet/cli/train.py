@@ -53,6 +53,8 @@ def _run(options: argparse.Namespace) -> int:
         control=options.control,
         say=lambda text: print(text, file=sys.stderr),
     )
+    if package is None:
+        return 0
     print(
         curve_as_json(package.metadata.metrics)
         if options.json

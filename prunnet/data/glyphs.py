@@ -1,21 +1,24 @@
 """Glyphs: a retrieval data set rendered from the fonts that matplotlib carries, for a machine without any download.
 
 Classes are characters, items are faces (fonts), views are random camera-like distortions. Train and test characters are
-disjoint, so the test retrieves unseen classes. Characters that the fonts draw alike (Latin A, Greek Alpha) are one class:
-no picture could tell them apart.
+disjoint, so the test retrieves unseen classes. Characters that the fonts draw alike (Latin A, Greek Alpha) are one
+class: no picture could tell them apart.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import tempfile
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from runtime_py.files import write_atomically
+from runtime_py.npz import read_npz
 
 PICTURE = 64
 """Height and width of a rendered glyph, pixels."""
@@ -140,14 +143,10 @@ def load_glyphs() -> Glyphs:
         fingerprint.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     cache = cache_folder() / f"{_FORMAT}-{fingerprint.hexdigest()[:16]}.npz"
     try:
-        with np.load(cache, allow_pickle=False) as stored:
-            return Glyphs(
-                stored["pictures"],
-                stored["classes"],
-                stored["faces"],
-                tuple(chr(p) for p in stored["characters"]),
-            )
-    except (OSError, ValueError, KeyError, EOFError):
+        stored = read_npz(cache)
+        characters = tuple(chr(p) for p in stored["characters"])
+        return Glyphs(stored["pictures"], stored["classes"], stored["faces"], characters)
+    except (ValueError, KeyError):
         glyphs = _draw_all()
     _store(glyphs, cache)
     return glyphs
@@ -155,17 +154,13 @@ def load_glyphs() -> Glyphs:
 
 def _store(glyphs: Glyphs, cache: Path) -> None:
     """Write the cache atomically; a machine that cannot keep it renders again next time."""
+    content = io.BytesIO()
+    points = np.array([ord(c) for c in glyphs.characters], dtype=np.int32)
+    np.savez_compressed(
+        content, pictures=glyphs.pictures, classes=glyphs.classes, faces=glyphs.faces, characters=points
+    )
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".tmp", delete=False) as file:
-            characters = np.array([ord(c) for c in glyphs.characters], dtype=np.int32)
-            np.savez_compressed(
-                file,
-                pictures=glyphs.pictures,
-                classes=glyphs.classes,
-                faces=glyphs.faces,
-                characters=characters,
-            )
-        Path(file.name).replace(cache)
+        write_atomically(cache, content.getvalue())
     except OSError:
         return

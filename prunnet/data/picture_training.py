@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +33,15 @@ class PictureTraining:
         """Return the crops and labels of one step; see `TrainingSource`."""
         rows = rows_of_step(self.size, seed, step, count)
         generator = step_generator(seed, step)
-        crops = []
-        for row in rows:
-            area, x, y, flip = torch.rand(4, generator=generator).tolist()
-            whole = self._pictures.open(int(row))
-            crops.append(_random_crop(whole, self._shape, 0.35 + 0.65 * area, x, y, flip < 0.5))
+        draws = [torch.rand(4, generator=generator).tolist() for _ in rows]
+        with ThreadPoolExecutor() as pool:
+            crops = list(pool.map(self._crop, rows.tolist(), draws))
         pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
         return pixels, self._labels[torch.from_numpy(rows)]
+
+    def _crop(self, number: int, draw: list[float]) -> Pixels:
+        area, x, y, flip = draw
+        return _random_crop(self._pictures.open(number), self._shape, 0.35 + 0.65 * area, x, y, flip < 0.5)
 
     def calibration(self, count: int) -> Pixels:
         """Return fixed pictures without augmentation; see `TrainingSource`."""

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from prunnet.errors import DatasetError
+
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
@@ -21,10 +23,20 @@ class Benchmark:
     Attributes:
         images: uint8 [N, H, W, 3], RGB.
         labels: int64 [N]; relevant is what has the query's label.
+
+    Raises:
+        DatasetError: No two images share a label.
     """
 
     images: Images
     labels: Labels
+
+    def __post_init__(self) -> None:
+        if len(np.unique(self.labels)) == len(self.labels):
+            raise DatasetError(
+                f"no class has two pictures among the {len(self.labels)} to retrieve, so no query has anything to "
+                "find; give each test class at least two"
+            )
 
 
 class TrainingSource(Protocol):

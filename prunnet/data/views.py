@@ -25,7 +25,7 @@ def _grid(generator: torch.Generator, count: int, size: int) -> Tensor:
     matrix[:, 1, 0], matrix[:, 1, 1] = sin, cos / aspect
     matrix[:, :2, 2], matrix[:, 2, :2], matrix[:, 2, 2] = shift, tilt, 1.0
     line = (torch.arange(size) + 0.5) / size * 2 - 1
-    points = torch.stack(torch.meshgrid(line, line, indexing="xy") + (torch.ones(size, size),), dim=-1)
+    points = torch.stack([*torch.meshgrid(line, line, indexing="xy"), torch.ones(size, size)], dim=-1)
     warped = torch.einsum("nij,hwj->nhwi", matrix, points)
     grid: Tensor = warped[..., :2] / warped[..., 2:].clamp(min=0.3)
     return grid

@@ -1,0 +1,1 @@
+"""Encoder packages that come with prunnet."""

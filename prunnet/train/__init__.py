@@ -1,0 +1,1 @@
+"""Training: recipes, the joint step, the integration of gradients, checkpoints."""

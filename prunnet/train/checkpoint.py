@@ -24,6 +24,7 @@ def save_checkpoint(
     Raises:
         TrainingError: The file can not be written (a full disk, say).
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     scratch = folder / f".{FILE}.{os.getpid()}"
@@ -31,8 +32,10 @@ def save_checkpoint(
         save_file(
             _tensors(joint, optimizer), scratch, {"step": str(step), "recipe": recipe.model_dump_json()}
         )
+        with scratch.open("rb") as written:
+            os.fsync(written.fileno())
         scratch.replace(folder / FILE)
-    except Exception as error:
+    except (OSError, SafetensorError) as error:
         scratch.unlink(missing_ok=True)
         raise TrainingError(
             f"{folder / FILE} can not be written after step {step}: {error}; free some space and continue with --resume"

@@ -107,7 +107,7 @@ def _project(mixing: Tensor, products: Tensor, protected: int) -> None:
 
 
 def _weights(mixing: Tensor, products: Tensor, owner: Tensor, tensors: int, alpha: float) -> Tensor:
-    """Return `((cos(g~_i, g_i) + 1) / 2) ** alpha` for each tensor, [tensors, K]; a zero gradient counts as unchanged."""
+    """Return `((cos(g~_i, g_i) + 1) / 2) ** alpha` for each tensor, [tensors, K]; zero counts as unchanged."""
     moved = torch.einsum("fil,fli->fi", mixing, products)
     after = torch.einsum("fil,flm,fim->fi", mixing, products, mixing)
     before = products.diagonal(dim1=1, dim2=2)

@@ -27,7 +27,7 @@ from prunnet.package import (
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
 from prunnet.train.recipe import Recipe
-from prunnet.train.trainer import train
+from prunnet.train.trainer import leave_processes, train
 
 CALIBRATION_IMAGES = 384
 PROBES = 512
@@ -40,7 +40,7 @@ def train_package(
     resume: bool = False,
     control: bool = False,
     say: Callable[[str], None] = lambda text: None,
-) -> EncoderPackage:
+) -> EncoderPackage | None:
     """Train by a recipe and write the encoder package to `out/encoder`.
 
     Args:
@@ -51,7 +51,7 @@ def train_package(
         say: Told about the stages after training.
 
     Returns:
-        The written package, read back.
+        The written package, read back; None in all but the first process of `torchrun`.
 
     Raises:
         TrainingError: See `prunnet.train.trainer.train`.
@@ -59,6 +59,12 @@ def train_package(
     """
     data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
     prunable = train(recipe, data.train, out, resume=resume)
+    alone = None
+    if control:
+        say("train the same network dense alone, as the control")
+        alone = train(recipe.dense_alone(), data.train, out / "control", resume=resume)
+    if not leave_processes():
+        return None
     calibration = data.train.calibration(CALIBRATION_IMAGES)
     reestimate(prunable.encoder, torch.from_numpy(calibration))
     say("measure the dense encoder and its subnetworks")
@@ -71,9 +77,8 @@ def train_package(
         "curve": curve.as_dict(),
         "magnitude": magnitude.as_dict(),
     }
-    if control:
-        say("train the same network dense alone, as the control")
-        metrics["control"] = _control(recipe, data, calibration, out / "control", resume, curve)
+    if alone is not None:
+        metrics["control"] = _control(alone, calibration, data.test, curve)
     probes = _probes(data, calibration)
     metadata = _metadata(recipe, prunable, metrics)
     save_encoder(out / "encoder", metadata, prunable, probes, card(metadata))
@@ -93,13 +98,10 @@ def _magnitude(
     return curve
 
 
-def _control(
-    recipe: Recipe, data: DataSet, calibration: Images, out: Path, resume: bool, joint: Curve
-) -> dict[str, float]:
+def _control(alone: PrunableEncoder, calibration: Images, test: Benchmark, joint: Curve) -> dict[str, float]:
     """Measure the tax: what the dense encoder lost by being trained together with its subnetworks."""
-    alone = train(recipe.dense_alone(), data.train, out, resume=resume)
     reestimate(alone.encoder, torch.from_numpy(calibration))
-    dense = measure_curve(alone, calibration, data.test, ())
+    dense = measure_curve(alone, calibration, test, ())
     return {
         "dense_map": dense.dense_map,
         "dense_recall_at_1": dense.dense_recall_at_1,

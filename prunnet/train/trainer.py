@@ -24,6 +24,7 @@ from prunnet.train.checkpoint import FILE, load_checkpoint, save_checkpoint
 from prunnet.train.progress import Progress
 from prunnet.train.recipe import MethodSpec, Recipe, ScheduleSpec
 from prunnet.train.step import Classifier, JointStep
+from runtime_py.files import write_atomically
 
 
 def train(
@@ -52,15 +53,18 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prunable, joint = _build(recipe, source.classes, device)
     optimizer = _optimizer(joint, recipe.schedule)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{out} can not be a folder: {error.strerror}; choose another --out") from error
     first = load_checkpoint(out, recipe, joint, optimizer) if resume else 0
     if not resume and (out / FILE).exists():
         raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     per_epoch = max(1, source.size // recipe.schedule.batch_size)
     with Progress(recipe.schedule.steps, first, quiet or rank > 0) as progress, _fast_small_numbers():
-        log = _EpochLog(out / "log.jsonl", first)
+        log = _EpochLog(out / "log.jsonl", first, writes=rank == 0)
         for step in range(first, recipe.schedule.steps):
-            losses = _one_step(recipe, source, joint, optimizer, step, rank, world, device)
+            losses = _one_step(recipe, source, joint, optimizer, step, rank, world, device, out)
             if not all(math.isfinite(loss) for loss in losses.values()):
                 saved = (
                     f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
@@ -70,8 +74,9 @@ def train(
                 )
             progress.advance(losses)
             log.add(losses)
-            if rank == 0 and ((step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.steps):
-                save_checkpoint(out, recipe, step + 1, joint, optimizer)
+            if (step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.steps:
+                if rank == 0:
+                    save_checkpoint(out, recipe, step + 1, joint, optimizer)
                 log.write(step + 1)
     return prunable.cpu().eval()
 
@@ -84,6 +89,15 @@ def _join_processes() -> tuple[int, int]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     return dist.get_rank(), dist.get_world_size()
+
+
+def leave_processes() -> bool:
+    """End the work of `torchrun`'s processes together; returns whether this is the first, which goes on alone."""
+    if not dist.is_initialized():
+        return True
+    first = dist.get_rank() == 0
+    dist.destroy_process_group()
+    return first
 
 
 def _build(recipe: Recipe, classes: int, device: torch.device) -> tuple[PrunableEncoder, JointStep]:
@@ -143,6 +157,7 @@ def _one_step(
     rank: int,
     world: int,
     device: torch.device,
+    out: Path,
 ) -> dict[str, float]:
     method, schedule = recipe.method, recipe.schedule
     capacities = capacities_of_step(method, schedule, recipe.seed, step)
@@ -155,9 +170,16 @@ def _one_step(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(schedule, step)
     losses = joint(pixels.contiguous(memory_format=torch.channels_last), labels, capacities)
-    nn.utils.clip_grad_norm_(joint.parameters, schedule.clip)
+    length = float(nn.utils.clip_grad_norm_(joint.parameters, schedule.clip))
+    named = dict(zip(["dense", *map(str, capacities)], losses, strict=True))
+    if not math.isfinite(sum(losses) + length):
+        saved = f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
+        raise TrainingError(
+            f"step {step}: a loss is not finite, or the gradient's length ({named}, length {length}); {saved}; "
+            "lower schedule.learning_rate"
+        )
     optimizer.step()
-    return dict(zip(["dense", *map(str, capacities)], losses, strict=True))
+    return named
 
 
 @contextmanager
@@ -173,12 +195,13 @@ def _fast_small_numbers() -> Iterator[None]:
 class _EpochLog:
     """Mean losses of each epoch, one JSON line each; lines after the resumed step are dropped."""
 
-    def __init__(self, file: Path, first: int) -> None:
-        self._file, self._sums = file, dict[str, list[float]]()
+    def __init__(self, file: Path, first: int, writes: bool) -> None:
+        self._file, self._writes, self._sums = file, writes, dict[str, list[float]]()
         self._began = time.monotonic()
-        if file.exists():
-            kept = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= first]
-            file.write_text("".join(line + "\n" for line in kept))
+        if writes and file.exists():
+            lines = file.read_text().splitlines()
+            kept = [line for line in lines if _step_of(line) <= first]
+            write_atomically(file, "".join(line + "\n" for line in kept).encode())
 
     def add(self, losses: dict[str, float]) -> None:
         for name, loss in losses.items():
@@ -187,6 +210,15 @@ class _EpochLog:
     def write(self, step: int) -> None:
         means = {name: round(sum(v) / len(v), 5) for name, v in self._sums.items()}
         seconds = round(time.monotonic() - self._began, 1)
-        with self._file.open("a") as stream:
-            stream.write(json.dumps({"step": step, "seconds": seconds, "losses": means}) + "\n")
+        if self._writes:
+            with self._file.open("a") as stream:
+                stream.write(json.dumps({"step": step, "seconds": seconds, "losses": means}) + "\n")
         self._sums.clear()
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a log line; a line that a kill cut short comes after everything."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from exporters.pipeline import export_bundle
-from exporters.references import torch_embeddings
 from prunnet.errors import InfeasibleError
 from prunnet.package import EncoderPackage, load_encoder
 from prunnet.profile import load_profile
+from prunnet.server import embed
 from runtime_py.bundle import load, read_manifest
 from runtime_py.errors import BundleError, IncompatibleError, UnknownNameError
 from tests.exporters.packages import write_package, write_profile
@@ -40,7 +40,7 @@ def test_the_bundle_embeds_what_the_subnetwork_embeds(package, tmp_path) -> None
         "probes.npz",
     ]
     subnetwork = package.subnetwork(done.plan.capacity_asked, 4)
-    wanted = torch_embeddings(subnetwork, package.probes.images)
+    wanted = embed(subnetwork, package.probes.images)
     encoder = load(done.path)
     found = encoder.embed(package.probes.images)
     assert np.sum(found * wanted, 1).min() > 0.99999

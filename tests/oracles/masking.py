@@ -32,7 +32,7 @@ def masked_encoder(prunable: PrunableEncoder, capacity: float) -> Encoder:
         assert isinstance(cutter, WeightCut)
         for name in cutter.shapes:
             score = prunable.scores[name.replace(".", "/")].detach().abs().flatten().tolist()
-            keep = round(capacity * len(score))
+            keep = max(1, int(capacity * len(score) + 1e-6))
             ranked = sorted(range(len(score)), key=lambda i: -score[i])
             tensors[name].view(-1)[ranked[keep:]] = 0
     return encoder

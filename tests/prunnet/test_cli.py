@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prunnet.cli import evaluate
+from prunnet.cli import train as command
+from prunnet.package import load_encoder
+
+RECIPE = """\
+schema_version: 1
+name: few-pictures
+data: {{name: folder, path: {root}}}
+encoder:
+  backbone: resnet18
+  options: {{channels: [8, 8, 16, 16], layers: [1, 1, 1, 1]}}
+  image_size: [32, 32]
+  dimension: 16
+method: {{capacities: [0.3], channel_multiple: 4, adapters: true}}
+schedule: {{steps: 6, batch_size: 8, warmup_steps: 2, learning_rate: 0.05}}
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of glyphs as a user's folder of pictures."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from prunnet.data.glyph_set import fixed_views
+    from prunnet.data.glyphs import load_glyphs
+
+    glyphs = load_glyphs()
+    root = tmp_path_factory.mktemp("pictures")
+    for label in range(40, 46):
+        rows = np.flatnonzero(glyphs.classes == label)[:6]
+        views = fixed_views(torch.from_numpy(glyphs.pictures[rows]), label, 48)
+        folder = root / ("train" if label < 43 else "test") / f"class{label}"
+        folder.mkdir(parents=True)
+        for number, view in enumerate(views):
+            Image.fromarray(view).save(folder / f"{number}.png")
+    return root
+
+
+def test_train_then_evaluate(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(root=tree))
+    out = tmp_path / "run"
+    assert command.main(["--recipe", str(recipe), "--out", str(out), "--control", "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    package = load_encoder(out / "encoder")
+    assert package.name == "few-pictures" and package.metadata.training_capacities == (0.3, 1.0)
+    control = metrics["control"]
+    assert control["tax"] == pytest.approx(control["dense_map"] - metrics["curve"]["dense_map"], abs=0.01)
+    card = (out / "encoder" / "README.md").read_text()
+    assert package.space_id in card and f"{metrics['curve']['dense_map']:.1f}" in card
+    assert evaluate.main([str(out / "encoder"), "--dataset", str(tree), "--capacity", "0.5", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    wanted = next(p for p in metrics["curve"]["points"] if p["capacity"] == 0.5)
+    assert again["points"] == [wanted]
+    assert command.main(["--recipe", str(recipe), "--out", str(out)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert command.main(["--recipe", str(recipe), "--out", str(out), "--resume"]) == 0
+    assert "cross mAP" in capsys.readouterr().out
+
+
+def test_errors_have_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--recipe", "nothing", "--out", str(tmp_path)]) == 2
+    assert "unknown recipe" in capsys.readouterr().err
+    assert evaluate.main([str(tmp_path)]) == 2
+    assert "is no encoder package" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["prunnet.cli.train", "prunnet.cli.evaluate"])
+def test_help_imports_nothing_heavy(module: str) -> None:
+    code = (
+        f"import sys, {module} as m\n"
+        "try: m.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'timm', 'tensorflow'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from prunnet.data.glyph_set import glyph_set
+from prunnet.data.source import DataSet
+from prunnet.encoder import Encoder
+from prunnet.errors import TrainingError
+from prunnet.prunable import PrunableEncoder
+from prunnet.train.checkpoint import FILE
+from prunnet.train.recipe import MethodSpec, Recipe, load_recipe
+from prunnet.train.step import Classifier, JointStep
+from prunnet.train.trainer import capacities_of_step, learning_rate, train
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    return glyph_set(32)
+
+
+class Short:
+    """The first items of a source: a short epoch."""
+
+    def __init__(self, source, size: int) -> None:
+        self._source, self.size, self.classes = source, size, source.classes
+
+    def batch(self, seed: int, step: int, count: int):
+        return self._source.batch(seed, step, count)
+
+    def calibration(self, count: int):
+        return self._source.calibration(count)
+
+
+def _recipe(steps: int = 6, **method) -> Recipe:
+    tiny = load_recipe("glyphs-tiny")
+    schedule = tiny.schedule.model_copy(update={"steps": steps, "batch_size": 16})
+    encoder = tiny.encoder.model_copy(
+        update={"options": {"channels": [8, 16, 16, 24], "layers": [1, 1, 1, 1]}}
+    )
+    return tiny.model_copy(
+        update={"schedule": schedule, "encoder": encoder, "method": tiny.method.model_copy(update=method)}
+    )
+
+
+def _losses(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line)["losses"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"adapters": True, "per_step": 1, "dense_share": 0.3, "objective": "embedding", "balance": 0.5},
+        {"granularity": "weight", "scores": "random"},
+    ],
+    ids=["channel", "weight"],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(data: DataSet, tmp_path: Path, method: dict) -> None:
+    recipe, source = _recipe(6, **method), Short(data.train, 32)  # an epoch is two steps
+    whole = train(recipe, source, tmp_path / "whole", quiet=True)
+
+    class InterruptedRunError(Exception):
+        pass
+
+    class Stops(Short):
+        def batch(self, seed: int, step: int, count: int):
+            if step == 5:
+                raise InterruptedRunError
+            return super().batch(seed, step, count)
+
+    with pytest.raises(InterruptedRunError):
+        train(recipe, Stops(data.train, 32), tmp_path / "parts", quiet=True)
+    resumed = train(recipe, source, tmp_path / "parts", resume=True, quiet=True)
+    assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_training_learns(data: DataSet, tmp_path: Path) -> None:
+    recipe = _recipe(60, capacities=(0.3,))
+    train(recipe, Short(data.train, 16), tmp_path, quiet=True)
+    losses = _losses(tmp_path)
+    assert losses[-1]["dense"] < losses[0]["dense"] - 0.1
+    assert losses[-1]["0.3"] < losses[0]["0.3"] - 0.1
+
+
+def test_only_the_dense_loss_moves_classifier_projector_and_norms(data: DataSet) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder.from_timm(
+        "resnet18",
+        dimension=16,
+        image_size=(32, 32),
+        options={"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]},
+    )
+    prunable = PrunableEncoder(encoder, channel_multiple=4)
+    classifier = Classifier(16, data.train.classes, None)
+    pixels, labels = data.train.batch(0, 0, 8)
+    alone = JointStep(prunable, classifier, MethodSpec(capacities=()))
+    alone(pixels, labels, ())
+    wanted = {id(p): p.grad.clone() for p in alone.parameters if p.grad is not None}
+    joint = JointStep(prunable, classifier, MethodSpec(capacities=(0.4,), project=False, alpha=0))
+    joint(pixels, labels, (0.4,))
+    norms = [p for n, p in encoder.named_parameters() if ".bn" in n or "downsample.1" in n]
+    for parameter in (*norms, *encoder.head.parameters(), *classifier.parameters()):
+        assert torch.equal(parameter.grad, wanted[id(parameter)])
+    conv = encoder.backbone.layer1[0].conv1.weight
+    assert not torch.equal(conv.grad, wanted[id(conv)])
+
+
+def test_the_step_equals_plain_autograd_on_the_sum_of_losses(data: DataSet) -> None:
+    torch.manual_seed(0)
+    options = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
+    encoder = Encoder.from_timm("resnet18", dimension=16, image_size=(32, 32), options=options)
+    prunable = PrunableEncoder(encoder, channel_multiple=4)
+    classifier = Classifier(16, data.train.classes, None)
+    pixels, labels = data.train.batch(0, 1, 8)
+    JointStep(prunable, classifier, MethodSpec(capacities=(0.3, 0.6), project=False, alpha=0))(
+        pixels, labels, (0.3, 0.6)
+    )
+    named = dict(encoder.named_parameters())
+    total = F.cross_entropy(classifier(encoder.features(pixels)), labels)
+    for capacity in (0.3, 0.6):
+        total = total + F.cross_entropy(classifier(prunable.features_at(capacity, pixels, named)), labels)
+    conv = encoder.backbone.layer2[0].conv1.weight
+    (wanted,) = torch.autograd.grad(total, conv)
+    torch.testing.assert_close(conv.grad, wanted, atol=1e-6, rtol=1e-4)
+
+
+def test_a_nan_loss_names_the_step_and_keeps_the_checkpoint(data: DataSet, tmp_path: Path) -> None:
+    class Poisoned(Short):
+        def batch(self, seed: int, step: int, count: int):
+            pixels, labels = super().batch(seed, step, count)
+            return (pixels * float("nan") if step == 3 else pixels), labels
+
+    with pytest.raises(TrainingError, match=r"step 3: a loss is not finite.*last good state is .*checkpoint"):
+        train(_recipe(6), Poisoned(data.train, 32), tmp_path, quiet=True)
+    resumed = train(_recipe(6), Short(data.train, 32), tmp_path, resume=True, quiet=True)
+    assert all(torch.isfinite(t).all() for t in resumed.state_dict().values())
+
+
+def test_a_folder_with_a_run_is_not_overwritten(data: DataSet, tmp_path: Path) -> None:
+    source = Short(data.train, 32)
+    train(_recipe(2), source, tmp_path, quiet=True)
+    with pytest.raises(TrainingError, match="already holds a run"):
+        train(_recipe(2), source, tmp_path, quiet=True)
+    with pytest.raises(TrainingError, match="another recipe"):
+        train(_recipe(4), source, tmp_path, resume=True, quiet=True)
+    (tmp_path / FILE).write_bytes(b"\0" * 100)
+    with pytest.raises(TrainingError, match="is damaged"):
+        train(_recipe(2), source, tmp_path, resume=True, quiet=True)
+
+
+def test_schedule() -> None:
+    recipe = load_recipe("glyphs")
+    schedule, method = recipe.schedule, recipe.method
+    rates = [learning_rate(schedule, s) for s in range(schedule.steps)]
+    assert max(rates) <= schedule.learning_rate and rates[-1] < schedule.learning_rate / 1000
+    assert rates[0] == pytest.approx(schedule.learning_rate / schedule.warmup_steps)
+    first = round(method.dense_share * schedule.steps)
+    assert capacities_of_step(method, schedule, 0, first - 1) == ()
+    drawn = [capacities_of_step(method, schedule, 0, s) for s in range(first, first + 500)]
+    assert all(len(set(d)) == method.per_step and list(d) == sorted(d) for d in drawn)
+    counts = {c: sum(c in d for d in drawn) for c in method.capacities}
+    share = 500 * method.per_step / len(method.capacities)
+    assert all(0.8 * share < n < 1.2 * share for n in counts.values()), counts
+    assert recipe.dense_alone().method.capacities == ()
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from prunnet.data.glyph_set import glyph_set
+        from prunnet.train.trainer import train
+        from tests.prunnet.test_training import Short, _recipe
+        train(_recipe(200), Short(glyph_set(32).train, 32), Path(sys.argv[1]), quiet=True)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    train(_recipe(200), Short(glyph_set(32).train, 32), tmp_path, resume=True, quiet=True)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(2, 201, 2))
