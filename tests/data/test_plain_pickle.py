@@ -105,8 +105,8 @@ def test_nothing_else_is_admitted(
     [
         b"cnumpy\nndarray.__init__.__globals__\n.",  # a dotted name is no way around
         b"c_codecs\nencode\n(Vx\nVrot13\ntR.",  # another codec
-        b"c_codecs\nencode\n}(V__doc__\nVx\nub.",  # setting an attribute of what may be called
-        b"cnumpy\nndarray\n}(V__doc__\nVx\nub.",
+        b"c_codecs\nencode\n}(V__doc__\nVx\nub0N.",  # setting an attribute of what may be called, and returning None
+        b"cnumpy\nndarray\n}(V__doc__\nVx\nub0N.",
         b"cnumpy.core.multiarray\n_reconstruct\n(c__builtin__\nset\n(I0\ntS'b'\ntR.",
         b"cnumpy\nndarray\n.",  # a stand-in itself
         b"Pname\n.",  # a persistent id
