@@ -84,10 +84,26 @@ class MethodSpec(_Part):
         return self
 
 
+class SettleSpec(_Part):
+    """A short second round at a small learning rate, after the first has come to rest.
+
+    The dense encoder hardly moves any more, so subnetworks may pull harder, and capacities between the first round's
+    are trained too.
+    """
+
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    capacities: tuple[Fraction, ...]
+    per_step: int = Field(ge=1)
+    balance: float = Field(gt=0)
+
+
 class ScheduleSpec(_Part):
     """How long and how fast."""
 
     steps: int = Field(gt=0)
+    """Steps of the first round."""
+    settle: SettleSpec | None = None
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -101,6 +117,11 @@ class ScheduleSpec(_Part):
     """Logits are an affine map of the embedding, or scaled cosines with the class vectors."""
     scale: float = Field(default=16.0, gt=0)
     """Scale of the cosine logits."""
+
+    @property
+    def total(self) -> int:
+        """Steps of both rounds."""
+        return self.steps + (self.settle.steps if self.settle else 0)
 
 
 class Recipe(_Part):
@@ -117,7 +138,12 @@ class Recipe(_Part):
     def dense_alone(self) -> Recipe:
         """Return the control of this recipe: the same network and steps, no subnetworks."""
         method = self.method.model_copy(update={"capacities": ()})
-        return self.model_copy(update={"name": f"{self.name}-control", "method": method})
+        schedule = self.schedule
+        if schedule.settle:
+            alone = schedule.settle.model_copy(update={"capacities": ()})
+            schedule = schedule.model_copy(update={"settle": alone})
+        update = {"name": f"{self.name}-control", "method": method, "schedule": schedule}
+        return self.model_copy(update=update)
 
 
 def shipped_recipes() -> list[str]:

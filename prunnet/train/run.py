@@ -29,7 +29,7 @@ from prunnet.space import space_id
 from prunnet.train.recipe import Recipe
 from prunnet.train.trainer import leave_processes, train
 
-CALIBRATION_IMAGES = 384
+CALIBRATION_IMAGES = 256
 PROBES = 512
 
 
@@ -123,6 +123,7 @@ def _probes(data: DataSet, calibration: Images) -> Probes:
 
 def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]) -> EncoderMetadata:
     spec, method, encoder = recipe.encoder, recipe.method, prunable.encoder
+    settled = recipe.schedule.settle.capacities if recipe.schedule.settle else ()
     return EncoderMetadata(
         name=recipe.name,
         backbone=BackboneSpec(
@@ -133,7 +134,7 @@ def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]
         adapters=method.adapters,
         dimension=encoder.dimension,
         preprocessing=preprocessing_of(encoder),
-        training_capacities=(*method.capacities, 1.0),
+        training_capacities=tuple(sorted({*method.capacities, *settled, 1.0})),
         space_id=space_id(encoder),
         recipe=recipe.model_dump(mode="json"),
         metrics=metrics,

@@ -66,15 +66,17 @@ class JointStep:
         ]
         # The adapters are the subnetworks' own.
         self._shared += range(len(self._trained) - len(adapters), len(self._trained))
-        self._how = Integration(method.project, method.protect_dense, method.alpha, method.balance)
 
-    def __call__(self, pixels: Tensor, labels: Tensor, capacities: Sequence[float]) -> list[float]:
+    def __call__(
+        self, pixels: Tensor, labels: Tensor, capacities: Sequence[float], balance: float | None = None
+    ) -> list[float]:
         """Set the gradient of every parameter and score.
 
         Args:
             pixels: float32 [N, 3, H, W], raw RGB in 0..255.
             labels: int64 [N].
             capacities: The subnetworks of this step.
+            balance: Largest length of a subnetwork's gradient, in lengths of the dense one; None: no limit.
 
         Returns:
             The losses: dense, then each capacity.
@@ -100,7 +102,9 @@ class JointStep:
         if dist.is_initialized():
             for row in rows:
                 _average(row)
-        joint = integrate(rows, self._how) if len(rows) > 1 else rows[0]
+        method = self.method
+        how = Integration(method.project, method.protect_dense, method.alpha, balance)
+        joint = integrate(rows, how) if len(rows) > 1 else rows[0]
         for parameter, gradient in zip(self.parameters, joint, strict=True):
             parameter.grad = gradient
         return [float(loss) for loss in losses]

@@ -61,9 +61,9 @@ def train(
     if not resume and (out / FILE).exists():
         raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     per_epoch = max(1, source.size // recipe.schedule.batch_size)
-    with Progress(recipe.schedule.steps, first, quiet or rank > 0) as progress, _fast_small_numbers():
+    with Progress(recipe.schedule.total, first, quiet or rank > 0) as progress, _fast_small_numbers():
         log = _EpochLog(out / "log.jsonl", first, writes=rank == 0)
-        for step in range(first, recipe.schedule.steps):
+        for step in range(first, recipe.schedule.total):
             losses = _one_step(recipe, source, joint, optimizer, step, rank, world, device, out)
             if not all(math.isfinite(loss) for loss in losses.values()):
                 saved = (
@@ -74,7 +74,7 @@ def train(
                 )
             progress.advance(losses)
             log.add(losses)
-            if (step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.steps:
+            if (step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.total:
                 if rank == 0:
                     save_checkpoint(out, recipe, step + 1, joint, optimizer)
                 log.write(step + 1)
@@ -131,7 +131,10 @@ def _optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.SGD:
 
 
 def learning_rate(schedule: ScheduleSpec, step: int) -> float:
-    """Return the learning rate of a 0-based step: linear warm-up, then a cosine down to zero."""
+    """Return the learning rate of a 0-based step: linear warm-up, then a cosine down to zero in each round."""
+    if schedule.settle and step >= schedule.steps:
+        done = (step - schedule.steps) / schedule.settle.steps
+        return schedule.settle.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
     warm = min(1.0, (step + 1) / max(1, schedule.warmup_steps))
     return schedule.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
 
@@ -141,11 +144,14 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
 
     None while the dense encoder trains alone; else all, or a draw.
     """
-    if step < method.dense_share * schedule.steps or not method.capacities:
+    capacities, count = method.capacities, method.per_step
+    if schedule.settle and step >= schedule.steps:
+        capacities, count = schedule.settle.capacities, schedule.settle.per_step
+    if step < method.dense_share * schedule.steps or not capacities:
         return ()
-    if method.per_step is None or method.per_step >= len(method.capacities):
-        return method.capacities
-    return tuple(sorted(random.Random(f"{seed}/{step}").sample(method.capacities, method.per_step)))
+    if count is None or count >= len(capacities):
+        return capacities
+    return tuple(sorted(random.Random(f"{seed}/{step}").sample(capacities, count)))
 
 
 def _one_step(
@@ -169,7 +175,9 @@ def _one_step(
     joint.prunable.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(schedule, step)
-    losses = joint(pixels.contiguous(memory_format=torch.channels_last), labels, capacities)
+    settles = schedule.settle if step >= schedule.steps else None
+    balance = settles.balance if settles else method.balance
+    losses = joint(pixels.contiguous(memory_format=torch.channels_last), labels, capacities, balance)
     length = float(nn.utils.clip_grad_norm_(joint.parameters, schedule.clip))
     named = dict(zip(["dense", *map(str, capacities)], losses, strict=True))
     if not math.isfinite(sum(losses) + length):
