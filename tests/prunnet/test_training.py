@@ -176,6 +176,64 @@ def test_schedule() -> None:
     assert recipe.dense_alone().method.capacities == ()
 
 
+def test_the_second_round() -> None:
+    recipe = load_recipe("glyphs")
+    schedule, settle = recipe.schedule, recipe.schedule.settle
+    assert settle is not None and schedule.total == schedule.steps + settle.steps
+    assert learning_rate(schedule, schedule.steps) == settle.learning_rate
+    assert learning_rate(schedule, schedule.total - 1) < settle.learning_rate / 1000
+    drawn = capacities_of_step(recipe.method, schedule, 0, schedule.steps)
+    assert len(drawn) == settle.per_step and set(drawn) <= set(settle.capacities)
+    alone = recipe.dense_alone()
+    assert alone.schedule.total == schedule.total
+    assert capacities_of_step(alone.method, alone.schedule, 0, schedule.steps) == ()
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            from pathlib import Path
+            import torch
+            import torch.distributed as dist
+            from prunnet.data.glyph_set import glyph_set
+            from prunnet.train.trainer import leave_processes, train
+            from tests.prunnet.test_training import Short, _recipe
+            prunable = train(_recipe(4, adapters=True), Short(glyph_set(32).train, 32), Path(sys.argv[1]), quiet=True)
+            weights = torch.cat([p.detach().flatten() for p in prunable.parameters()])
+            both = [torch.empty_like(weights) for _ in range(2)]
+            dist.all_gather(both, weights)
+            assert torch.equal(*both), "the processes drifted apart"
+            print("first" if leave_processes() else "second")
+            """
+        )
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "29517",
+    ]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(script), str(tmp_path / "run")],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == ["first", "second"]
+    assert (tmp_path / "run" / FILE).exists()
+
+
 @pytest.mark.slow
 def test_a_killed_training_resumes(tmp_path: Path) -> None:
     script = textwrap.dedent(
