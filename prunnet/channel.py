@@ -70,7 +70,8 @@ class ChannelCut:
         """Return the straight-through gradient of each group's gates, before the factor sign(s).
 
         A gate multiplies its unit's channels where they are read, so its gradient is the sum of g * w over the
-        reading weights of the unit. Where a subnetwork has cut a unit, g and so the result is zero.
+        reading weights of the unit. Where a subnetwork has cut a unit, g and so the result is zero. A group none of
+        whose readers has a gradient is left out.
 
         Args:
             tensors: The encoder's parameters.

@@ -117,7 +117,9 @@ class JointStep:
     def _with_scores(self, row: list[Tensor | None]) -> list[Tensor | None]:
         gradients = {n: g for n, g in zip(self.named, row, strict=False) if g is not None}
         scores = self.prunable.cutter.score_gradients(self.named, gradients)
-        return [*row, *(scores[k] * s.detach().sign() for k, s in self.prunable.scores.items())]
+        # A group that only the projector reads has no gradient from a subnetwork: the projector is the dense loss's.
+        signs = {k: s.detach().sign() for k, s in self.prunable.scores.items()}
+        return [*row, *(scores[k] * sign if k in scores else None for k, sign in signs.items())]
 
     def _precision(self, pixels: Tensor) -> torch.autocast:
         low = pixels.is_cuda if self._precision_name == "auto" else self._precision_name == "bf16"

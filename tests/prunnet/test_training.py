@@ -87,11 +87,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(data: DataSet, tmp_path: Path
 
 
 def test_training_learns(data: DataSet, tmp_path: Path) -> None:
-    recipe = _recipe(60, capacities=(0.3,))
-    train(recipe, Short(data.train, 16), tmp_path, quiet=True)
+    class OneBatch(Short):
+        def batch(self, seed: int, step: int, count: int):
+            return super().batch(seed, 0, count)
+
+    train(_recipe(60, capacities=(0.3,)), OneBatch(data.train, 16), tmp_path, quiet=True)
     losses = _losses(tmp_path)
-    assert losses[-1]["dense"] < losses[0]["dense"] - 0.1
-    assert losses[-1]["0.3"] < losses[0]["0.3"] - 0.1
+    assert losses[-1]["dense"] < 0.5 * losses[0]["dense"]
+    assert losses[-1]["0.3"] < 0.8 * losses[0]["0.3"]
 
 
 def test_only_the_dense_loss_moves_classifier_projector_and_norms(data: DataSet) -> None:
