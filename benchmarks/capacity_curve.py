@@ -54,16 +54,16 @@ def main(encoder: str = "glyphs", out: str = "docs/capacity_curve.png") -> None:
     for capacity, names in by_capacity.items():
         height = float(np.interp(capacity, achieved, cross))
         axes.plot([capacity], [height], "*", color="tab:green", markersize=14, zorder=4)
-        label = "\n".join(sorted({n.split(" ")[0] for n in names}))
+        label = ", ".join(sorted({n.split(" ")[0] for n in names}))
         axes.annotate(
-            label, (capacity, height), textcoords="offset points", xytext=(0, -34), ha="center", fontsize=7
+            label, (capacity, height), textcoords="offset points", xytext=(-2, 9), rotation=40, fontsize=8
         )
     low = min(cross)
     axes.set(
         xlabel="capacity (kept / dense prunable parameters)",
         ylabel="mAP on unseen characters",
-        ylim=(max(0, low - 12), metrics["curve"]["dense_map"] + 4),
-        xlim=(0, 1.04),
+        ylim=(low - 10, metrics["curve"]["dense_map"] + 8),
+        xlim=(0, 1.12),
     )
     axes.legend(loc="lower right", fontsize=8)
     axes.grid(alpha=0.3)
