@@ -29,7 +29,8 @@ def test_code_in_documents_runs(name: str, code: str, tmp_path: Path) -> None:
     if name.startswith("README"):
         export = [sys.executable, "-m", "exporters.cli", "--profile", "pixel8", "--target", "tflite"]
         subprocess.run([*export, "--out", str(tmp_path / "build")], cwd=ROOT, check=True, capture_output=True)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    where = tmp_path if name.startswith("README") else ROOT
+    done = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -50,6 +50,6 @@ def test_below_the_smallest_there_is_nothing(package, tmp_path) -> None:
     smallest = every_plan(package, profile)[-1]
     (check,) = smallest.budgets
     measured = (check.model_copy(update={"measured": 500 * 1024.0}),)
-    with pytest.raises(InfeasibleError, match=r"reachable is 512000 bytes.*the smallest") as caught:
+    with pytest.raises(InfeasibleError, match=r"reachable is 512,000 bytes.*the smallest") as caught:
         step_down(package, profile, smallest, measured)
     assert caught.value.exit_code == 3
