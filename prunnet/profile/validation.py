@@ -76,9 +76,19 @@ def _describe(schema: type[BaseModel], field: FieldPath) -> str:
     if parent is None or field[-1] not in parent.model_fields:
         return "see docs/profiles.md"
     info = parent.model_fields[str(field[-1])]
-    name = getattr(info.annotation, "__name__", str(info.annotation))
+    name = " or ".join(dict.fromkeys(_type_names(info.annotation))) or "value"
     bounds = [str(each) for each in info.metadata if type(each).__name__ in {"Gt", "Ge", "Le", "Lt"}]
     return " ".join(["a", "mapping" if _model_of(info.annotation) else name, *bounds])
+
+
+def _type_names(annotation: Any) -> list[str]:
+    if annotation is type(None):
+        return []
+    inner = get_args(annotation)
+    if not inner or get_origin(annotation) in {dict, tuple, list}:
+        origin = get_origin(annotation) or annotation
+        return [origin.__name__] if isinstance(origin, type) else []
+    return [name for each in inner for name in _type_names(each)]
 
 
 def _keys_at(schema: type[BaseModel], field: FieldPath) -> list[str]:
