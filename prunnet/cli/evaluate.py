@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime_py.errors import PrunnetError
+
+if TYPE_CHECKING:
+    from prunnet.package import EncoderPackage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("encoder", help="folder of an encoder package, or a built-in name (glyphs)")
     parser.add_argument(
-        "--dataset", default="glyphs", help="glyphs, or a folder with test/CLASS/* (%(default)s)"
+        "--dataset",
+        default="glyphs",
+        help="glyphs, a folder with test/CLASS/*, or NAME=ROOT of an official benchmark, e.g. cub200=/data/CUB "
+        "(docs/benchmarks.md); (%(default)s)",
     )
     parser.add_argument(
         "--capacity", type=float, action="append", help="in (0, 1]; several times for several"
@@ -45,13 +53,31 @@ def _run(options: argparse.Namespace) -> int:
     from prunnet.package import load_encoder
 
     package = load_encoder(options.encoder)
+    capacities = options.capacity or CAPACITIES
+    if "=" in options.dataset:
+        name, _, root = options.dataset.partition("=")
+        return _benchmark(package, name, root, capacities, options.json)
     size = (package.preprocessing.height, package.preprocessing.width)
     curve = measure_curve(
         package.prunable,
         package.probes.calibration,
         open_benchmark(options.dataset, size),
-        options.capacity or CAPACITIES,
+        capacities,
         say=lambda text: print(text, file=sys.stderr),
     )
     print(curve_as_json(curve.as_dict()) if options.json else curve_table(curve.as_dict()))
+    return 0
+
+
+def _benchmark(
+    package: EncoderPackage, name: str, root: str, capacities: Sequence[float], as_json: bool
+) -> int:
+    import json
+
+    from prunnet.data.benchmarks import open_task
+    from prunnet.task_evaluation import measure_task
+
+    task = open_task(name, Path(root))
+    curve = measure_task(package, task, capacities, say=lambda text: print(text, file=sys.stderr))
+    print(json.dumps(curve.as_dict(), indent=1) if as_json else curve.table())
     return 0
