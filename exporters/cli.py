@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--target",
         action="append",
-        help=f"instead of the profile's targets: {', '.join(TARGETS)}; may be given several times",
+        help=f"only these of the profile's targets: {', '.join(TARGETS)}; may be given several times",
     )
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundles (%(default)s)")
     parser.add_argument("--jobs", type=positive, help="parallel exports (the number of cores)")

@@ -67,6 +67,12 @@ class Curve:
         return asdict(self)
 
 
+def reachable(prunable: PrunableEncoder, capacities: Sequence[float] = CAPACITIES) -> tuple[float, ...]:
+    """Return those capacities that are not below the encoder's smallest subnetwork."""
+    smallest = prunable.capacities()[0]
+    return tuple(capacity for capacity in capacities if capacity >= smallest)
+
+
 def measure_curve(
     prunable: PrunableEncoder,
     calibration: Images,

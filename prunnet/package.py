@@ -244,4 +244,4 @@ def preprocessing_of(encoder: Encoder) -> Preprocessing:
 
 def as_batch(images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
     """Turn uint8 [N, H, W, 3] into float32 [N, 3, H, W], still 0..255."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    return torch.tensor(images).permute(0, 3, 1, 2).float()

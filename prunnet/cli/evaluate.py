@@ -35,9 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("encoder", help="folder of an encoder package, or a built-in name (glyphs)")
     parser.add_argument(
         "--dataset",
-        default="glyphs",
         help="glyphs, a folder with test/CLASS/*, or NAME=ROOT of an official benchmark, e.g. cub200=/data/CUB "
-        "(docs/benchmarks.md); (%(default)s)",
+        "(docs/benchmarks.md); glyphs if the encoder was trained on them",
     )
     parser.add_argument(
         "--capacity", type=float, action="append", help="in (0, 1]; several times for several"
@@ -49,19 +48,27 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from prunnet.cli.table import curve_as_json, curve_table
     from prunnet.data import open_benchmark
-    from prunnet.evaluation import CAPACITIES, measure_curve
+    from prunnet.errors import DatasetError
+    from prunnet.evaluation import measure_curve, reachable
     from prunnet.package import load_encoder
 
     package = load_encoder(options.encoder)
-    capacities = options.capacity or CAPACITIES
-    if "=" in options.dataset:
-        name, _, root = options.dataset.partition("=")
+    capacities = options.capacity or reachable(package.prunable)
+    trained_on = package.metadata.metrics.get("data", "glyphs")
+    if options.dataset is None and trained_on != "glyphs":
+        raise DatasetError(
+            f"{options.encoder} was trained on {trained_on!r}: say what to retrieve, "
+            "--dataset FOLDER (with test/CLASS/*)"
+        )
+    dataset = options.dataset or "glyphs"
+    if "=" in dataset:
+        name, _, root = dataset.partition("=")
         return _benchmark(package, name, root, capacities, options.json)
     size = (package.preprocessing.height, package.preprocessing.width)
     curve = measure_curve(
         package.prunable,
         package.probes.calibration,
-        open_benchmark(options.dataset, size),
+        open_benchmark(dataset, size),
         capacities,
         say=lambda text: print(text, file=sys.stderr),
     )

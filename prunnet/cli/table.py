@@ -8,7 +8,7 @@ from typing import Any
 _HEADER = ("capacity", "reached", "MFLOPs", "cross mAP", "self mAP", "cross R@1", "below dense")
 
 
-def curve_table(curve: dict[str, Any]) -> str:
+def curve_table(curve: dict[str, Any], control: dict[str, Any] | None = None) -> str:
     """Return the curve as a table of plain text; mAP and Recall@1 in points, FLOPs are 2 x MACs."""
     rows = [
         (
@@ -27,6 +27,11 @@ def curve_table(curve: dict[str, Any]) -> str:
         "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (_HEADER, *rows)
     ]
     lines.append(f"dense: mAP {curve['dense_map']:.1f}, Recall@1 {curve['dense_recall_at_1']:.1f}")
+    if control:
+        lines.append(
+            f"trained dense alone: mAP {control['dense_map']:.1f}; "
+            f"tax of the joint training {control['tax']:+.1f} points"
+        )
     return "\n".join(lines)
 
 

@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     print(
         curve_as_json(package.metadata.metrics)
         if options.json
-        else curve_table(package.metadata.metrics["curve"])
+        else curve_table(package.metadata.metrics["curve"], package.metadata.metrics.get("control"))
     )
     print(f"wrote {package.path}", file=sys.stderr)
     return 0

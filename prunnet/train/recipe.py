@@ -25,7 +25,7 @@ class DataSpec(_Part):
 
     name: Literal["glyphs", "folder"]
     path: str | None = None
-    """Folder with `train/CLASS/*.jpg` and `test/CLASS/*.jpg`, for name folder."""
+    """Folder with `train/CLASS/*` and `test/CLASS/*`, for name folder; relative to where the command runs."""
 
     @model_validator(mode="after")
     def _path_goes_with_folder(self) -> DataSpec:

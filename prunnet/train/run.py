@@ -14,7 +14,7 @@ from prunnet.batchnorm import reestimate
 from prunnet.card import card
 from prunnet.data import Benchmark, DataSet, open_data
 from prunnet.data.source import Images, Labels
-from prunnet.evaluation import Curve, measure_curve
+from prunnet.evaluation import Curve, measure_curve, reachable
 from prunnet.images import Probes
 from prunnet.package import (
     BackboneSpec,
@@ -68,7 +68,7 @@ def train_package(
     calibration = data.train.calibration(CALIBRATION_IMAGES)
     reestimate(prunable.encoder, torch.from_numpy(calibration))
     say("measure the dense encoder and its subnetworks")
-    curve = measure_curve(prunable, calibration, data.test, say=say)
+    curve = measure_curve(prunable, calibration, data.test, reachable(prunable), say=say)
     say("measure magnitude pruning of the dense encoder, for comparison")
     magnitude = _magnitude(prunable, calibration, data.test, say)
     metrics = {
@@ -91,7 +91,7 @@ def _magnitude(
     """Measure what the same dense weights give when they are cut by magnitude instead of learned scores."""
     learned = {name: score.detach().clone() for name, score in prunable.scores.items()}
     prunable.reset_scores("magnitude")
-    curve = measure_curve(prunable, calibration, test, say=say)
+    curve = measure_curve(prunable, calibration, test, reachable(prunable), say=say)
     with torch.no_grad():
         for name, score in prunable.scores.items():
             score.copy_(learned[name])

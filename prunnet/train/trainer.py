@@ -111,6 +111,9 @@ def _build(recipe: Recipe, classes: int, device: torch.device) -> tuple[Prunable
     )
     method = recipe.method
     prunable = PrunableEncoder(encoder, method.granularity, method.channel_multiple, method.adapters)
+    settled = recipe.schedule.settle.capacities if recipe.schedule.settle else ()
+    for capacity in (*method.capacities, *settled):
+        prunable.achieved(capacity)  # one that is too small to reach is an error now, not after hours
     prunable.reset_scores(method.scores)
     scale = recipe.schedule.scale if recipe.schedule.classifier == "cosine" else None
     classifier = Classifier(spec.dimension, classes, scale)

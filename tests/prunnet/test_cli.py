@@ -86,3 +86,20 @@ def test_help_imports_nothing_heavy(module: str) -> None:
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_small_network_is_measured_as_far_as_it_reaches(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    small = RECIPE.format(root=tree).replace("channel_multiple: 4", "channel_multiple: 8")
+    recipe.write_text(small.replace("[0.3]", "[0.5]"))
+    assert command.main(["--recipe", str(recipe), "--out", str(tmp_path / "run"), "--json"]) == 0
+    points = json.loads(capsys.readouterr().out)["curve"]["points"]
+    assert points[0]["capacity"] > 0.1 and points[-1]["capacity"] == 1
+    assert evaluate.main([str(tmp_path / "run" / "encoder")]) == 2
+    assert "say what to retrieve" in capsys.readouterr().err
+    recipe.write_text(small.replace("[0.3]", "[0.01, 0.5]"))
+    assert command.main(["--recipe", str(recipe), "--out", str(tmp_path / "other")]) == 2
+    assert "below the smallest subnetwork" in capsys.readouterr().err
+    assert not (tmp_path / "other" / "checkpoint.safetensors").exists()
