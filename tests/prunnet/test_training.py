@@ -233,7 +233,8 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split()) == ["first", "second"]
+    # The two processes share a pipe: their lines may run into one another.
+    assert done.stdout.count("first") == done.stdout.count("second") == 1, done.stdout
     assert (tmp_path / "run" / FILE).exists()
 
 
