@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from prunnet.encoder import Encoder
+from prunnet.errors import EncoderError
 
+AdapterKind = Literal["none", "smooth", "switched"]
 DEGREE = 2
 
 
 class Adapters(nn.Module):
-    """Lets BatchNorm's affine parameters and the projector follow the capacity, without touching the dense encoder.
+    """Lets single parameters follow the capacity, without touching the dense encoder.
 
-    A subnetwork of capacity c uses `p + sum_k (1 - c)^k A_k`, k = 1..2, in place of each such parameter p. At c = 1 the
-    correction is zero, so the dense encoder never feels it; being smooth in c, it serves capacities that were never
-    trained. Extraction adds it in: a subnetwork has neither more parameters nor more operations.
+    A subnetwork of capacity c uses `p + sum_k f_k(c) A_k` in place of each such parameter p. At c = 1 the correction
+    is zero, so the dense encoder never feels it. Extraction adds it in: a subnetwork has neither more parameters nor
+    more operations.
 
-    SwitchNet and the slimmable networks keep one BatchNorm per width for the same reason, at the widths they trained.
+    * `smooth`: BatchNorm's affine parameters and the projector, with `f_k = (1 - c)^k`, k = 1..2. Being smooth in c, it
+      serves capacities that were never trained.
+    * `switched`: BatchNorm's affine parameters alone, one correction for each trained capacity, as in slimmable
+      networks; a capacity between takes that of the nearest.
 
     Args:
         encoder: The dense encoder.
+        kind: "smooth" or "switched".
+        capacities: The trained capacities, for "switched".
+
+    Raises:
+        EncoderError: Switched, without capacities.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, kind: AdapterKind, capacities: Sequence[float] = ()) -> None:
         super().__init__()
+        if kind == "switched" and not capacities:
+            raise EncoderError(
+                "switched adapters need the capacities that are trained; name them, or use 'smooth'"
+            )
+        self._switches = tuple(capacities) if kind == "switched" else None
+        terms = len(capacities) if self._switches else DEGREE
         norms = {n for n, m in encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
         self.corrections = nn.ParameterDict()
         for name, parameter in encoder.named_parameters():
-            if name.rpartition(".")[0] in norms or name == "head.project.weight":
-                self.corrections[name.replace(".", "/")] = nn.Parameter(torch.zeros(DEGREE, *parameter.shape))
+            smooth = name == "head.project.weight" and not self._switches
+            if name.rpartition(".")[0] in norms or smooth:
+                self.corrections[name.replace(".", "/")] = nn.Parameter(torch.zeros(terms, *parameter.shape))
 
     def forward(self, tensors: Mapping[str, Tensor], capacity: float) -> dict[str, Tensor]:
         """Return the tensors with the corrections of one capacity added; differentiable.
@@ -40,12 +58,16 @@ class Adapters(nn.Module):
             tensors: Parameters, buffers or both of the dense encoder, by name.
             capacity: In (0, 1).
         """
+        factors = torch.tensor(self._factors(capacity))
         result = dict(tensors)
         for key, correction in self.corrections.items():
             name = key.replace("/", ".")
             if name in tensors:
-                powers = torch.tensor(
-                    [(1 - capacity) ** k for k in range(1, DEGREE + 1)], device=correction.device
-                )
-                result[name] = tensors[name] + torch.tensordot(powers.to(correction.dtype), correction, 1)
+                result[name] = tensors[name] + torch.tensordot(factors.to(correction), correction, 1)
         return result
+
+    def _factors(self, capacity: float) -> list[float]:
+        if self._switches is None:
+            return [(1 - capacity) ** k for k in range(1, DEGREE + 1)]
+        nearest = min(self._switches, key=lambda c: abs(c - capacity))
+        return [float(c == nearest) for c in self._switches]

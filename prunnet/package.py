@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
+from prunnet.adapters import AdapterKind
 from prunnet.batchnorm import reestimate
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
@@ -51,8 +52,8 @@ class EncoderMetadata(BaseModel):
     backbone: BackboneSpec
     granularity: Granularity
     channel_multiple: int = Field(ge=1)
-    adapters: bool = False
-    """Whether subnetworks have corrections of their own (`prunnet.adapters`)."""
+    adapters: AdapterKind = "none"
+    """What subnetworks have of their own (`prunnet.adapters`)."""
     dimension: int = Field(gt=0)
     preprocessing: Preprocessing
     training_capacities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
@@ -130,7 +131,13 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
     metadata = _read_metadata(folder)
     tensors = _read_tensors(folder / "model.safetensors")
     encoder = _build(metadata, backbone, folder)
-    prunable = PrunableEncoder(encoder, metadata.granularity, metadata.channel_multiple, metadata.adapters)
+    prunable = PrunableEncoder(
+        encoder,
+        metadata.granularity,
+        metadata.channel_multiple,
+        metadata.adapters,
+        [c for c in metadata.training_capacities if c < 1],
+    )
     try:
         prunable.load_state_dict(tensors)
     except RuntimeError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunnet.adapters import Adapters
+from prunnet.adapters import AdapterKind, Adapters
 from prunnet.channel import ChannelCut
 from prunnet.encoder import Encoder
 from prunnet.errors import UnknownNameError
@@ -24,11 +24,12 @@ class PrunableEncoder(nn.Module):
         encoder: The dense encoder.
         granularity: "channel" or "weight".
         channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
-        adapters: Give the subnetworks small corrections of their own, which vanish at capacity 1 (`Adapters`).
+        adapters: Small corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
+        trained: Capacities that are trained, for switched adapters.
 
     Raises:
         UnknownNameError: No such granularity.
-        EncoderError: Nothing of this encoder can be cut.
+        EncoderError: Nothing of this encoder can be cut, or switched adapters without capacities.
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class PrunableEncoder(nn.Module):
         encoder: Encoder,
         granularity: str = "channel",
         channel_multiple: int = 8,
-        adapters: bool = False,
+        adapters: AdapterKind = "none",
+        trained: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if granularity not in _CUTS:
@@ -45,8 +47,8 @@ class PrunableEncoder(nn.Module):
         self.channel_multiple = channel_multiple
         self.cutter = _CUTS[granularity](encoder)
         self.scores = self.cutter.new_scores()
-        self.adapters = Adapters(encoder) if adapters else None
-        self._trained: dict[tuple[float, int], Encoder] = {}
+        self.adapters = None if adapters == "none" else Adapters(encoder, adapters, trained)
+        self._trained: dict[float, Encoder] = {}
 
     @property
     def granularity(self) -> str:
@@ -81,16 +83,21 @@ class PrunableEncoder(nn.Module):
         return self.cutter.skeleton(capacity, multiple or self.channel_multiple)
 
     def reset_scores(self, kind: str = "magnitude") -> None:
-        """Start the ranking at the weights' magnitude, or at random ("random").
+        """Start the ranking anew: by the weights' magnitude, at random ("random"), or first channels first ("prefix").
 
         Raises:
-            UnknownNameError: No such kind.
+            UnknownNameError: No such kind, or weights are to be ranked by prefix.
         """
-        if kind not in ("magnitude", "random"):
-            raise UnknownNameError("score initialisation", kind, ("magnitude", "random"))
-        fresh = dict(self.cutter.new_scores().items())
+        fresh: Mapping[str, Tensor]
         if kind == "magnitude":
             fresh = self.cutter.magnitude_scores(self.encoder.state_dict())
+        elif kind == "random":
+            fresh = dict(self.cutter.new_scores().items())
+        elif kind == "prefix" and isinstance(self.cutter, ChannelCut):
+            fresh = {n: torch.linspace(1, 1 / len(s), len(s)) for n, s in self.scores.items()}
+        else:
+            known = ("magnitude", "random") + (("prefix",) if self.granularity == "channel" else ())
+            raise UnknownNameError("score initialisation", kind, known)
         with torch.no_grad():
             for name, score in self.scores.items():
                 score.copy_(fresh[name])
@@ -108,11 +115,11 @@ class PrunableEncoder(nn.Module):
         Returns:
             float32 [N, D], the embedding before its normalisation.
         """
-        key = (capacity, self.channel_multiple)
-        module = self._trained.get(key)
+        achieved = self.achieved(capacity)
+        module = self._trained.get(achieved)
         if module is None:
-            module = self._trained[key] = _on_batch_statistics(self.skeleton(capacity))
-        tensors = self._adapted(parameters, self.achieved(capacity))
+            module = self._trained[achieved] = _on_batch_statistics(self.skeleton(capacity))
+        tensors = self._adapted(parameters, achieved)
         cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
         # Buffers that are left (pixel statistics, position indices) hold the same values at every capacity.
         dense = dict(self.encoder.named_buffers())

@@ -58,11 +58,11 @@ def train_package(
         DatasetError: The pictures are not where they must be.
     """
     data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
-    prunable = train(recipe, data.train, out, resume=resume)
+    prunable = train(recipe, data.train, out, resume=resume).prunable
     alone = None
     if control:
         say("train the same network dense alone, as the control")
-        alone = train(recipe.dense_alone(), data.train, out / "control", resume=resume)
+        alone = train(recipe.dense_alone(), data.train, out / "control", resume=resume).prunable
     if not leave_processes():
         return None
     calibration = data.train.calibration(CALIBRATION_IMAGES)

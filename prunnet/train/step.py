@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.integrate import Integration, integrate
-from prunnet.train.recipe import MethodSpec
+from prunnet.train.method import MethodSpec
+from prunnet.train.synced import average, joined_statistics, share
+
+Row = list[Tensor | None]
+"""The gradients of one loss, parameter by parameter."""
 
 
 class Classifier(nn.Module):
-    """Class logits of an embedding; only the dense loss trains it.
+    """Class logits of an embedding.
 
     Args:
         dimension: Dimension D of the embedding.
@@ -41,7 +44,7 @@ class JointStep:
 
     Args:
         prunable: The encoder that is trained.
-        classifier: The dense classifier.
+        classifier: The classifier that all capacities share; a frozen one is not trained.
         method: How capacities are trained together.
         precision: "fp32", "bf16", or "auto": bf16 on a GPU.
     """
@@ -53,24 +56,17 @@ class JointStep:
         self._precision_name = precision
         self.named = dict(prunable.encoder.named_parameters())
         adapters = [] if prunable.adapters is None else list(prunable.adapters.parameters())
-        self._trained = [*self.named.values(), *classifier.parameters(), *adapters]
-        self.parameters = [*self._trained, *prunable.scores.values()]
-        norms = {
-            n for n, m in prunable.encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
-        }
-        # The paper: classifier, projector and BatchNorm's affine parameters learn from the dense loss only.
-        self._shared = [
-            number
-            for number, name in enumerate(self.named)
-            if name.rpartition(".")[0] not in norms and not name.startswith("head.")
-        ]
-        # The adapters are the subnetworks' own.
-        self._shared += range(len(self._trained) - len(adapters), len(self._trained))
+        heads = [p for p in classifier.parameters() if p.requires_grad]
+        self._trained = [*self.named.values(), *heads, *adapters]
+        self._ranked = method.learn_scores
+        self.parameters = [*self._trained, *(prunable.scores.values() if self._ranked else ())]
+        self._shared = self._reached_by_subnetworks(len(heads))
 
+    @joined_statistics()
     def __call__(
         self, pixels: Tensor, labels: Tensor, capacities: Sequence[float], balance: float | None = None
     ) -> list[float]:
-        """Set the gradient of every parameter and score.
+        """Set the gradient of every parameter and score; under `torchrun`, that of the processes' joined batch.
 
         Args:
             pixels: float32 [N, 3, H, W], raw RGB in 0..255.
@@ -81,43 +77,75 @@ class JointStep:
         Returns:
             The losses: dense, then each capacity.
         """
+        trained, part = self._trained, share(len(labels), pixels.device)
         with self._precision(pixels):
             features = self.prunable.encoder.features(pixels)
-            dense_loss = F.cross_entropy(self.classifier(features).float(), labels)
-        trained = self._trained
-        rows = [self._with_scores(list(torch.autograd.grad(dense_loss, trained, allow_unused=True)))]
-        losses = [dense_loss.detach()]
+            logits = self.classifier(features).float()
+            loss = part * F.cross_entropy(logits, labels)
+        rows = [self._with_scores(list(torch.autograd.grad(loss, trained, allow_unused=True)))]
+        losses, logits_of_all = [loss.detach()], [logits.detach()]
         goal = F.normalize(features.detach().float(), dim=1)
+        shared = [trained[number] for number in self._shared]
         for capacity in capacities:
             with self._precision(pixels):
                 out = self.prunable.features_at(capacity, pixels, self.named)
-                loss = self.method.subnetwork_weight * self._subnetwork_loss(out, goal, labels)
-            shared = [trained[number] for number in self._shared]
-            found = torch.autograd.grad(loss, shared, allow_unused=True)
-            row: list[Tensor | None] = [None] * len(trained)
-            for number, shared_gradient in zip(self._shared, found, strict=True):
-                row[number] = shared_gradient
+                loss, logits = self._subnetwork_loss(out, goal, labels)
+                loss = part * loss
+            found = torch.autograd.grad(self.method.subnetwork_weight * loss, shared, allow_unused=True)
+            row: Row = [None] * len(trained)
+            for number, gradient in zip(self._shared, found, strict=True):
+                row[number] = gradient
             rows.append(self._with_scores(row))
             losses.append(loss.detach())
-        if dist.is_initialized():
-            for row in rows:
-                _average(row)
+            logits_of_all.append(logits.detach())
+        if self.method.weighting == "uncertainty" and len(rows) > 1:
+            rows = _weighed(rows, uncertainties(logits_of_all, part))
+        joint_losses = torch.stack(losses)
+        average([joint_losses])
+        for row in rows:
+            average([g for g in row if g is not None])
         method = self.method
         how = Integration(method.project, method.protect_dense, method.alpha, balance)
         joint = integrate(rows, how) if len(rows) > 1 else rows[0]
-        for parameter, gradient in zip(self.parameters, joint, strict=True):
-            parameter.grad = gradient
-        return [float(loss) for loss in losses]
+        for parameter, joined in zip(self.parameters, joint, strict=True):
+            parameter.grad = joined
+        return [float(loss) for loss in joint_losses]
 
-    def _subnetwork_loss(self, features: Tensor, goal: Tensor, labels: Tensor) -> Tensor:
+    def _reached_by_subnetworks(self, heads: int) -> list[int]:
+        """Return the numbers of the parameters that learn from subnetworks too."""
+        norms = {
+            name
+            for name, module in self.prunable.encoder.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        }
+        withheld = self.method.dense_only
+        reached = []
+        for number, name in enumerate(self.named):
+            module = name.rpartition(".")[0]
+            part = "norms" if module in norms else "projector" if name.startswith("head.") else None
+            if part not in withheld:
+                reached.append(number)
+        first = len(self.named) + (heads if "classifier" in withheld else 0)
+        # What follows the classifier are the adapters, the subnetworks' own.
+        return reached + list(range(first, len(self._trained)))
+
+    def _subnetwork_loss(self, features: Tensor, goal: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of one subnetwork, and its logits (empty where no labels are learned)."""
+        distance = (1 - (F.normalize(features.float(), dim=1) * goal).sum(1)).mean()
         if self.method.objective == "embedding":
-            return (1 - (F.normalize(features.float(), dim=1) * goal).sum(1)).mean()
-        return F.cross_entropy(self.classifier(features).float(), labels)
+            return distance, features.new_empty(0)
+        logits = self.classifier(features).float()
+        loss = F.cross_entropy(logits, labels)
+        if self.method.distillation:
+            loss = loss + self.method.distillation * distance
+        return loss, logits
 
-    def _with_scores(self, row: list[Tensor | None]) -> list[Tensor | None]:
+    def _with_scores(self, row: Row) -> Row:
+        if not self._ranked:
+            return row
         gradients = {n: g for n, g in zip(self.named, row, strict=False) if g is not None}
         scores = self.prunable.cutter.score_gradients(self.named, gradients)
-        # A group that only the projector reads has no gradient from a subnetwork: the projector is the dense loss's.
+        # A group that only the projector reads may have no gradient from a subnetwork.
         signs = {k: s.detach().sign() for k, s in self.prunable.scores.items()}
         return [*row, *(scores[k] * sign if k in scores else None for k, sign in signs.items())]
 
@@ -126,11 +154,26 @@ class JointStep:
         return torch.autocast(pixels.device.type, torch.bfloat16, enabled=low)
 
 
-def _average(row: list[Tensor | None]) -> None:
-    """Average one loss's gradients over the processes, in one message."""
-    present = [g for g in row if g is not None]
-    flat = torch.cat([g.flatten() for g in present])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, part in zip(present, torch.split(flat, [g.numel() for g in present]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+def uncertainties(logits: Sequence[Tensor], part: float = 1.0) -> Tensor:
+    """Return the evidential uncertainty of each loss, relative to their mean (SFSC; Sensoy et al., NeurIPS 2018).
+
+    The exponentials of the logits are the evidence of a Dirichlet distribution over the K classes; its uncertainty is
+    K / (K + all evidence). A capacity that is less sure gets more weight.
+
+    Args:
+        logits: One float32 [N, K] for each loss.
+        part: What a mean over this process's images counts for in that of the joined batch.
+
+    Returns:
+        float32 [losses], mean 1.
+    """
+    found = [(each.shape[1] / (each.clamp(-10, 10).exp() + 1).sum(1)).mean() for each in logits]
+    values = part * torch.stack(found)
+    average([values])
+    return values / values.mean()
+
+
+def _weighed(rows: list[Row], weights: Tensor) -> list[Row]:
+    return [
+        [None if g is None else g * weight for g in row] for row, weight in zip(rows, weights, strict=True)
+    ]

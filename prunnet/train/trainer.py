@@ -9,8 +9,8 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,15 +21,44 @@ from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from prunnet.train.method import MethodSpec
 from prunnet.train.progress import Progress
-from prunnet.train.recipe import MethodSpec, Recipe, ScheduleSpec
+from prunnet.train.recipe import Recipe, ScheduleSpec
+from prunnet.train.schedule import learning_rate, new_optimizer
 from prunnet.train.step import Classifier, JointStep
 from runtime_py.files import write_atomically
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts, if not at a dense encoder with a fresh classifier.
+
+    Attributes:
+        capacity: Train a narrower network of this capacity by itself.
+        classifier: Learn through this classifier, which stays as it is.
+    """
+
+    capacity: float = 1.0
+    classifier: Classifier | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ends with, on the CPU; the encoder in eval mode, its BatchNorm statistics still the running ones."""
+
+    prunable: PrunableEncoder
+    classifier: Classifier
+
+
 def train(
-    recipe: Recipe, source: TrainingSource, out: Path, *, resume: bool = False, quiet: bool = False
-) -> PrunableEncoder:
+    recipe: Recipe,
+    source: TrainingSource,
+    out: Path,
+    *,
+    start: Start = Start(),
+    resume: bool = False,
+    quiet: bool = False,
+) -> Trained:
     """Train by a recipe, with a checkpoint after every epoch.
 
     Under `torchrun` every process takes its share of each batch, and the gradients of each capacity are averaged over
@@ -39,20 +68,19 @@ def train(
         recipe: The run.
         source: Training images for the recipe's input size.
         out: Folder of the run: checkpoint and `log.jsonl` (one line per epoch).
+        start: Where it starts.
         resume: Continue from the folder's checkpoint; the losses are those of an uninterrupted run.
         quiet: No progress bar.
-
-    Returns:
-        The trained encoder, in eval mode, on the CPU. Its BatchNorm statistics are still the running ones.
 
     Raises:
         TrainingError: A loss is not finite, the folder holds another run, or the disk is full.
     """
+    recipe = recipe.for_items(source.size)
     rank, world = _join_processes()
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    prunable, joint = _build(recipe, source.classes, device)
-    optimizer = _optimizer(joint, recipe.schedule)
+    joint = _build(recipe, source.classes, device, start)
+    optimizer = new_optimizer(joint, recipe.schedule)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -60,7 +88,7 @@ def train(
     first = load_checkpoint(out, recipe, joint, optimizer) if resume else 0
     if not resume and (out / FILE).exists():
         raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
-    per_epoch = max(1, source.size // recipe.schedule.batch_size)
+    per_epoch = recipe.schedule.steps_per_epoch(source.size)
     with Progress(recipe.schedule.total, first, quiet or rank > 0) as progress, _fast_small_numbers():
         log = _EpochLog(out / "log.jsonl", first, writes=rank == 0)
         for step in range(first, recipe.schedule.total):
@@ -78,7 +106,9 @@ def train(
                 if rank == 0:
                     save_checkpoint(out, recipe, step + 1, joint, optimizer)
                 log.write(step + 1)
-    return prunable.cpu().eval()
+    if not recipe.method.learn_scores and not recipe.method.capacities:
+        joint.prunable.reset_scores(recipe.method.scores)
+    return Trained(joint.prunable.cpu().eval(), joint.classifier.cpu())
 
 
 def _join_processes() -> tuple[int, int]:
@@ -100,8 +130,8 @@ def leave_processes() -> bool:
     return first
 
 
-def _build(recipe: Recipe, classes: int, device: torch.device) -> tuple[PrunableEncoder, JointStep]:
-    spec = recipe.encoder
+def _build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> JointStep:
+    spec, method = recipe.encoder, recipe.method
     encoder = Encoder.from_timm(
         spec.backbone,
         dimension=spec.dimension,
@@ -109,37 +139,26 @@ def _build(recipe: Recipe, classes: int, device: torch.device) -> tuple[Prunable
         pretrained=spec.pretrained,
         options=spec.options,
     )
-    method = recipe.method
-    prunable = PrunableEncoder(encoder, method.granularity, method.channel_multiple, method.adapters)
+    if start.capacity < 1:
+        whole = PrunableEncoder(encoder, "channel", method.channel_multiple)
+        whole.reset_scores("prefix")
+        encoder = whole.extract(start.capacity)
     settled = recipe.schedule.settle.capacities if recipe.schedule.settle else ()
-    for capacity in (*method.capacities, *settled):
+    capacities = sorted({*method.capacities, *settled})
+    prunable = PrunableEncoder(
+        encoder, method.granularity, method.channel_multiple, method.adapters, capacities
+    )
+    for capacity in capacities:
         prunable.achieved(capacity)  # one that is too small to reach is an error now, not after hours
     prunable.reset_scores(method.scores)
     scale = recipe.schedule.scale if recipe.schedule.classifier == "cosine" else None
     classifier = Classifier(spec.dimension, classes, scale)
+    if start.classifier is not None:
+        classifier.load_state_dict(start.classifier.state_dict())
+        classifier.requires_grad_(False)
     prunable.to(device)
     prunable.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return prunable, JointStep(prunable, classifier.to(device), method, recipe.schedule.precision)
-
-
-def _optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.SGD:
-    scores = {id(s) for s in joint.prunable.scores.values()}
-    decayed = [p for p in joint.parameters if p.ndim > 1 and id(p) not in scores]
-    plain = [p for p in joint.parameters if p.ndim <= 1 or id(p) in scores]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": schedule.weight_decay},
-        {"params": plain},
-    ]
-    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)
-
-
-def learning_rate(schedule: ScheduleSpec, step: int) -> float:
-    """Return the learning rate of a 0-based step: linear warm-up, then a cosine down to zero in each round."""
-    if schedule.settle and step >= schedule.steps:
-        done = (step - schedule.steps) / schedule.settle.steps
-        return schedule.settle.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-    warm = min(1.0, (step + 1) / max(1, schedule.warmup_steps))
-    return schedule.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / schedule.steps))
+    return JointStep(prunable, classifier.to(device), method, recipe.schedule.precision)
 
 
 def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, step: int) -> tuple[float, ...]:
@@ -148,20 +167,24 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
     None while the dense encoder trains alone; else all, or a draw.
     """
     capacities, count = method.capacities, method.per_step
-    if schedule.settle and step >= schedule.steps:
+    if schedule.settle and step >= schedule.first_round:
         capacities, count = schedule.settle.capacities, schedule.settle.per_step
-    if step < method.dense_share * schedule.steps or not capacities:
+    if step < method.dense_share * schedule.first_round or not capacities:
         return ()
+    chance = random.Random(f"{seed}/{step}")
+    if method.draw == "sandwich" and count is not None:
+        between = {round(chance.uniform(capacities[0], 1), 3) for _ in range(count - 1)}
+        return tuple(sorted({capacities[0], *between} - {1.0}))
     if count is None or count >= len(capacities):
         return capacities
-    return tuple(sorted(random.Random(f"{seed}/{step}").sample(capacities, count)))
+    return tuple(sorted(chance.sample(capacities, count)))
 
 
 def _one_step(
     recipe: Recipe,
     source: TrainingSource,
     joint: JointStep,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
     step: int,
     rank: int,
     world: int,
@@ -171,18 +194,20 @@ def _one_step(
     method, schedule = recipe.method, recipe.schedule
     capacities = capacities_of_step(method, schedule, recipe.seed, step)
     started = step > 0 and not capacities_of_step(method, schedule, recipe.seed, step - 1)
-    if capacities and started and method.scores == "magnitude":
+    if capacities and started and method.scores == "magnitude" and method.learn_scores:
         joint.prunable.reset_scores("magnitude")
     pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
     pixels, labels = pixels[rank::world].to(device), labels[rank::world].to(device)
     joint.prunable.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(schedule, step)
-    settles = schedule.settle if step >= schedule.steps else None
+    settles = schedule.settle if step >= schedule.first_round else None
     balance = settles.balance if settles else method.balance
     losses = joint(pixels.contiguous(memory_format=torch.channels_last), labels, capacities, balance)
     length = float(nn.utils.clip_grad_norm_(joint.parameters, schedule.clip))
-    named = dict(zip(["dense", *map(str, capacities)], losses, strict=True))
+    listed = {*method.capacities, *(schedule.settle.capacities if schedule.settle else ())}
+    names = [str(c) if c in listed else "between" for c in capacities]
+    named = dict(zip(["dense", *names], losses, strict=True))
     if not math.isfinite(sum(losses) + length):
         saved = f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
         raise TrainingError(

@@ -20,7 +20,7 @@ encoder:
   options: {{channels: [8, 8, 16, 16], layers: [1, 1, 1, 1]}}
   image_size: [32, 32]
   dimension: 16
-method: {{capacities: [0.3], channel_multiple: 4, adapters: true}}
+method: {{capacities: [0.3], channel_multiple: 4, adapters: smooth}}
 schedule: {{steps: 6, batch_size: 8, warmup_steps: 2, learning_rate: 0.05}}
 """
 

@@ -26,7 +26,7 @@ def package_folder(
     small_encoder: Encoder, glyph_images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("packages") / "small"
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters=True)
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="smooth")
     images = glyph_images.numpy()
     probes = Probes(images[:32], np.arange(32, dtype=np.int64) // 4, images[32:])
     metadata = EncoderMetadata(
@@ -34,7 +34,7 @@ def package_folder(
         backbone=BackboneSpec(timm="resnet18", options=BACKBONES["resnet18"][0], features=48),
         granularity="channel",
         channel_multiple=8,
-        adapters=True,
+        adapters="smooth",
         dimension=32,
         preprocessing=preprocessing_of(prunable.encoder),
         training_capacities=(0.2, 1.0),

@@ -158,8 +158,10 @@ def test_a_capacity_too_small_names_the_smallest(small_prunable) -> None:
 def test_unknown_granularity_and_score_start(small_encoder: Encoder) -> None:
     with pytest.raises(UnknownNameError, match="channel, weight"):
         PrunableEncoder(small_encoder, "filter")
-    with pytest.raises(UnknownNameError, match="magnitude, random"):
+    with pytest.raises(UnknownNameError, match="magnitude, prefix, random"):
         PrunableEncoder(small_encoder).reset_scores("zero")
+    with pytest.raises(UnknownNameError, match="magnitude, random"):
+        PrunableEncoder(small_encoder, "weight").reset_scores("prefix")
 
 
 def test_score_gradients_are_those_of_gates(small_encoder: Encoder, glyph_images: torch.Tensor) -> None:
@@ -191,7 +193,7 @@ def test_training_pass_equals_the_extraction_on_batch_statistics(
     small_encoder: Encoder, glyph_images: torch.Tensor
 ) -> None:
     for granularity in ("channel", "weight"):
-        prunable = PrunableEncoder(copy.deepcopy(small_encoder), granularity, adapters=True)
+        prunable = PrunableEncoder(copy.deepcopy(small_encoder), granularity, adapters="smooth")
         for correction in prunable.adapters.parameters():
             nn.init.uniform_(correction, -0.1, 0.1)
         before = {n: b.clone() for n, b in prunable.encoder.named_buffers()}
@@ -207,7 +209,7 @@ def test_training_pass_equals_the_extraction_on_batch_statistics(
 
 
 def test_adapters_leave_the_dense_encoder_alone(small_encoder: Encoder) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters=True)
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="smooth")
     plain = prunable.extract(0.5).state_dict()
     for correction in prunable.adapters.parameters():
         nn.init.constant_(correction, 0.5)

@@ -19,7 +19,8 @@ from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.checkpoint import FILE
-from prunnet.train.recipe import MethodSpec, Recipe, load_recipe
+from prunnet.train.method import MethodSpec
+from prunnet.train.recipe import Recipe, load_recipe
 from prunnet.train.step import Classifier, JointStep
 from prunnet.train.trainer import capacities_of_step, learning_rate, train
 
@@ -60,14 +61,14 @@ def _losses(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize(
     "method",
     [
-        {"adapters": True, "per_step": 1, "dense_share": 0.3, "objective": "embedding", "balance": 0.5},
+        {"adapters": "smooth", "per_step": 1, "dense_share": 0.3, "objective": "embedding", "balance": 0.5},
         {"granularity": "weight", "scores": "random"},
     ],
     ids=["channel", "weight"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(data: DataSet, tmp_path: Path, method: dict) -> None:
     recipe, source = _recipe(6, **method), Short(data.train, 32)  # an epoch is two steps
-    whole = train(recipe, source, tmp_path / "whole", quiet=True)
+    whole = train(recipe, source, tmp_path / "whole", quiet=True).prunable
 
     class InterruptedRunError(Exception):
         pass
@@ -80,7 +81,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(data: DataSet, tmp_path: Path
 
     with pytest.raises(InterruptedRunError):
         train(recipe, Stops(data.train, 32), tmp_path / "parts", quiet=True)
-    resumed = train(recipe, source, tmp_path / "parts", resume=True, quiet=True)
+    resumed = train(recipe, source, tmp_path / "parts", resume=True, quiet=True).prunable
     assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -147,7 +148,7 @@ def test_a_nan_loss_names_the_step_and_keeps_the_checkpoint(data: DataSet, tmp_p
 
     with pytest.raises(TrainingError, match=r"step 3: a loss is not finite.*last good state is .*checkpoint"):
         train(_recipe(6), Poisoned(data.train, 32), tmp_path, quiet=True)
-    resumed = train(_recipe(6), Short(data.train, 32), tmp_path, resume=True, quiet=True)
+    resumed = train(_recipe(6), Short(data.train, 32), tmp_path, resume=True, quiet=True).prunable
     assert all(torch.isfinite(t).all() for t in resumed.state_dict().values())
 
 
@@ -205,7 +206,7 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
             from prunnet.data.glyph_set import glyph_set
             from prunnet.train.trainer import leave_processes, train
             from tests.prunnet.test_training import Short, _recipe
-            prunable = train(_recipe(4, adapters=True), Short(glyph_set(32).train, 32), Path(sys.argv[1]), quiet=True)
+            prunable = train(_recipe(4, adapters="smooth"), Short(glyph_set(32).train, 32), Path(sys.argv[1]), quiet=True).prunable
             weights = torch.cat([p.detach().flatten() for p in prunable.parameters()])
             both = [torch.empty_like(weights) for _ in range(2)]
             dist.all_gather(both, weights)

@@ -1,0 +1,128 @@
+"""How capacities are trained together: the options, and the named methods that are made of them (METHOD.md 3, 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from runtime_py.manifest import Granularity
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+PARTS = ("classifier", "projector", "norms")
+
+_SLIMMABLE = {
+    "scores": "prefix",
+    "learn_scores": False,
+    "adapters": "switched",
+    "dense_only": [],
+    "alpha": 0.0,
+}
+
+METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        # The control: nets of each capacity that know nothing of one another.
+        "independent": {"networks": "own-classifier"},
+        # One dense encoder; its channels or weights ranked by magnitude, after training.
+        "magnitude": {"capacities": [], "learn_scores": False},
+        # Backward-compatible training (Shen et al., CVPR 2020): each net learns through the frozen dense classifier.
+        "bct": {"networks": "dense-classifier"},
+        # A plain sum of the capacities' losses.
+        "joint": {"project": False, "alpha": 0.0},
+        # Slimmable networks (Yu et al., ICLR 2019): the first channels, own BatchNorm for each trained width.
+        "switchnet": {**_SLIMMABLE, "project": False},
+        # Wu et al., CVPR 2023: slimmable, with gradient projection and weights from evidential uncertainty.
+        "sfsc": {**_SLIMMABLE, "project": True, "weighting": "uncertainty"},
+        # The paper (CVPR 2025).
+        "prunnet-weight": {"granularity": "weight", "scores": "random"},
+        # The same on channel groups.
+        "prunnet-channel": {"granularity": "channel"},
+        # What measured best here (docs/results.md).
+        "prunnet": {
+            "adapters": "smooth",
+            "objective": "embedding",
+            "subnetwork_weight": 10.0,
+            "protect_dense": True,
+            "alpha": 0.0,
+            "dense_share": 0.25,
+            "balance": 1.0,
+            "per_step": 2,
+        },
+    }
+)
+"""Method -> the options that make it; a recipe may change single ones."""
+
+
+class MethodSpec(BaseModel):
+    """How capacities are trained together; `docs/method.md` says what each choice was worth."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = "prunnet-channel"
+    """One of `METHODS`; it gives the options that are not said."""
+    granularity: Granularity = "channel"
+    channel_multiple: int = Field(default=8, ge=1)
+    capacities: tuple[Fraction, ...] = (0.2, 0.4, 0.6, 0.8)
+    """Capacities beside the dense one, ascending; empty trains the dense encoder alone."""
+    networks: Literal["one", "own-classifier", "dense-classifier"] = "one"
+    """One network for all capacities, or one for each: with a classifier of its own, or with the frozen one of the
+    dense encoder, which is trained first."""
+    per_step: int | None = Field(default=None, ge=1)
+    """Subnetworks drawn for one step. None trains all of them in every step."""
+    draw: Literal["listed", "sandwich"] = "listed"
+    """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
+    capacity between it and the dense one (the sandwich rule; Yu and Huang, ICCV 2019)."""
+    adapters: Literal["none", "smooth", "switched"] = "none"
+    """What the subnetworks have of their own (`prunnet.adapters`)."""
+    dense_only: tuple[Literal["classifier", "projector", "norms"], ...] = PARTS
+    """Parts that learn from the dense loss alone; BatchNorm's affine parameters are `norms`."""
+    dense_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps, at the start, that trains the dense encoder alone."""
+    objective: Literal["labels", "embedding"] = "labels"
+    """What a subnetwork learns: the labels through the classifier, or the dense encoder's embedding."""
+    distillation: float = Field(default=0.0, ge=0)
+    """Weight of the embedding loss beside that of the labels."""
+    subnetwork_weight: float = Field(default=1.0, gt=0)
+    """Factor on each subnetwork's loss."""
+    weighting: Literal["even", "uncertainty"] = "even"
+    """Weights of the losses: all alike, or by evidential uncertainty, mean 1 (SFSC)."""
+    project: bool = True
+    """Remove conflicts between the gradients of the capacities."""
+    protect_dense: bool = False
+    """The dense gradient is never projected; the subnetworks' yield to it."""
+    alpha: float = Field(default=0.5, ge=0)
+    """Exponent of the cosine weights; 0 weighs all gradients alike."""
+    balance: float | None = Field(default=None, gt=0)
+    """Largest length of a subnetwork's gradient, in lengths of the dense one, tensor by tensor; None: no limit."""
+    scores: Literal["magnitude", "random", "prefix"] = "magnitude"
+    """Where the ranking starts; with `dense_share`, magnitude is that of the weights at the end of it. Prefix ranks
+    the first channels highest."""
+    learn_scores: bool = True
+    """Scores are trained. Else the ranking stays as it was; where nothing but the dense encoder is trained, magnitude
+    is that of its weights at the end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_what_the_name_says(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "name" not in values:
+            return values
+        if values["name"] not in METHODS:
+            raise ValueError(f"name: no such method; allowed: {', '.join(METHODS)}")
+        return {**METHODS[values["name"]], **values}
+
+    @model_validator(mode="after")
+    def _agree(self) -> MethodSpec:
+        if list(self.capacities) != sorted(set(self.capacities)):
+            raise ValueError("capacities: not ascending; allowed: each capacity once, ascending, without 1.0")
+        if self.scores == "prefix" and self.granularity == "weight":
+            raise ValueError("scores: weights have no prefix; allowed: magnitude, random")
+        if self.networks != "one" and self.granularity == "weight":
+            raise ValueError("networks: separate networks are narrower ones; allowed: granularity channel")
+        if self.weighting == "uncertainty" and self.objective == "embedding":
+            raise ValueError("weighting: uncertainty is read off class logits; allowed: objective labels")
+        if self.draw == "sandwich" and (self.per_step is None or not self.capacities):
+            raise ValueError("draw: the sandwich rule needs capacities and per_step; allowed: both")
+        return self
