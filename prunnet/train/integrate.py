@@ -70,11 +70,11 @@ def _integrate(stacks: list[Tensor], dense_first: bool, how: Integration) -> lis
     device = products.device
     filters = torch.tensor([s.shape[1] for s in stacks], device=device)
     owner = torch.repeat_interleave(torch.arange(len(stacks), device=device), filters)
-    lengths = torch.ones(len(stacks), losses, device=device)
+    lengths = products.new_ones(len(stacks), losses)
     if how.balance is not None and dense_first:
         lengths = _shortened(products, owner, len(stacks), how.balance)
         products = products * lengths[owner, :, None] * lengths[owner, None, :]
-    mixing = torch.eye(losses, device=device).expand(len(products), losses, losses).clone()
+    mixing = torch.eye(losses, dtype=products.dtype, device=device).expand(len(products), losses, losses).clone()
     if how.project:
         _project(mixing, products, protected=1 if how.protect_dense and dense_first else 0)
     weights = _weights(mixing, products, owner, len(stacks), how.alpha)
@@ -86,7 +86,7 @@ def _integrate(stacks: list[Tensor], dense_first: bool, how: Integration) -> lis
 
 def _shortened(products: Tensor, owner: Tensor, tensors: int, balance: float) -> Tensor:
     """Return the factor on each gradient of each tensor, [tensors, K]; the dense gradient's is 1."""
-    squares = torch.zeros(tensors, products.shape[1], device=products.device)
+    squares = products.new_zeros(tensors, products.shape[1])
     squares.index_add_(0, owner, products.diagonal(dim1=1, dim2=2))
     limit = balance * squares[:, :1].sqrt()
     factors = (limit / squares.sqrt().clamp(min=1e-30)).clamp(max=1.0)
@@ -111,7 +111,7 @@ def _weights(mixing: Tensor, products: Tensor, owner: Tensor, tensors: int, alph
     moved = torch.einsum("fil,fli->fi", mixing, products)
     after = torch.einsum("fil,flm,fim->fi", mixing, products, mixing)
     before = products.diagonal(dim1=1, dim2=2)
-    sums = torch.zeros(3, tensors, mixing.shape[1], device=mixing.device)
+    sums = products.new_zeros(3, tensors, mixing.shape[1])
     for row, values in zip(sums, (moved, after, before), strict=True):
         row.index_add_(0, owner, values)
     lengths = (sums[1] * sums[2]).clamp(min=0).sqrt()
