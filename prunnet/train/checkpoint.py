@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from prunnet.errors import TrainingError
@@ -15,9 +15,12 @@ from prunnet.train.step import JointStep
 
 FILE = "checkpoint.safetensors"
 
+# Name in the file -> key in the optimizer's state: momentum is SGD's, the others are AdamW's.
+_STATE = {"momentum": "momentum_buffer", "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq", "step": "step"}
+
 
 def save_checkpoint(
-    folder: Path, recipe: Recipe, step: int, joint: JointStep, optimizer: torch.optim.SGD
+    folder: Path, recipe: Recipe, step: int, joint: JointStep, optimizer: torch.optim.Optimizer
 ) -> None:
     """Write the state after `step` steps; a killed write leaves the checkpoint before it.
 
@@ -42,7 +45,7 @@ def save_checkpoint(
         ) from error
 
 
-def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: torch.optim.SGD) -> int:
+def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: torch.optim.Optimizer) -> int:
     """Bring a run back to where its last checkpoint left it.
 
     Returns:
@@ -62,28 +65,38 @@ def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: t
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{file} is damaged: {error}; remove it to start over") from error
-    if json.loads(about.get("recipe", "null")) != json.loads(recipe.model_dump_json()):
+    if _recipe(about) != recipe:
         raise TrainingError(
             f"{file} was written by another recipe; resume with that one, or choose another --out"
         )
-    momenta = {n.removeprefix("momentum."): t for n, t in tensors.items() if n.startswith("momentum.")}
     joint.prunable.load_state_dict(_below(tensors, "prunable."))
     joint.classifier.load_state_dict(_below(tensors, "classifier."))
     for number, parameter in enumerate(joint.parameters):
-        if str(number) in momenta:
-            optimizer.state[parameter]["momentum_buffer"] = momenta[str(number)].to(parameter.device)
+        for name, key in _STATE.items():
+            stored_state = tensors.get(f"{name}.{number}")
+            if stored_state is not None:
+                # AdamW counts its steps on the CPU, wherever the parameter is.
+                device = "cpu" if key == "step" else parameter.device
+                optimizer.state[parameter][key] = stored_state.to(device)
     return int(about["step"])
+
+
+def _recipe(about: dict[str, str]) -> Recipe | None:
+    """Return the recipe of a checkpoint; None if it is none that is valid today."""
+    try:
+        return Recipe.model_validate_json(about.get("recipe", ""))
+    except ValidationError:
+        return None
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _tensors(joint: JointStep, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+def _tensors(joint: JointStep, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     tensors = {f"prunable.{n}": t for n, t in joint.prunable.state_dict().items()}
     tensors |= {f"classifier.{n}": t for n, t in joint.classifier.state_dict().items()}
     for number, parameter in enumerate(joint.parameters):
-        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if buffer is not None:
-            tensors[f"momentum.{number}"] = buffer
+        state = optimizer.state.get(parameter, {})
+        tensors |= {f"{n}.{number}": state[key] for n, key in _STATE.items() if state.get(key) is not None}
     return {name: t.detach().contiguous() for name, t in tensors.items()}

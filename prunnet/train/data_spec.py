@@ -1,0 +1,51 @@
+"""What a recipe says about its data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from prunnet.errors import DatasetError
+
+_EVALUATION_ONLY = ("roxford5k", "rparis6k")
+
+
+class DataSpec(BaseModel):
+    """What to train on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["glyphs", "folder", "cub200", "gldv2", "inshop", "roxford5k", "rparis6k", "sop", "veri776"]
+    """The built-in glyphs, the user's own folder of pictures, or an official benchmark (docs/benchmarks.md)."""
+    path: str | None = None
+    """Folder with `train/CLASS/*` and `test/CLASS/*`, or the unpacked archive of a benchmark; relative to where the
+    command runs. A benchmark's may be left to `prunnet-train --data`."""
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_trained_on(cls, name: str) -> str:
+        if name in _EVALUATION_ONLY:
+            raise ValueError(
+                f"has no training pictures; allowed: gldv2, the usual training set of this benchmark, and afterwards "
+                f"prunnet-eval ENCODER --dataset {name}=ROOT"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _path_goes_with_pictures(self) -> DataSpec:
+        if (self.name == "glyphs" and self.path is not None) or (self.name == "folder" and self.path is None):
+            raise ValueError(
+                "path: goes with name folder or a benchmark, not with glyphs; allowed: name: folder with a path"
+            )
+        return self
+
+    def at(self, path: str) -> DataSpec:
+        """Return the same data at another place.
+
+        Raises:
+            DatasetError: Glyphs are nowhere: they are rendered.
+        """
+        if self.name == "glyphs":
+            raise DatasetError(f"glyphs are built in and take no folder; --data {path} goes with pictures")
+        return self.model_copy(update={"path": path})

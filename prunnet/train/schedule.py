@@ -1,0 +1,176 @@
+"""The schedule of a run: how long it is and how fast it learns, step by step."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from prunnet.errors import TrainingError
+from prunnet.train.method import Fraction
+
+if TYPE_CHECKING:
+    import torch
+
+    from prunnet.train.step import JointStep
+
+_WARMUP_STEPS = 200
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SettleSpec(_Part):
+    """A short second round at a small learning rate, after the first has come to rest.
+
+    The dense encoder hardly moves any more, so subnetworks may pull harder, and capacities between the first round's
+    are trained too.
+    """
+
+    steps: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    capacities: tuple[Fraction, ...]
+    per_step: int = Field(ge=1)
+    balance: float = Field(gt=0)
+
+
+class ScheduleSpec(_Part):
+    """How long and how fast. The first round is so many steps or so many epochs long; exactly one is given."""
+
+    steps: int | None = Field(default=None, gt=0)
+    """Steps of the first round."""
+    epochs: int | None = Field(default=None, gt=0)
+    """Epochs of the first round; one epoch shows each item once, a last short batch left out."""
+    settle: SettleSpec | None = None
+    batch_size: int = Field(default=128, ge=2)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Stochastic gradient descent with Nesterov's momentum, or AdamW."""
+    learning_rate: float = Field(default=0.1, gt=0)
+    """The highest one, after the warm-up."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of sgd; the first beta of adamw."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """Of weight matrices and kernels; biases, norms and scores do not decay."""
+    decay: Literal["cosine", "steps"] = "cosine"
+    """The learning rate follows a cosine down to zero, or falls at each milestone."""
+    milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Where `decay: steps` falls: in epochs if the round's length is in epochs, in steps if it is in steps."""
+    factor: float = Field(default=0.1, gt=0, lt=1)
+    """What each milestone multiplies the learning rate by."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps over which the learning rate rises; 200 where no warm-up is given."""
+    warmup_epochs: float | None = Field(default=None, ge=0)
+    """The same in epochs."""
+    clip: float = Field(default=10.0, gt=0)
+    """Largest norm of the joint gradient."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the passes; weights and gradients stay float32. Auto is bf16 on a GPU and fp32 on a CPU."""
+    classifier: Literal["linear", "cosine"] = "linear"
+    """Logits are an affine map of the embedding, or scaled cosines with the class vectors."""
+    scale: float = Field(default=16.0, gt=0)
+    """Scale of the cosine logits."""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> ScheduleSpec:
+        if (self.steps is None) == (self.epochs is None):
+            given = "neither is given" if self.steps is None else "both are given"
+            raise ValueError(f"steps and epochs: {given}; allowed: exactly one of the two")
+        if self.warmup_steps is not None and self.warmup_epochs is not None:
+            raise ValueError("warmup_steps and warmup_epochs: both are given; allowed: at most one of the two")
+        if (self.decay == "steps") != bool(self.milestones):
+            raise ValueError(
+                "milestones: go with decay steps, and only with it; allowed: decay: steps with milestones"
+            )
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones: not ascending; allowed: each milestone once, ascending")
+        length, unit = (self.steps, "steps") if self.epochs is None else (self.epochs, "epochs")
+        if length is not None and any(milestone >= length for milestone in self.milestones):
+            raise ValueError(
+                f"milestones: {self.milestones[-1]:g} is not before the end; allowed: {unit} below {length}"
+            )
+        return self
+
+    def for_items(self, items: int) -> ScheduleSpec:
+        """Return this schedule in steps.
+
+        Args:
+            items: Number of training items.
+
+        Returns:
+            A schedule with `steps` and `warmup_steps`, and milestones in steps; the same learning rates.
+        """
+        epoch = self.steps_per_epoch(items)
+        warmup = self.warmup_steps if self.warmup_epochs is None else round(self.warmup_epochs * epoch)
+        update: dict[str, Any] = {
+            "warmup_steps": _WARMUP_STEPS if warmup is None else warmup,
+            "warmup_epochs": None,
+        }
+        if self.epochs is not None:
+            milestones = tuple(milestone * epoch for milestone in self.milestones)
+            update |= {"steps": self.epochs * epoch, "epochs": None, "milestones": milestones}
+        return self.model_copy(update=update)
+
+    def steps_per_epoch(self, items: int) -> int:
+        """Return the whole batches in one pass over the items, at least 1."""
+        return max(1, items // self.batch_size)
+
+    @property
+    def first_round(self) -> int:
+        """Steps of the first round.
+
+        Raises:
+            TrainingError: The length is in epochs, and nobody has said of how many items.
+        """
+        if self.steps is None:
+            raise TrainingError(
+                f"{self.epochs} epochs are a number of steps only for a number of items; "
+                "use schedule.for_items(items)"
+            )
+        return self.steps
+
+    @property
+    def total(self) -> int:
+        """Steps of both rounds; as `first_round`."""
+        return self.first_round + (self.settle.steps if self.settle else 0)
+
+
+def learning_rate(schedule: ScheduleSpec, step: int) -> float:
+    """Return the learning rate of a 0-based step.
+
+    First round: a linear warm-up, under a cosine down to zero or a fall at each milestone. Second: a cosine.
+
+    Args:
+        schedule: In steps (`ScheduleSpec.for_items`).
+        step: Of both rounds.
+    """
+    steps = schedule.first_round
+    if schedule.settle and step >= steps:
+        return schedule.settle.learning_rate * _cosine((step - steps) / schedule.settle.steps)
+    warmup = _WARMUP_STEPS if schedule.warmup_steps is None else schedule.warmup_steps
+    warm = min(1.0, (step + 1) / max(1, warmup))
+    if schedule.decay == "cosine":
+        return schedule.learning_rate * warm * _cosine(step / steps)
+    fallen = sum(step >= milestone for milestone in schedule.milestones)
+    return schedule.learning_rate * warm * schedule.factor**fallen
+
+
+def _cosine(done: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def new_optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.Optimizer:
+    """Return the schedule's optimizer over all that a step trains; its state is still empty."""
+    import torch
+
+    scores = {id(s) for s in joint.prunable.scores.values()}
+    decayed = [p for p in joint.parameters if p.ndim > 1 and id(p) not in scores]
+    plain = [p for p in joint.parameters if p.ndim <= 1 or id(p) in scores]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": schedule.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    if schedule.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(schedule.momentum, 0.999))
+    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)
