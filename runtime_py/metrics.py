@@ -14,10 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from runtime_py.ranks import Doubles, Floats, Labels, Mask, precisions_at, ranking, ranks_of, top_k
+
+__all__ = [
+    "Doubles",
+    "Floats",
+    "Labels",
+    "Mask",
+    "Retrieval",
+    "average_precisions",
+    "cosine_matrix",
+    "evaluate",
+    "nearest",
+    "ranking",
+    "recalls_at_k",
+    "row_cosines",
+    "shared",
+    "top_k",
+]
 
 _CHUNK_SCORES = 4_000_000
 """Scores held at once (some 100 MB with the sort's keys), so that a large gallery fits a small machine."""
@@ -66,30 +80,6 @@ def cosine_matrix(queries: npt.ArrayLike, gallery: npt.ArrayLike) -> Floats:
     return np.clip(_directions(queries, np.float32) @ _directions(gallery, np.float32).T, -1.0, 1.0)
 
 
-def ranking(scores: Floats, ignored: Mask | None = None) -> Labels:
-    """Order the gallery for each query by the module's rule.
-
-    Args:
-        scores: float32 [Q, G], no NaN.
-        ignored: bool [Q, G]; items that are not part of a query's gallery. They come last.
-
-    Returns:
-        int64 [Q, G], gallery indices, best first.
-
-    >>> ranking(np.array([[0.5, -0.2, 0.5]], np.float32)).tolist()
-    [[0, 2, 1]]
-    """
-    return _indices(np.sort(_keys(scores, ignored), axis=1))
-
-
-def top_k(scores: Floats, k: int, ignored: Mask | None = None) -> Labels:
-    """Return the first `k` columns of `ranking`, int64 [Q, k], without sorting the rest; 1 <= k <= G."""
-    if not 1 <= k <= scores.shape[1]:
-        raise ValueError(f"k is {k}; a gallery of {scores.shape[1]} items allows 1..{scores.shape[1]}")
-    best = np.partition(_keys(scores, ignored), k - 1, axis=1)[:, :k]
-    return _indices(np.sort(best, axis=1))
-
-
 def average_precisions(scores: Floats, relevant: Mask, ignored: Mask | None = None) -> Doubles:
     """Average precision of each query: the mean, over its relevant items, of the precision at their rank.
 
@@ -108,7 +98,9 @@ def average_precisions(scores: Floats, relevant: Mask, ignored: Mask | None = No
     """
     if ignored is not None:
         relevant = relevant & ~ignored
-    return _precisions(np.take_along_axis(relevant, ranking(scores, ignored), axis=1))
+        scores = np.where(ignored, np.float32(-np.inf), scores)
+    query, item = np.nonzero(relevant)
+    return precisions_at(query, ranks_of(scores, query, item), len(scores))
 
 
 def recalls_at_k(scores: Floats, relevant: Mask, k: int, ignored: Mask | None = None) -> Doubles:
@@ -187,11 +179,14 @@ def evaluate(
         )
         if ignored is not None:
             relevant &= ~ignored
-        ranked = np.take_along_axis(relevant, ranking(scores, ignored), axis=1)
-        counted = np.any(relevant, axis=1)
-        precisions.append(_precisions(ranked))
+            scores[ignored] = -np.inf
+        query, item = np.nonzero(relevant)
+        rank = ranks_of(scores, query, item)
+        best = np.full(len(scores), len(gallery))
+        np.minimum.at(best, query, rank)
+        precisions.append(precisions_at(query, rank, len(scores)))
         for k in ks:
-            hits[k].append(_hits(ranked[:, :k], counted))
+            hits[k].append(np.where(np.isnan(precisions[-1]), np.nan, best < k))
     average = np.concatenate(precisions) if precisions else np.zeros(0)
     counted = ~np.isnan(average)
     if not counted.any():
@@ -217,37 +212,6 @@ def _directions(vectors: npt.ArrayLike, dtype: type[np.floating]) -> npt.NDArray
     if not sound.all():
         raise ValueError(f"row {int(np.argmin(sound))} has no direction: it is zero or not finite")
     return np.asarray(values / lengths, dtype)
-
-
-def _keys(scores: Floats, ignored: Mask | None) -> npt.NDArray[np.uint64]:
-    """Integers that sort as the module's rule ranks: high bits the score, descending; low bits the index.
-
-    The bits of a non-negative float32 sort like an integer, those of a negative one in reverse.
-    """
-    if np.isnan(scores).any():
-        raise ValueError("a score is NaN")
-    values = np.asarray(scores, np.float32) + np.float32(0)  # -0.0 becomes 0.0: they are equal
-    if ignored is not None:
-        values[ignored] = -np.inf
-    bits = values.view(np.uint32)
-    descending = np.where(bits >> 31 == 1, bits, ~bits & 0x7FFFFFFF).astype(np.uint64)
-    return (descending << np.uint64(32)) | np.arange(scores.shape[1], dtype=np.uint64)
-
-
-def _indices(keys: npt.NDArray[np.uint64]) -> Labels:
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
-
-
-def _precisions(ranked: Mask) -> Doubles:
-    """Average precision from relevance in ranked order, bool [Q, G]."""
-    query, rank = np.nonzero(ranked)
-    counts = np.bincount(query, minlength=len(ranked))
-    first = np.cumsum(counts) - counts
-    nth = np.arange(len(query)) - first[query] + 1
-    sums = np.bincount(query, weights=nth / (rank + 1), minlength=len(ranked))
-    result = np.full(len(ranked), np.nan)
-    np.divide(sums, counts, out=result, where=counts > 0)
-    return result
 
 
 def _hits(ranked: Mask, counted: Mask) -> Doubles:

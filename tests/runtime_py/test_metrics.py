@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from runtime_py import metrics
+from runtime_py import metrics, ranks
+from runtime_py.ranks import precisions_at, ranking, ranks_of
 from tests.oracles import retrieval as oracle
 
 # Few distinct values, both signs and both zeros: ties are the rule, not the exception.
@@ -162,5 +163,43 @@ def test_a_large_gallery_takes_seconds():
 
 
 def test_the_examples_in_the_docstrings_hold():
-    assert doctest.testmod(metrics).attempted > 0
-    assert doctest.testmod(metrics).failed == 0
+    for module in (metrics, ranks):
+        assert doctest.testmod(module).attempted > 0
+        assert doctest.testmod(module).failed == 0
+
+
+@given(problems())
+@settings(max_examples=300, deadline=None)
+def test_ranks_of_some_items_are_those_of_the_whole_ranking(problem):
+    scores, relevant, ignored = problem
+    scores = np.where(ignored, np.float32(-np.inf), scores)
+    query, item = np.nonzero(relevant)
+    order = ranking(scores)
+    expected = [order[q].tolist().index(i) for q, i in zip(query, item, strict=True)]
+    assert ranks_of(scores, query, item).tolist() == expected
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 9, 64, 1000])
+def test_ranks_in_galleries_of_any_width(width):
+    rng = np.random.default_rng(width)
+    for values in (width, 3):  # hardly any ties, then hardly anything else
+        scores = (rng.integers(0, values * 4, (5, width)) / 4 - values / 2).astype(np.float32)
+        query, item = np.nonzero(np.ones(scores.shape, bool))
+        place = np.argsort(ranking(scores), axis=1)
+        assert ranks_of(scores, query, item).tolist() == place[query, item].tolist()
+
+
+def test_ranks_refuse_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        ranks_of(np.array([[0.0, math.nan]], np.float32), np.array([0]), np.array([0]))
+
+
+@given(problems())
+@settings(max_examples=100, deadline=None)
+def test_precisions_do_not_depend_on_the_order_within_a_query(problem):
+    scores, relevant, _ = problem
+    query, item = np.nonzero(relevant)
+    rank = ranks_of(scores, query, item)
+    shuffled = np.lexsort((-rank, query))
+    found = precisions_at(query, rank[shuffled], len(scores))
+    np.testing.assert_array_equal(found, metrics.average_precisions(scores, relevant))
