@@ -4,6 +4,7 @@ PrunnetError (runtime_py.errors)
 ├ ProfileError(ValueError)          file, line, field, given, allowed      exit 2
 ├ EncoderError(ValueError)          file or field of an encoder package    exit 2
 ├ DatasetError(ValueError)          what is missing on disk                exit 2
+├ EvaluationError(ValueError)       what can not be measured, or written   exit 2
 ├ TrainingError(RuntimeError)       what went wrong and the checkpoint     exit 2
 └ InfeasibleError(ValueError)       binding budget, best reachable         exit 3
 """
@@ -17,6 +18,7 @@ from runtime_py.errors import MissingExtraError, PrunnetError, UnknownNameError
 __all__ = [
     "DatasetError",
     "EncoderError",
+    "EvaluationError",
     "InfeasibleError",
     "MissingExtraError",
     "ProfileError",
@@ -65,6 +67,10 @@ class EncoderError(PrunnetError, ValueError):
 
 class DatasetError(PrunnetError, ValueError):
     """Images that are not where or what the data set's layout demands."""
+
+
+class EvaluationError(PrunnetError, ValueError):
+    """An evaluation that can not be done as asked, or figures from which no other figure follows."""
 
 
 class TrainingError(PrunnetError, RuntimeError):

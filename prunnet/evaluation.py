@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
-from prunnet.batchnorm import reestimate
 from prunnet.cost import trace
 from prunnet.data.source import Benchmark, Images
+from prunnet.family import CutFamily, Family
 from prunnet.prunable import PrunableEncoder
+from prunnet.retrieval import LeaveOneOut
 from prunnet.server import embed
-from runtime_py.metrics import average_precisions
 
 CAPACITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_ROWS = 256
 _RESAMPLES = 1000
 
 
@@ -90,33 +88,49 @@ def measure_curve(
         capacities: Asked capacities in (0, 1].
         say: Told after each capacity.
     """
-    dense = embed(prunable.extract(1.0), benchmark.images)
-    dense_ap, dense_recall = _per_query(dense, dense, benchmark.labels)
+    return measure_family(CutFamily(prunable, calibration, capacities), benchmark, capacities, say=say)
+
+
+def measure_family(
+    family: Family,
+    benchmark: Benchmark,
+    capacities: Sequence[float],
+    *,
+    say: Callable[[str], None] = lambda text: None,
+) -> Curve:
+    """Measure cross- and self-test of a family's encoders; see `measure_curve`.
+
+    Args:
+        family: Where the encoders come from.
+        benchmark: Images to retrieve, every one against all the others.
+        capacities: Some of the family's.
+        say: Told after each capacity.
+    """
+    retrieval = LeaveOneOut(benchmark.labels)
+    dense = embed(family.encoder(1.0), benchmark.images)
+    best = retrieval.measure(dense, dense)
     points = []
     for capacity in capacities:
-        module = prunable.extract(capacity)
-        if prunable.achieved(capacity) < 1:
-            reestimate(module, torch.from_numpy(calibration))
+        module = family.encoder(capacity)
         own = embed(module, benchmark.images)
-        cross_ap, cross_recall = _per_query(own, dense, benchmark.labels)
-        self_ap, self_recall = _per_query(own, own, benchmark.labels)
+        cross, alone = retrieval.measure(own, dense), retrieval.measure(own, own)
         points.append(
             Point(
                 capacity=capacity,
-                achieved=round(prunable.achieved(capacity), 4),
+                achieved=round(family.achieved(capacity), 4),
                 parameters=sum(p.numel() for p in module.parameters()),
                 mflops=round(flops(module, benchmark.images.shape[1:3]) / 1e6, 3),
-                cross_map=_points(cross_ap),
-                self_map=_points(self_ap),
-                cross_recall_at_1=_points(cross_recall),
-                self_recall_at_1=_points(self_recall),
-                below_dense=interval(dense_ap - cross_ap, benchmark.labels),
-                cross_minus_self=interval(cross_ap - self_ap, benchmark.labels),
+                cross_map=cross.map,
+                self_map=alone.map,
+                cross_recall_at_1=cross.recall_at_1,
+                self_recall_at_1=alone.recall_at_1,
+                below_dense=interval(best.precision - cross.precision, benchmark.labels),
+                cross_minus_self=interval(cross.precision - alone.precision, benchmark.labels),
             )
         )
-        say(f"capacity {capacity:g}: cross-test mAP {points[-1].cross_map}, self-test {points[-1].self_map}")
-    counted = int(np.isfinite(dense_ap).sum())
-    return Curve(_points(dense_ap), _points(dense_recall), counted, tuple(points))
+        say(f"capacity {capacity:g}: cross-test mAP {cross.map}, self-test {alone.map}")
+    counted = int(np.isfinite(best.precision).sum())
+    return Curve(best.map, best.recall_at_1, counted, tuple(points))
 
 
 def interval(values: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Interval:
@@ -142,27 +156,3 @@ def interval(values: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> 
 def flops(module: nn.Module, image_size: tuple[int, ...]) -> int:
     """Return the floating point operations of one image, 2 x MACs."""
     return 2 * trace(module, (3, image_size[0], image_size[1])).macs
-
-
-def _per_query(
-    queries: npt.NDArray[np.float32], gallery: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return (average precision, hit at 1) of each query; an image never retrieves itself."""
-    precisions, hits = [], []
-    for start in range(0, len(queries), _ROWS):
-        rows = np.arange(start, min(start + _ROWS, len(queries)))
-        scores = queries[rows] @ gallery.T
-        itself = np.zeros(scores.shape, dtype=bool)
-        itself[np.arange(len(rows)), rows] = True
-        relevant = labels[rows, None] == labels[None]
-        precisions.append(average_precisions(scores, relevant, itself))
-        scores[itself] = -np.inf
-        hit = relevant[
-            np.arange(len(rows)), scores.argmax(1)
-        ]  # the first of equal scores, as `ranking` has it
-        hits.append(np.where(np.isfinite(precisions[-1]), hit, np.nan))
-    return np.concatenate(precisions), np.concatenate(hits)
-
-
-def _points(values: npt.NDArray[np.float64]) -> float:
-    return round(100 * float(np.nanmean(values)), 2)
