@@ -78,7 +78,9 @@ class ScheduleSpec(_Part):
             given = "neither is given" if self.steps is None else "both are given"
             raise ValueError(f"steps and epochs: {given}; allowed: exactly one of the two")
         if self.warmup_steps is not None and self.warmup_epochs is not None:
-            raise ValueError("warmup_steps and warmup_epochs: both are given; allowed: at most one of the two")
+            raise ValueError(
+                "warmup_steps and warmup_epochs: both are given; allowed: at most one of the two"
+            )
         if (self.decay == "steps") != bool(self.milestones):
             raise ValueError(
                 "milestones: go with decay steps, and only with it; allowed: decay: steps with milestones"

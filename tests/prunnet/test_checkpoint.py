@@ -1,0 +1,92 @@
+"""Checkpoints hold a run whole, whatever its optimizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from prunnet.data.glyph_set import glyph_set
+from prunnet.data.source import TrainingSource
+from prunnet.errors import TrainingError
+from prunnet.train.checkpoint import FILE
+from prunnet.train.recipe import Recipe, ScheduleSpec
+from prunnet.train.trainer import train
+from tests.prunnet.test_training import Short, _losses, _recipe
+
+
+class InterruptedRunError(Exception):
+    pass
+
+
+class Stops(Short):
+    def batch(self, seed: int, step: int, count: int):
+        if step == 5:
+            raise InterruptedRunError
+        return super().batch(seed, step, count)
+
+
+@pytest.fixture(scope="module")
+def glyphs() -> TrainingSource:
+    return glyph_set(32).train
+
+
+def _adamw() -> Recipe:
+    schedule = ScheduleSpec(
+        epochs=4,  # of two steps
+        batch_size=16,
+        optimizer="adamw",
+        learning_rate=0.003,
+        weight_decay=0.05,
+        warmup_epochs=0.5,
+        decay="steps",
+        milestones=(3,),
+    )
+    return _recipe().model_copy(update={"schedule": schedule})
+
+
+def test_a_resumed_adamw_run_equals_an_uninterrupted_one(glyphs: TrainingSource, tmp_path: Path) -> None:
+    source = Short(glyphs, 32)
+    whole = train(_adamw(), source, tmp_path / "whole", quiet=True).prunable
+    with pytest.raises(InterruptedRunError):
+        train(_adamw(), Stops(glyphs, 32), tmp_path / "parts", quiet=True)
+    state = {name.split(".")[0] for name in load_file(tmp_path / "parts" / FILE)}
+    assert state == {"prunable", "classifier", "exp_avg", "exp_avg_sq", "step"}
+    resumed = train(_adamw(), source, tmp_path / "parts", resume=True, quiet=True).prunable
+    assert (
+        _losses(tmp_path / "parts") == _losses(tmp_path / "whole") and len(_losses(tmp_path / "whole")) == 4
+    )
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_an_epoch_of_other_data_is_another_run(glyphs: TrainingSource, tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(_adamw(), Stops(glyphs, 32), tmp_path, quiet=True)
+    with pytest.raises(TrainingError, match="another recipe"):
+        train(_adamw(), Short(glyphs, 48), tmp_path, resume=True, quiet=True)
+
+
+def test_a_checkpoint_from_before_a_field_existed_still_resumes(
+    glyphs: TrainingSource, tmp_path: Path
+) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(_recipe(6), Stops(glyphs, 32), tmp_path, quiet=True)
+    file = tmp_path / FILE
+    with safe_open(file, "pt") as stored:
+        about = stored.metadata()
+    recipe = json.loads(about["recipe"])
+    for field in ("epochs", "optimizer", "decay", "milestones", "factor", "warmup_epochs"):
+        del recipe["schedule"][field]
+    tensors = load_file(file)
+    assert any(name.startswith("momentum.") for name in tensors)
+    save_file(tensors, file, about | {"recipe": json.dumps(recipe)})
+    train(_recipe(6), Short(glyphs, 32), tmp_path, resume=True, quiet=True)
+    assert len(_losses(tmp_path)) == 3
+    save_file(tensors, file, about | {"recipe": "{}"})
+    with pytest.raises(TrainingError, match="another recipe"):
+        train(_recipe(6), Short(glyphs, 32), tmp_path, resume=True, quiet=True)
