@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def card(metadata: EncoderMetadata) -> str:
     """Return the text of an encoder package's README.md; every figure comes from the metadata."""
-    curve = metadata.metrics["curve"]
+    metrics = metadata.metrics
     pre = metadata.preprocessing
     backbone = metadata.backbone.timm or "a module of the user's own"
     lines = [
@@ -23,9 +23,24 @@ def card(metadata: EncoderMetadata) -> str:
         f"* space id `{metadata.space_id}`",
         f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}; "
         f"widths in multiples of {metadata.channel_multiple}",
-        f"* trained on {metadata.metrics['data']}; test: {metadata.metrics['protocol']}; {curve['queries']} queries",
+        f"* trained on {metrics['data']}; test: {metrics['protocol']}"
+        + (f"; {metrics['curve']['queries']} queries" if "curve" in metrics else ""),
+    ]
+    if "curve" in metrics:
+        lines += _curve(metrics)
+    elif "official" in metrics:
+        lines += _official(metrics["official"], metrics.get("control"))
+    else:
+        lines.append("* not measured yet: prunnet-train was interrupted; let it end with --resume")
+    lines += ["", "## How it was trained", "", "```json", _compact(metadata.recipe), "```", ""]
+    return "\n".join(lines)
+
+
+def _curve(metrics: dict[str, Any]) -> list[str]:
+    curve, magnitude = metrics["curve"], metrics.get("magnitude")
+    lines = [
         f"* dense: mAP {curve['dense_map']:.1f}, Recall@1 {curve['dense_recall_at_1']:.1f}",
-        *_control(metadata.metrics.get("control")),
+        *_control(metrics.get("control")),
         "",
         "## Measured curve",
         "",
@@ -37,7 +52,6 @@ def card(metadata: EncoderMetadata) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(point) for point in curve["points"]),
     ]
-    magnitude = metadata.metrics.get("magnitude")
     if magnitude:
         lines += [
             "",
@@ -50,8 +64,43 @@ def card(metadata: EncoderMetadata) -> str:
         ]
         for ours, theirs in zip(curve["points"], magnitude["points"], strict=True):
             lines.append(f"| {ours['capacity']:g} | {ours['cross_map']:.1f} | {theirs['cross_map']:.1f} |")
-    lines += ["", "## How it was trained", "", "```json", _compact(metadata.recipe), "```", ""]
-    return "\n".join(lines)
+    return lines
+
+
+def _official(official: dict[str, Any], control: dict[str, Any] | None) -> list[str]:
+    """The figures of an official benchmark: a row for each, a column for each capacity."""
+    points = official["points"]
+    lines = [f"* not the official benchmark: {difference}" for difference in official["differences"]]
+    for title, key in (("Cross-test", "cross"), ("Self-test", "own")):
+        against = "the dense gallery" if key == "cross" else "a gallery of its own"
+        lines += [
+            "",
+            f"## {title} on {official['task']}",
+            "",
+            f"The subnetwork's queries against {against}, by the benchmark's own protocol, in points.",
+            "",
+            "| figure | " + " | ".join(f"{p['capacity']:g} ({p['achieved']:.3f})" for p in points) + " |",
+            "|---" * (len(points) + 1) + "|",
+            *(
+                f"| {name} | " + " | ".join(f"{100 * p[key][name]:.2f}" for p in points) + " |"
+                for name in points[0][key]
+            ),
+        ]
+    if control:
+        lines += [
+            "",
+            "## The tax of the joint training",
+            "",
+            "The same network trained dense alone for as many steps, and what the dense encoder above is below it.",
+            "",
+            "| figure | dense alone | tax |",
+            "|---|---|---|",
+            *(
+                f"| {name} | {100 * value:.2f} | {control['tax'][name]:+.2f} |"
+                for name, value in control["figures"].items()
+            ),
+        ]
+    return lines
 
 
 def _row(p: dict[str, Any]) -> str:

@@ -129,7 +129,7 @@ class Encoder(nn.Module):
 
         Raises:
             UnknownNameError: timm has no such model.
-            EncoderError: The options do not fit the model.
+            EncoderError: The options do not fit the model, or its pretrained weights are nowhere.
         """
         _torchvision.ensure()
         import timm
@@ -146,6 +146,11 @@ class Encoder(nn.Module):
         except (TypeError, ValueError, AssertionError) as error:
             raise EncoderError(
                 f"backbone {name!r} with options {keywords}: {error}; see timm.create_model"
+            ) from error
+        except OSError as error:  # the hub's errors are of this kind; nothing else here reads or connects
+            raise EncoderError(
+                f"the pretrained weights of {name!r} are not on this machine and can not be fetched: {error}; "
+                "connect once, or train from scratch (encoder: pretrained: false)"
             ) from error
         mean = tuple(255 * m for m in config.mean) if config else IMAGENET_MEAN
         std = tuple(255 * s for s in config.std) if config else IMAGENET_STD

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from runtime_py.errors import PrunnetError
 
@@ -31,6 +32,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--recipe", required=True, help="name of a shipped recipe, or a YAML file")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: checkpoint, log, encoder")
+    parser.add_argument(
+        "--data",
+        metavar="PATH",
+        help="where the recipe's pictures are: the folder, or a benchmark's unpacked archive (docs/benchmarks.md)",
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in OUT")
     parser.add_argument(
         "--control", action="store_true", help="also train it dense alone, to measure the tax"
@@ -43,7 +49,9 @@ def _run(options: argparse.Namespace) -> int:
     from prunnet.train.recipe import load_recipe
 
     recipe = load_recipe(options.recipe)
-    from prunnet.cli.table import curve_as_json, curve_table
+    if options.data is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.at(options.data)})
+    from prunnet.cli.table import curve_as_json
     from prunnet.train.run import train_package
 
     package = train_package(
@@ -55,10 +63,26 @@ def _run(options: argparse.Namespace) -> int:
     )
     if package is None:
         return 0
-    print(
-        curve_as_json(package.metadata.metrics)
-        if options.json
-        else curve_table(package.metadata.metrics["curve"], package.metadata.metrics.get("control"))
-    )
+    metrics = package.metadata.metrics
+    print(curve_as_json(metrics) if options.json else _table(metrics))
     print(f"wrote {package.path}", file=sys.stderr)
     return 0
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    from prunnet.cli.table import curve_table
+    from prunnet.task_evaluation import TaskCurve, TaskPoint
+
+    if "official" not in metrics:
+        return curve_table(metrics["curve"], metrics.get("control"))
+    official = metrics["official"]
+    points = tuple(TaskPoint(**point) for point in official["points"])
+    lines = [TaskCurve(official["task"], tuple(official["differences"]), points).table()]
+    if "control" in metrics:
+        lines.append("trained dense alone, and the tax of the joint training:")
+        tax = metrics["control"]["tax"]
+        lines += [
+            f"  {name:16} {100 * value:6.2f}  {tax[name]:+6.2f}"
+            for name, value in metrics["control"]["figures"].items()
+        ]
+    return "\n".join(lines)

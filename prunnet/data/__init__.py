@@ -1,4 +1,4 @@
-"""Data sets: the built-in glyphs, and the user's own pictures."""
+"""Data sets: the built-in glyphs, the user's own pictures, and the official benchmarks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ def open_data(name: str, path: str | None, image_size: tuple[int, int]) -> DataS
     """Open a data set for one input size.
 
     Args:
-        name: "glyphs" or "folder".
-        path: Root of the folder.
+        name: "glyphs", "folder", or an official benchmark (`prunnet.data.benchmarks`).
+        path: Root of the folder, or of the benchmark's unpacked archive; None for glyphs.
         image_size: (height, width), pixels.
 
     Raises:
-        DatasetError: The pictures are not where the layout demands, or glyphs are asked for in a size not square.
+        UnknownNameError: No such data set.
+        DatasetError: The pictures are not where the layout demands, the benchmark has no training pictures, or
+            glyphs are asked for in a size not square.
     """
     if name == "glyphs":
         from prunnet.data.glyph_set import glyph_set
@@ -29,6 +31,16 @@ def open_data(name: str, path: str | None, image_size: tuple[int, int]) -> DataS
                 f"glyphs are square, the input is {image_size[0]} x {image_size[1]}; make both alike"
             )
         return glyph_set(image_size[0])
+    if name != "folder":
+        from prunnet.data.benchmarks import open_task
+
+        if path is None:
+            raise DatasetError(
+                f"{name} needs the folder of its unpacked archive: prunnet-train --data ROOT, or data.path in the "
+                "recipe; docs/benchmarks.md shows the layout"
+            )
+        task = open_task(name, path)
+        return DataSet(task.training(image_size), task, name)
     from prunnet.data.folder_set import folder_set
 
     if path is None:
@@ -47,7 +59,9 @@ def open_benchmark(name: str, image_size: tuple[int, int]) -> Benchmark:
         DatasetError: As `open_data`.
     """
     if name == "glyphs":
-        return open_data("glyphs", None, image_size).test
+        test = open_data("glyphs", None, image_size).test
+        assert isinstance(test, Benchmark)
+        return test
     from prunnet.data.folder_set import folder_benchmark
 
     return folder_benchmark(Path(name) / "test", image_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from prunnet.errors import DatasetError
+
+if TYPE_CHECKING:
+    from prunnet.data.benchmarks.task import RetrievalTask
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -59,7 +62,8 @@ class DataSet:
     """A data set, ready for one input size."""
 
     train: TrainingSource
-    test: Benchmark
+    test: Benchmark | RetrievalTask
+    """Images in memory, or an official benchmark, which is measured by its own protocol."""
     name: str
 
 

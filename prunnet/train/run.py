@@ -12,7 +12,7 @@ import torch
 
 from prunnet.batchnorm import reestimate
 from prunnet.card import card
-from prunnet.data import Benchmark, DataSet, open_data
+from prunnet.data import Benchmark, open_data
 from prunnet.data.source import Images, Labels
 from prunnet.evaluation import Curve, measure_curve, reachable
 from prunnet.images import Probes
@@ -26,6 +26,7 @@ from prunnet.package import (
 )
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
+from prunnet.train.official import official_metrics, official_probes
 from prunnet.train.recipe import Recipe
 from prunnet.train.trainer import leave_processes, train
 
@@ -66,23 +67,47 @@ def train_package(
     if not leave_processes():
         return None
     calibration = data.train.calibration(CALIBRATION_IMAGES)
-    reestimate(prunable.encoder, torch.from_numpy(calibration))
+    for encoder in (prunable, alone):
+        if encoder is not None:
+            reestimate(encoder.encoder, torch.from_numpy(calibration))
+    folder, test = out / "encoder", data.test
+    if isinstance(test, Benchmark):
+        metrics = {"data": data.name, **_measured(prunable, alone, calibration, test, say)}
+        _save(folder, _metadata(recipe, prunable, metrics), prunable, _probes(test, calibration))
+        return load_encoder(folder)
+    metadata = _metadata(recipe, prunable, {"data": data.name, "protocol": f"that of {test.name}"})
+    probes = official_probes(test, recipe.encoder.image_size, calibration, PROBES)
+    # A large gallery takes hours: the package is there before it is measured.
+    _save(folder, metadata, prunable, probes)
+    metrics = official_metrics(load_encoder(folder), test, alone, say)
+    _save(folder, metadata.model_copy(update={"metrics": metrics}), prunable, probes)
+    return load_encoder(folder)
+
+
+def _save(folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes) -> None:
+    save_encoder(folder, metadata, prunable, probes, card(metadata))
+
+
+def _measured(
+    prunable: PrunableEncoder,
+    alone: PrunableEncoder | None,
+    calibration: Images,
+    test: Benchmark,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure on held-out images that are all in memory."""
     say("measure the dense encoder and its subnetworks")
-    curve = measure_curve(prunable, calibration, data.test, reachable(prunable), say=say)
+    curve = measure_curve(prunable, calibration, test, reachable(prunable), say=say)
     say("measure magnitude pruning of the dense encoder, for comparison")
-    magnitude = _magnitude(prunable, calibration, data.test, say)
+    magnitude = _magnitude(prunable, calibration, test, say)
     metrics = {
-        "data": data.name,
         "protocol": "every held-out image against all others, classes unseen in training",
         "curve": curve.as_dict(),
         "magnitude": magnitude.as_dict(),
     }
     if alone is not None:
-        metrics["control"] = _control(alone, calibration, data.test, curve)
-    probes = _probes(data, calibration)
-    metadata = _metadata(recipe, prunable, metrics)
-    save_encoder(out / "encoder", metadata, prunable, probes, card(metadata))
-    return load_encoder(out / "encoder")
+        metrics["control"] = _control(alone, test, curve)
+    return metrics
 
 
 def _magnitude(
@@ -98,10 +123,9 @@ def _magnitude(
     return curve
 
 
-def _control(alone: PrunableEncoder, calibration: Images, test: Benchmark, joint: Curve) -> dict[str, float]:
+def _control(alone: PrunableEncoder, test: Benchmark, joint: Curve) -> dict[str, float]:
     """Measure the tax: what the dense encoder lost by being trained together with its subnetworks."""
-    reestimate(alone.encoder, torch.from_numpy(calibration))
-    dense = measure_curve(alone, calibration, test, ())
+    dense = measure_curve(alone, np.empty(0, np.uint8), test, ())  # no subnetwork, nothing to calibrate
     return {
         "dense_map": dense.dense_map,
         "dense_recall_at_1": dense.dense_recall_at_1,
@@ -109,16 +133,16 @@ def _control(alone: PrunableEncoder, calibration: Images, test: Benchmark, joint
     }
 
 
-def _probes(data: DataSet, calibration: Images) -> Probes:
+def _probes(test: Benchmark, calibration: Images) -> Probes:
     """Take whole classes of the test until there are enough probes, so that every probe has something to find."""
-    order = np.random.default_rng(1).permutation(np.unique(data.test.labels))
+    order = np.random.default_rng(1).permutation(np.unique(test.labels))
     chosen: list[Labels] = []
     for label in order:
         if sum(map(len, chosen)) >= PROBES:
             break
-        chosen.append(np.flatnonzero(data.test.labels == label))
+        chosen.append(np.flatnonzero(test.labels == label))
     rows = np.concatenate(chosen)[:PROBES]
-    return Probes(data.test.images[rows], data.test.labels[rows], calibration)
+    return Probes(test.images[rows], test.labels[rows], calibration)
 
 
 def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]) -> EncoderMetadata:

@@ -13,6 +13,9 @@ from prunnet.data.picture_training import PictureTraining
 from prunnet.data.pictures import Pictures, Size
 from prunnet.errors import DatasetError
 
+EVALUATION_ONLY = ("roxford5k", "rparis6k")
+"""Benchmarks that officially have no training pictures."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -91,8 +94,11 @@ class RetrievalTask:
             DatasetError: The benchmark has no training list here, or pictures of it are missing.
         """
         if self.train is None:
-            raise DatasetError(
-                f"{self.name} has no list of training pictures here; train on another data set or add the list "
-                "(docs/benchmarks.md)"
+            remedy = (
+                "it has none: train on gldv2 (--data ROOT) and measure with prunnet-eval "
+                f"--dataset {self.name}=ROOT"
+                if self.name in EVALUATION_ONLY
+                else "add the list (docs/benchmarks.md) or train on another data set"
             )
+            raise DatasetError(f"{self.name} has no list of training pictures here; {remedy}")
         return PictureTraining(self.train.pictures.require(f"{self.name} training"), self.train.labels, size)

@@ -1,0 +1,90 @@
+"""What follows a training on an official benchmark: probes from its test, and figures by its own protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prunnet.data.benchmarks.task import RetrievalTask
+from prunnet.data.pictures import Size
+from prunnet.data.source import Images, Labels
+from prunnet.errors import DatasetError
+from prunnet.images import Probes
+from prunnet.package import EncoderPackage
+from prunnet.prunable import PrunableEncoder
+from prunnet.task_evaluation import measure_task
+
+_PER_QUERY = 8
+
+
+def official_probes(task: RetrievalTask, size: Size, calibration: Images, count: int) -> Probes:
+    """Take queries of a benchmark with pictures that are right for them, until there are enough.
+
+    Two queries that share a right picture would be taken for different classes; only one of them is taken.
+
+    Args:
+        task: The benchmark.
+        size: (height, width) of the encoder's input, pixels.
+        calibration: uint8 [C, H, W, 3].
+        count: Probes wanted, at most.
+
+    Raises:
+        DatasetError: No query of this copy has anything to find, or a picture is not readable.
+    """
+    truth, same = task.truths[0], task.queries is task.gallery
+    used: set[int] = set()
+    images: list[Images] = []
+    labels: list[Labels] = []
+    left = count
+    for query in np.random.default_rng(1).permutation(truth.queries):
+        relevant, ignored = truth.masks(np.array([query]))
+        right = np.flatnonzero(relevant[0] if ignored is None else relevant[0] & ~ignored[0])
+        owned = {*right.tolist(), *([int(query)] if same else [])}
+        if left < 2 or not len(right) or owned & used:
+            continue
+        used |= owned
+        chosen = right[: min(_PER_QUERY, left - 1)]
+        images += [task.queries.read([int(query)], size), task.gallery.read(chosen, size)]
+        labels.append(np.full(1 + len(chosen), len(labels), np.int64))
+        left -= 1 + len(chosen)
+    if not images:
+        raise DatasetError(
+            f"no query of this copy of {task.name} has a right picture; use the official lists"
+        )
+    return Probes(np.concatenate(images), np.concatenate(labels), calibration)
+
+
+def official_metrics(
+    package: EncoderPackage,
+    task: RetrievalTask,
+    alone: PrunableEncoder | None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure a trained package at every trained capacity by the protocol of its benchmark.
+
+    Args:
+        package: The encoder.
+        task: The benchmark.
+        alone: The same network trained dense alone, its BatchNorm statistics final; None: no control was trained.
+        say: Told before each part.
+
+    Returns:
+        The package's metrics: "official" as `TaskCurve.as_dict()`, and "control" with the tax of each figure, points.
+
+    Raises:
+        DatasetError: A picture is not readable.
+    """
+    say(f"measure by the protocol of {task.name}")
+    curve = measure_task(package, task, package.metadata.training_capacities, say=say)
+    metrics = {**package.metadata.metrics, "official": curve.as_dict()}
+    if alone is not None:
+        say("measure the network that was trained dense alone")
+        control = EncoderPackage(Path("control"), package.metadata, alone)
+        figures = measure_task(control, task, (1.0,), say=say).points[0].cross
+        joint = curve.points[-1].cross
+        tax = {name: round(100 * (value - joint[name]), 2) for name, value in figures.items()}
+        metrics["control"] = {"figures": figures, "tax": tax}
+    return metrics
