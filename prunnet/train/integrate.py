@@ -1,7 +1,8 @@
 """Conflict-aware integration of the gradients of several capacities (METHOD.md section 3).
 
 Everything happens on the small matrices of inner products between the gradients, one matrix for each output filter of
-each tensor, all of them at once: two passes over the gradients themselves, whatever the number of conflicts.
+each tensor, all of them at once: two passes over the gradients themselves, whatever the number of conflicts. They are
+read where they lie, a piece at a time that fits the processor's cache.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_PIECE = {"cpu": 1 << 17, "cuda": 1 << 24}
+"""Values of each gradient that are multiplied at a time."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +47,28 @@ def integrate(gradients: list[list[Tensor | None]], how: Integration) -> list[Te
         gradient keeps it as it is, so what only the dense loss may move (classifier, projector, BatchNorm affine) does.
     """
     result: list[Tensor | None] = []
-    shared: list[tuple[int, list[int], Tensor]] = []
+    by_losses: dict[tuple[int, ...], list[tuple[int, list[Tensor]]]] = {}
     for number, row in enumerate(zip(*gradients, strict=True)):
-        present = [k for k, g in enumerate(row) if g is not None]
+        present = [g for g in row if g is not None]
+        result.append(present[0] if present else None)
         if len(present) > 1:
-            stacked = torch.stack([g for g in row if g is not None])
-            filters = stacked.shape[1] if stacked.ndim == 5 else 1
-            shared.append((number, present, stacked.reshape(len(present), filters, -1)))
-        result.append(row[present[0]] if present else None)
-    by_losses: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
-    for number, present, stacked in shared:
-        by_losses.setdefault(tuple(present), []).append((number, stacked))
+            losses = tuple(k for k, g in enumerate(row) if g is not None)
+            by_losses.setdefault(losses, []).append((number, present))
     for losses, entries in by_losses.items():
-        merged = _integrate([s for _, s in entries], losses[0] == 0, how)
+        merged = _integrate([each for _, each in entries], losses[0] == 0, how)
         for (number, _), gradient in zip(entries, merged, strict=True):
-            like = next(g[number] for g in gradients if g[number] is not None)
-            assert like is not None
-            result[number] = gradient.view_as(like)
+            result[number] = gradient
     return result
 
 
-def _integrate(stacks: list[Tensor], dense_first: bool, how: Integration) -> list[Tensor]:
-    """Integrate tensors that have gradients of the same losses; each stack is [K, filters, values]."""
-    losses = stacks[0].shape[0]
-    products = torch.cat([torch.einsum("kfd,lfd->fkl", s, s) for s in stacks])
+def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration) -> list[Tensor]:
+    """Integrate K gradients of each of several tensors; all have gradients of the same losses."""
+    losses = len(tensors[0])
+    stacks = [_by_filter(gradients) for gradients in tensors]
+    products = torch.cat([_products(rows) for rows in stacks])
     device = products.device
-    filters = torch.tensor([s.shape[1] for s in stacks], device=device)
-    owner = torch.repeat_interleave(torch.arange(len(stacks), device=device), filters)
+    sizes = [len(rows[0]) for rows in stacks]
+    owner = torch.repeat_interleave(torch.arange(len(stacks), device=device), torch.tensor(sizes, device=device))
     lengths = products.new_ones(len(stacks), losses)
     if how.balance is not None and dense_first:
         lengths = _shortened(products, owner, len(stacks), how.balance)
@@ -80,8 +79,43 @@ def _integrate(stacks: list[Tensor], dense_first: bool, how: Integration) -> lis
     weights = _weights(mixing, products, owner, len(stacks), how.alpha)
     weights = weights / weights.sum(1, keepdim=True) * losses
     factors = torch.einsum("fi,fij->fj", weights[owner], mixing) * lengths[owner]
-    parts = torch.split(factors, [s.shape[1] for s in stacks])
-    return [torch.einsum("fk,kfd->fd", part, s) for part, s in zip(parts, stacks, strict=True)]
+    result = []
+    for gradients, part in zip(tensors, torch.split(factors, sizes), strict=True):
+        mixed = torch.empty_like(gradients[0])
+        target, *rows = _by_filter([mixed, *gradients])
+        torch.mul(rows[0], part[:, :1], out=target)
+        for row, factor in zip(rows[1:], part.T[1:], strict=True):
+            target.addcmul_(row, factor[:, None])
+        result.append(mixed)
+    return result
+
+
+def _by_filter(gradients: list[Tensor]) -> list[Tensor]:
+    """Return each gradient as [filters, values], in the order in which the first lies in memory.
+
+    The first one's view shares its memory. Only 4-D tensors have more than one filter.
+    """
+    if gradients[0].ndim != 4:
+        return [g.reshape(1, -1) for g in gradients]
+    if gradients[0].is_contiguous(memory_format=torch.channels_last):
+        gradients = [g.permute(0, 2, 3, 1) for g in gradients]
+    return [g.reshape(len(g), -1) for g in gradients]
+
+
+def _products(rows: list[Tensor]) -> Tensor:
+    """Return the inner products between K gradients, filter by filter: [filters, K, K]."""
+    piece = _PIECE["cpu" if rows[0].device.type == "cpu" else "cuda"]
+    filters, values = rows[0].shape
+    if filters == 1:
+        parts = zip(*(row.split(piece, 1) for row in rows), strict=True)
+        return torch.stack([_product(part) for part in parts]).sum(0)
+    parts = zip(*(row.split(max(1, piece // values)) for row in rows), strict=True)
+    return torch.cat([_product(part) for part in parts])
+
+
+def _product(rows: tuple[Tensor, ...]) -> Tensor:
+    stacked = torch.stack(rows, 1)
+    return torch.bmm(stacked, stacked.transpose(1, 2))
 
 
 def _shortened(products: Tensor, owner: Tensor, tensors: int, balance: float) -> Tensor:
