@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -57,3 +57,23 @@ class CutFamily:
     def achieved(self, capacity: float) -> float:
         """Return kept / dense prunable parameters; never above `capacity`."""
         return self.prunable.achieved(capacity)
+
+
+class SeparateFamily:
+    """Networks that were trained one for each capacity (`prunnet.train.separate`).
+
+    Args:
+        networks: Capacity -> network; BatchNorm statistics are final. One is the dense one, 1.0.
+    """
+
+    def __init__(self, networks: Mapping[float, PrunableEncoder]) -> None:
+        self.networks = networks
+        self.capacities = tuple(sorted(networks))
+
+    def encoder(self, capacity: float) -> Encoder:
+        """Return the network of that capacity."""
+        return self.networks[capacity].extract(1.0)
+
+    def achieved(self, capacity: float) -> float:
+        """Return the share of the dense network's prunable parameters that the narrower one has."""
+        return self.networks[1.0].achieved(capacity)

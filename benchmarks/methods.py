@@ -1,0 +1,144 @@
+"""Train every method on one small network by one schedule, and measure them side by side.
+
+    python -m benchmarks.methods [--only METHOD ...] [--seeds 0 1 2] [--out runs/methods]
+
+Run by run; continues where it stopped. A finished run has a file in benchmarks/results/methods, an unfinished one its
+checkpoint in --out. `python -m benchmarks.methods_page` writes docs/results.md from the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prunnet.batchnorm import reestimate
+from prunnet.data import DataSet, open_data
+from prunnet.family import CutFamily, Family, SeparateFamily
+from prunnet.matrix import measure_matrix
+from prunnet.profile.document import read_document
+from prunnet.prunable import PrunableEncoder
+from prunnet.train.recipe import Recipe
+from prunnet.train.separate import train_separately
+from prunnet.train.trainer import train
+from runtime_py.files import write_atomically
+
+PLAN = Path(__file__).with_name("methods.yaml")
+RESULTS = Path(__file__).parent / "results" / "methods"
+CALIBRATION_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method with one seed."""
+
+    method: str
+    recipe: Recipe
+    measured: tuple[float, ...]
+
+    @property
+    def file(self) -> Path:
+        return RESULTS / f"{self.recipe.name}.json"
+
+
+def planned(seeds: list[int]) -> list[Run]:
+    """Return the runs of methods.yaml, all methods of one seed before the next seed."""
+    plan = read_document(PLAN).values
+    runs = []
+    for seed in seeds:
+        for name, options in plan["methods"].items():
+            method = {
+                "name": name,
+                **({} if name == "magnitude" else {"capacities": plan["trained"]}),
+                **options,
+            }
+            recipe = {**plan["base"], "name": f"{name}-{seed}", "seed": seed, "method": method}
+            measured = plan["trained"] if name in ("independent", "bct") else plan["measured"]
+            runs.append(Run(name, Recipe.model_validate(recipe), tuple(measured)))
+    return runs
+
+
+def execute(run: Run, data: DataSet, folder: Path) -> dict[str, Any]:
+    """Train and measure one run."""
+    began = time.monotonic()
+    family = _trained_family(run, data, folder)
+    trained = time.monotonic()
+    matrix = measure_matrix(family, data.test)
+    return {
+        "method": run.method,
+        "seed": run.recipe.seed,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "step_seconds": _step_seconds(folder),
+        "training_seconds": round(trained - began),
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+        "matrix": matrix.as_dict(),
+    }
+
+
+def _trained_family(run: Run, data: DataSet, folder: Path) -> Family:
+    calibration = data.train.calibration(CALIBRATION_IMAGES)
+
+    def settled(prunable: PrunableEncoder) -> PrunableEncoder:
+        reestimate(prunable.encoder, torch.from_numpy(calibration))
+        return prunable
+
+    if run.recipe.method.networks == "one":
+        prunable = settled(train(run.recipe, data.train, folder, resume=True).prunable)
+        return CutFamily(prunable, calibration, run.measured)
+    networks = train_separately(run.recipe, data.train, folder, resume=True)
+    return SeparateFamily({capacity: settled(network) for capacity, network in networks.items()})
+
+
+def _step_seconds(folder: Path) -> float | None:
+    """Return the median time of a step over the epochs that trained subnetworks; None where networks are separate."""
+    log = folder / "log.jsonl"
+    if not log.exists():
+        return None
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    gaps = [
+        (b["seconds"] - a["seconds"]) / (b["step"] - a["step"])
+        for a, b in zip(lines, lines[1:], strict=False)
+        if b["seconds"] > a["seconds"] and len(b["losses"]) == len(lines[-1]["losses"])
+    ]
+    return round(statistics.median(gaps), 4) if gaps else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", help="methods; all if not given")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/methods"), help="checkpoints of unfinished runs"
+    )
+    options = parser.parse_args()
+    runs = [run for run in planned(options.seeds) if not options.only or run.method in options.only]
+    size = runs[0].recipe.encoder.image_size
+    data = open_data("glyphs", None, size)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for number, run in enumerate(runs, 1):
+        print(
+            f"[{number}/{len(runs)}] {run.recipe.name}" + (": done before" if run.file.exists() else ""),
+            flush=True,
+        )
+        if not run.file.exists():
+            folder = options.out / run.recipe.name
+            figures = execute(run, data, folder)
+            write_atomically(run.file, (json.dumps(figures, indent=1) + "\n").encode())
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

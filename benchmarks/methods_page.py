@@ -1,0 +1,231 @@
+"""Write docs/results.md and its plot from the runs in benchmarks/results/methods.
+
+python -m benchmarks.methods_page
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from benchmarks.methods import PLAN, RESULTS
+from prunnet.comparison import compare
+from prunnet.profile.document import read_document
+
+PAGE = Path("docs/results.md")
+PLOT = Path("docs/results.png")
+ABOUT = {
+    "independent": "each capacity a network of its own: the control",
+    "magnitude": "dense alone, channels ranked by magnitude afterwards",
+    "bct": "each capacity a network of its own, through the frozen dense classifier",
+    "joint": "channel groups, plain sum of the losses",
+    "switchnet": "first channels, own BatchNorm for each trained width",
+    "sfsc": "SwitchNet with gradient projection and uncertainty weights",
+    "prunnet-weight": "the paper: masks",
+    "prunnet-channel": "the paper's method on channel groups",
+    "prunnet": "what ships",
+}
+Runs = dict[str, list[dict[str, Any]]]
+
+
+def load() -> Runs:
+    """Return the finished runs by method, in the plan's order."""
+    found: Runs = defaultdict(list)
+    for file in sorted(RESULTS.glob("*.json")):
+        run = json.loads(file.read_text())
+        found[run["method"]].append(run)
+    return {method: found[method] for method in read_document(PLAN).values["methods"] if method in found}
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return mean and, of several, standard deviation."""
+    mean = statistics.fmean(values)
+    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {statistics.stdev(values):.1f}"
+
+
+def at(run: dict[str, Any], capacity: float) -> dict[str, Any] | None:
+    return next((row for row in run["matrix"]["rows"] if row["capacity"] == capacity), None)
+
+
+def dense_map(run: dict[str, Any]) -> float:
+    return float(run["matrix"]["rows"][-1]["cross_map"])
+
+
+def by_capacity(
+    runs: Runs, capacities: Sequence[float], figure: Callable[[dict[str, Any]], float]
+) -> list[str]:
+    """Return a table: methods down, capacities across."""
+    lines = [f"| method | {' | '.join(f'{c:g}' for c in capacities)} |", "|---" * (len(capacities) + 1) + "|"]
+    for method, done in runs.items():
+        cells = []
+        for capacity in capacities:
+            rows = [row for run in done if (row := at(run, capacity))]
+            cells.append(spread([figure(row) for row in rows]) if rows else "")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def equal_macs(runs: Runs, shares: Sequence[float]) -> list[str]:
+    """Return cross-test mAP at equal shares of the dense MACs."""
+    lines = [f"| method | {' | '.join(f'{s:.0%}' for s in shares)} |", "|---" * (len(shares) + 1) + "|"]
+    for method, done in runs.items():
+        columns: list[list[float]] = [[] for _ in shares]
+        for run in done:
+            rows = run["matrix"]["rows"]
+            sizes = [share * rows[-1]["macs"] for share in shares]
+            for column, reading in zip(
+                columns, compare({method: rows}, "macs", sizes).readings[method], strict=True
+            ):
+                if reading.value is not None:
+                    column.append(reading.value)
+        lines.append(f"| {method} | {' | '.join(spread(c) if c else '' for c in columns)} |")
+    return lines
+
+
+def overview(runs: Runs) -> list[str]:
+    alone = {run["seed"]: dense_map(run) for run in runs.get("magnitude", ())}
+    plain = [run["step_seconds"] for run in runs.get("magnitude", ()) if run["step_seconds"]]
+    lines = ["| method | what it is | dense mAP | tax | one step, in dense steps |", "|---|---|---|---|---|"]
+    for method, done in runs.items():
+        taxes = [alone[run["seed"]] - dense_map(run) for run in done if run["seed"] in alone]
+        steps = [run["step_seconds"] for run in done if run["step_seconds"]]
+        cost = f"{statistics.median(steps) / statistics.median(plain):.1f}" if steps and plain else ""
+        lines.append(
+            f"| {method} | {ABOUT[method]} | {spread([dense_map(r) for r in done])} | {spread(taxes) if taxes else ''} "
+            f"| {cost} |"
+        )
+    return lines
+
+
+def unseen(runs: Runs, trained: Sequence[float], measured: Sequence[float]) -> list[str]:
+    """Return how far capacities that were not trained lie above the line through those that were."""
+    others = [c for c in measured if c not in trained]
+    lines = [f"| method | {' | '.join(f'{c:g}' for c in others)} |", "|---" * (len(others) + 1) + "|"]
+    for method, done in runs.items():
+        cells = []
+        for capacity in others:
+            gaps = []
+            for run in done:
+                row = at(run, capacity)
+                if row:
+                    known = [at(run, c) for c in (*trained, 1.0)]
+                    line = np.interp(
+                        row["achieved"],
+                        [k["achieved"] for k in known if k],
+                        [k["cross_map"] for k in known if k],
+                    )
+                    gaps.append(row["cross_map"] - float(line))
+            cells.append(spread(gaps) if gaps else "")
+        if any(cells):
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def draw(runs: Runs) -> None:
+    """Plot cross-test mAP by capacity and by MACs."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), dpi=110, sharey=True)
+    for method, done in runs.items():
+        if method == "independent":
+            continue  # near zero in the cross-test; it would flatten everything else
+        rows = done[0]["matrix"]["rows"]
+        heights = np.mean([[row["cross_map"] for row in run["matrix"]["rows"]] for run in done], axis=0)
+        marker = "s--" if method == "bct" else "o-"
+        axes[0].plot([row["achieved"] for row in rows], heights, marker, label=method, markersize=3)
+        axes[1].plot([row["macs"] / 1e6 for row in rows], heights, marker, markersize=3)
+    axes[0].set(xlabel="capacity", ylabel="cross-test mAP")
+    axes[1].set(xlabel="MMACs of one query")
+    axes[0].legend(fontsize=7)
+    for each in axes:
+        each.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(PLOT)
+
+
+def page(runs: Runs) -> Iterable[str]:
+    plan = read_document(PLAN).values
+    trained, measured = plan["trained"], [*plan["measured"], 1.0]
+    base = plan["base"]
+    first = next(iter(runs.values()))[0]
+    dense = first["matrix"]["rows"][-1]
+    seeds = {method: [run["seed"] for run in done] for method, done in runs.items()}
+    yield from (
+        "# Methods side by side",
+        "",
+        "Every method trains the same network on glyphs by the same schedule, and is measured on the same "
+        f"{first['matrix']['queries']:,} pictures of characters that none has seen. The recipes are in "
+        "`benchmarks/methods.yaml`; `python -m benchmarks.methods` trains and measures them run by run and continues "
+        "where it stopped; `python -m benchmarks.methods_page` writes this page. Nothing here is typed in.",
+        "",
+        f"Network: {base['encoder']['backbone']} {base['encoder']['options']}, {base['encoder']['image_size'][0]} px, "
+        f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
+        f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
+        f"Trained capacities {', '.join(map(str, trained))} and 1. mAP in points; mean ± standard deviation over seeds.",
+        "",
+        "Seeds that are measured: "
+        + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
+        + ".",
+        "",
+        "![cross-test mAP by capacity and by MACs](results.png)",
+        "",
+        "## The dense encoder",
+        "Tax: dense mAP of the same network trained dense alone for as many steps, minus this one's. A step is timed on "
+        "the machine that trained it.",
+        "",
+        *overview(runs),
+        "",
+        "## Cross-test mAP by capacity (equal parameters)",
+        "",
+        *by_capacity(runs, measured, lambda row: row["cross_map"]),
+        "",
+        "## Cross-test mAP at equal MACs",
+        "Share of the dense network's MACs; straight lines between measured points. A mask saves no MACs, so "
+        "`prunnet-weight` has figures at 100 % only.",
+        "",
+        *equal_macs(runs, (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)),
+        "",
+        "## Below its own dense encoder",
+        "Dense mAP minus cross-test mAP.",
+        "",
+        *by_capacity(runs, measured[:-1], lambda row: row["below_dense"]["mean"]),
+        "",
+        "## Cross-test minus self-test",
+        "Compatible: not below zero.",
+        "",
+        *by_capacity(runs, measured[:-1], lambda row: row["cross_minus_self"]["mean"]),
+        "",
+        "## Capacities that were never trained",
+        "Cross-test mAP above (+) or below (-) the line through the trained capacities, 1.0 included.",
+        "",
+        *unseen(runs, trained, plan["measured"]),
+        "",
+        "## Negative flips",
+        "Queries whose first hit is right with dense queries and wrong with the subnetwork's, in points.",
+        "",
+        *by_capacity(runs, measured[:-1], lambda row: row["flips"]["negative"]),
+        "",
+        "## Half of the gallery embedded by the subnetwork",
+        "mAP of the subnetwork's queries on a gallery of which it embedded every second picture, dense the others.",
+        "",
+        *by_capacity(runs, measured[:-1], lambda row: row["mixed"]["own_queries"]),
+    )
+
+
+def main() -> None:
+    runs = load()
+    draw(runs)
+    PAGE.write_text("\n".join(page(runs)) + "\n")
+    print(f"wrote {PAGE} and {PLOT}")
+
+
+if __name__ == "__main__":
+    main()
