@@ -36,6 +36,8 @@ class TaskCurve:
     task: str
     differences: tuple[str, ...]
     """Where this copy is not the official one."""
+    notes: tuple[str, ...]
+    """Whether the figures are approximate, and what is left out."""
     points: tuple[TaskPoint, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,7 +46,7 @@ class TaskCurve:
 
     def table(self) -> str:
         """Return plain text: one block for each capacity, figures in points."""
-        lines = [f"{self.task}: {difference}" for difference in self.differences]
+        lines = [f"{self.task}: {text}" for text in (*self.differences, *self.notes)]
         for point in self.points:
             lines.append(f"capacity {point.capacity:g} (reached {point.achieved:.3f}): cross-test, self-test")
             lines += [
@@ -59,6 +61,7 @@ def measure_task(
     task: RetrievalTask,
     capacities: Sequence[float],
     *,
+    index: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> TaskCurve:
     """Measure cross- and self-test of several capacities by a benchmark's own protocol.
@@ -67,10 +70,12 @@ def measure_task(
         package: The encoder.
         task: The benchmark.
         capacities: Asked capacities in (0, 1].
+        index: FAISS index for the galleries; see `prunnet.protocols.measure`.
         say: Told before each capacity.
 
     Raises:
         DatasetError: A picture is not readable, or no query has anything to find.
+        EvaluationError: FAISS makes no such index, or the benchmark has no figure with a cut-off.
     """
     size = (package.preprocessing.height, package.preprocessing.width)
 
@@ -80,21 +85,25 @@ def measure_task(
     say("embed the dense gallery")
     gallery = run(package.subnetwork(1.0), task.gallery)
     points = []
+    notes: tuple[str, ...] = ()
     for capacity in capacities:
         say(f"capacity {capacity:g}")
         module = package.subnetwork(capacity)
         queries = run(module, task.queries)
         own = queries if task.queries is task.gallery else run(module, task.gallery)
+        cross = measure(task, queries, gallery, index=index)
+        notes = cross.notes
         points.append(
             TaskPoint(
                 capacity=capacity,
                 achieved=package.prunable.achieved(capacity),
-                cross=measure(task, queries, gallery).figures,
-                own=measure(task, queries, own).figures,
+                cross=cross.figures,
+                own=measure(task, queries, own, index=index).figures,
             )
         )
     return TaskCurve(
         task.name,
         tuple(f"{c.found:,} {c.what} here, {c.official:,} officially" for c in task.differences),
+        notes,
         tuple(points),
     )

@@ -1,4 +1,4 @@
-"""The figures of each query, from its scores. Ranks are those of `runtime_py.metrics.ranking`."""
+"""The figures of each query, from its scores. Ranks are those of `runtime_py.ranks`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prunnet.data.benchmarks.task import Rules
-from runtime_py.metrics import Doubles, Floats, Mask, ranking, top_k
+from runtime_py.ranks import Doubles, Floats, Mask, ranks_of
 
 
 def score_figures(scores: Floats, relevant: Mask, ignored: Mask | None, rules: Rules) -> dict[str, Doubles]:
@@ -30,23 +30,49 @@ def score_figures(scores: Floats, relevant: Mask, ignored: Mask | None, rules: R
     if ignored is not None:
         relevant = relevant & ~ignored
     total = relevant.sum(axis=1)
-    order = _best(scores, ignored, rules)
-    ranked = np.take_along_axis(relevant, order, axis=1)
-    name = f"mAP@{rules.cutoff}" if rules.cutoff else "mAP"
-    figures = {name: _average(ranked[:, : rules.cutoff], total, rules)}
-    for k in rules.recall_at:
-        figures[f"Recall@{k}"] = _where(total, ranked[:, :k].any(axis=1))
+    ranked = _in_order(scores, relevant, ignored)
+    figures = list_figures(ranked, total, rules)
+    if rules.cutoff is None:
+        figures = {"mAP": _average(ranked, total, rules), **figures}
     last = ranked.shape[1] - np.argmax(ranked[:, ::-1], axis=1)
     for k in rules.precision_at:
         figures[f"mP@{k}"] = _where(total, ranked[:, :k].sum(axis=1) / np.minimum(last, k))
     return figures
 
 
-def _best(scores: Floats, ignored: Mask | None, rules: Rules) -> npt.NDArray[np.int64]:
-    """Rank as many items as the rules look at: of a million, the first hundred need no sort of all."""
-    if rules.cutoff is None or rules.precision_at:  # both need the ranks of all relevant items
-        return ranking(scores, ignored)
-    return top_k(scores, min(scores.shape[1], max(rules.cutoff, *rules.recall_at, 1)), ignored)
+def first_items(rules: Rules) -> int:
+    """Return how many of the first items decide the figures that have a cut-off; 0 if none has."""
+    return max((rules.cutoff or 0, *rules.recall_at))
+
+
+def list_figures(ranked: Mask, total: npt.NDArray[np.int64], rules: Rules) -> dict[str, Doubles]:
+    """Return those figures that the first items decide: mAP@cutoff and Recall@k.
+
+    Args:
+        ranked: bool [Q, K], whether each item of a query's list is relevant, best first; K is `first_items`, or less
+            where the list ends.
+        total: int64 [Q], relevant items in the whole gallery.
+        rules: Which figures.
+
+    Returns:
+        As `score_figures`.
+    """
+    figures = {}
+    if rules.cutoff is not None:
+        figures[f"mAP@{rules.cutoff}"] = _average(ranked[:, : rules.cutoff], total, rules)
+    for k in rules.recall_at:
+        figures[f"Recall@{k}"] = _where(total, ranked[:, :k].any(axis=1))
+    return figures
+
+
+def _in_order(scores: Floats, relevant: Mask, ignored: Mask | None) -> Mask:
+    """Return relevance in ranked order, bool [Q, G]."""
+    if ignored is not None:
+        scores = np.where(ignored, np.float32(-np.inf), scores)
+    query, item = np.nonzero(relevant)
+    ranked = np.zeros_like(relevant)
+    ranked[query, ranks_of(scores, query, item)] = True
+    return ranked
 
 
 def _average(ranked: Mask, total: npt.NDArray[np.int64], rules: Rules) -> Doubles:

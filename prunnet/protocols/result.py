@@ -16,12 +16,14 @@ class ProtocolResult:
             several splits or difficulties, a name ends in it.
         queries: Split -> queries that count. A benchmark without splits has the one "all".
         skipped: Split -> queries that have no relevant item, and do not count.
+        notes: What a reader of the figures must know: that they are approximate, or that one is left out.
     """
 
     task: str
     figures: dict[str, float]
     queries: dict[str, int]
     skipped: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
