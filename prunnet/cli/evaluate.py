@@ -1,8 +1,9 @@
-"""`prunnet-eval`: the command over `measure_curve`."""
+"""`prunnet-eval`: the command over `measure_curve`, `measure_matrix` and `measure_task`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from runtime_py.errors import PrunnetError
 
 if TYPE_CHECKING:
+    from prunnet.data.source import Benchmark
     from prunnet.package import EncoderPackage
 
 
@@ -41,17 +43,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--capacity", type=float, action="append", help="in (0, 1]; several times for several"
     )
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="every capacity against every other: compatibility, negative flips, a mixed gallery (docs/evaluation.md)",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="with --matrix: draw it; also .svg and .pdf"
+    )
+    parser.add_argument(
+        "--index",
+        help="with an official benchmark: search its gallery through FAISS, e.g. HNSW32 or IVF1024,Flat:nprobe=16; "
+        "approximate unless Flat, and without the figures that need the whole ranking",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    from prunnet.cli.table import curve_as_json, curve_table
     from prunnet.data import open_benchmark
     from prunnet.errors import DatasetError
-    from prunnet.evaluation import measure_curve, reachable
+    from prunnet.evaluation import reachable
     from prunnet.package import load_encoder
 
+    _check(options)
     package = load_encoder(options.encoder)
     capacities = options.capacity or reachable(package.prunable)
     trained_on = package.metadata.metrics.get("data", "glyphs")
@@ -62,29 +77,71 @@ def _run(options: argparse.Namespace) -> int:
         )
     dataset = options.dataset or "glyphs"
     if "=" in dataset:
-        name, _, root = dataset.partition("=")
-        return _benchmark(package, name, root, capacities, options.json)
-    size = (package.preprocessing.height, package.preprocessing.width)
-    curve = measure_curve(
-        package.prunable,
-        package.probes.calibration,
-        open_benchmark(dataset, size),
-        capacities,
-        say=lambda text: print(text, file=sys.stderr),
-    )
+        return _task(package, dataset, capacities, options)
+    benchmark = open_benchmark(dataset, (package.preprocessing.height, package.preprocessing.width))
+    if options.matrix:
+        return _matrix(package, benchmark, capacities, options)
+    return _curve(package, benchmark, capacities, options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, and a plot that has nowhere to go, before anything is measured."""
+    from prunnet.errors import EvaluationError
+
+    official = "=" in (options.dataset or "")
+    if options.matrix and official:
+        raise EvaluationError(
+            "--matrix measures glyphs or a folder of pictures; an official benchmark gives cross- and self-test"
+        )
+    if options.index is not None and not official:
+        raise EvaluationError("--index searches the gallery of an official benchmark: --dataset NAME=ROOT")
+    if options.plot is not None:
+        if not options.matrix:
+            raise EvaluationError("--plot draws the matrix: add --matrix")
+        from prunnet.matrix.plot import check_writable
+
+        check_writable(options.plot)
+
+
+def _curve(
+    package: EncoderPackage, benchmark: Benchmark, capacities: Sequence[float], options: argparse.Namespace
+) -> int:
+    from prunnet.cli.table import curve_as_json, curve_table
+    from prunnet.evaluation import measure_curve
+
+    curve = measure_curve(package.prunable, package.probes.calibration, benchmark, capacities, say=_say)
     print(curve_as_json(curve.as_dict()) if options.json else curve_table(curve.as_dict()))
     return 0
 
 
-def _benchmark(
-    package: EncoderPackage, name: str, root: str, capacities: Sequence[float], as_json: bool
+def _matrix(
+    package: EncoderPackage, benchmark: Benchmark, capacities: Sequence[float], options: argparse.Namespace
 ) -> int:
-    import json
+    from prunnet.family import CutFamily
+    from prunnet.matrix import measure_matrix
+    from prunnet.matrix.plot import save_plot
 
+    family = CutFamily(package.prunable, package.probes.calibration, capacities)
+    matrix = measure_matrix(family, benchmark, say=_say)
+    print(json.dumps(matrix.as_dict(), indent=1) if options.json else matrix.table())
+    if options.plot is not None:
+        save_plot(matrix, options.plot)
+        _say(f"wrote {options.plot}")
+    return 0
+
+
+def _task(
+    package: EncoderPackage, dataset: str, capacities: Sequence[float], options: argparse.Namespace
+) -> int:
     from prunnet.data.benchmarks import open_task
     from prunnet.task_evaluation import measure_task
 
+    name, _, root = dataset.partition("=")
     task = open_task(name, Path(root))
-    curve = measure_task(package, task, capacities, say=lambda text: print(text, file=sys.stderr))
-    print(json.dumps(curve.as_dict(), indent=1) if as_json else curve.table())
+    curve = measure_task(package, task, capacities, index=options.index, say=_say)
+    print(json.dumps(curve.as_dict(), indent=1) if options.json else curve.table())
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
