@@ -9,6 +9,7 @@ checkpoint in --out. `python -m benchmarks.methods_page` writes docs/results.md 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import shutil
@@ -108,7 +109,7 @@ def _step_seconds(folder: Path) -> float | None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     gaps = [
         (b["seconds"] - a["seconds"]) / (b["step"] - a["step"])
-        for a, b in zip(lines, lines[1:], strict=False)
+        for a, b in itertools.pairwise(lines)
         if b["seconds"] > a["seconds"] and len(b["losses"]) == len(lines[-1]["losses"])
     ]
     return round(statistics.median(gaps), 4) if gaps else None

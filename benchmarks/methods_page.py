@@ -169,7 +169,7 @@ def page(runs: Runs) -> Iterable[str]:
         f"Network: {base['encoder']['backbone']} {base['encoder']['options']}, {base['encoder']['image_size'][0]} px, "
         f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
-        f"Trained capacities {', '.join(map(str, trained))} and 1. mAP in points; mean ± standard deviation over seeds.",
+        f"Trained capacities {', '.join(map(str, trained))} and 1. mAP in points, mean ± standard deviation of seeds.",
         "",
         "Seeds that are measured: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
@@ -178,8 +178,8 @@ def page(runs: Runs) -> Iterable[str]:
         "![cross-test mAP by capacity and by MACs](results.png)",
         "",
         "## The dense encoder",
-        "Tax: dense mAP of the same network trained dense alone for as many steps, minus this one's. A step is timed on "
-        "the machine that trained it.",
+        "Tax: dense mAP of the same network trained dense alone for as many steps, minus this one's. A step is timed "
+        "on the machine that trained it.",
         "",
         *overview(runs),
         "",

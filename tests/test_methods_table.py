@@ -1,0 +1,63 @@
+"""The command behind docs/results.md: all runs are valid recipes, and one goes from training to the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import methods, methods_page
+from prunnet.data import Benchmark, DataSet
+from prunnet.data.glyph_set import glyph_set
+from prunnet.train.method import METHODS
+from tests.prunnet.test_training import Short
+
+
+def test_every_method_is_planned_with_every_seed() -> None:
+    runs = methods.planned([0, 1])
+    assert {run.method for run in runs} == set(METHODS)
+    assert len({run.recipe.name for run in runs}) == len(runs) == 2 * len(METHODS)
+    schedules = {run.recipe.schedule.model_dump_json() for run in runs}
+    assert len(schedules) == 1, "the methods must be trained alike"
+
+
+@pytest.mark.parametrize("name", ["bct", "prunnet", "magnitude"])
+def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "CALIBRATION_IMAGES", 16)
+    (run,) = (run for run in methods.planned([0]) if run.method == name)
+    recipe = run.recipe
+    small = recipe.model_copy(
+        update={
+            "schedule": recipe.schedule.model_copy(update={"steps": 4, "batch_size": 16}),
+            "encoder": recipe.encoder.model_copy(
+                update={"options": {"channels": [8, 16, 16, 24], "layers": [1, 1, 1, 1]}, "dimension": 16}
+            ),
+        }
+    )
+    run = dataclasses.replace(run, recipe=small, measured=run.recipe.method.capacities or (0.2, 0.4))
+    whole = glyph_set(32)
+    rows = np.flatnonzero(whole.test.labels < np.unique(whole.test.labels)[8])
+    data = DataSet(
+        Short(whole.train, 32), Benchmark(whole.test.images[rows], whole.test.labels[rows]), "glyphs"
+    )
+    figures = methods.execute(run, data, tmp_path / "run")
+    rows = figures["matrix"]["rows"]
+    assert [row["capacity"] for row in rows] == [*run.measured, 1.0]
+    assert rows[-1]["below_dense"]["mean"] == 0
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "one.json").write_text(json.dumps(figures))
+    monkeypatch.setattr(methods_page, "RESULTS", results)
+    text = "\n".join(methods_page.page(methods_page.load()))
+    assert f"| {name} |" in text and f"{rows[-1]['cross_map']:.1f}" in text
+
+
+def test_the_page_is_that_of_the_committed_runs() -> None:
+    """docs/results.md is written by the command, never by hand."""
+    runs = methods_page.load()
+    if not runs:
+        pytest.skip("no run is committed yet: python -m benchmarks.methods")
+    assert methods_page.PAGE.read_text() == "\n".join(methods_page.page(runs)) + "\n"
