@@ -40,6 +40,8 @@ class WeightCut:
         self.fixed = {"head": "projector and classifier are never pruned", "normalisations": "never pruned"}
         self._blueprint = copy.deepcopy(encoder).to("meta").eval()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
+        # Each tensor keeps a weight at least, which in a very small network is more than some capacities allow.
+        self._capacities = tuple(c for c in _GRID if self._kept(c) <= c * self._kept(1.0) + 1e-6)
 
     def new_scores(self) -> nn.ParameterDict:
         """Return fresh scores of each weight's shape, float32, Kaiming-uniform with a = sqrt(5)."""
@@ -68,23 +70,39 @@ class WeightCut:
 
     def capacities(self, multiple: int = 1) -> tuple[float, ...]:
         """Return the capacities that are told apart, in steps of 0.01. `multiple` has no meaning here."""
-        return _GRID
+        return self._capacities
 
     def achieved(self, capacity: float, multiple: int = 1) -> float:
-        """Return kept / all prunable weights at `capacity`."""
-        kept = sum(self._count(name, capacity) for name in self.shapes)
-        return kept / sum(self._sizes.values())
+        """Return kept / all prunable weights at `capacity`.
 
-    def _count(self, name: str, capacity: float) -> int:
+        Raises:
+            EncoderError: `capacity` is not in (0, 1], or below the smallest of `capacities`.
+        """
         if not 0 < capacity <= 1:
             raise EncoderError(f"capacity {capacity!r} is not in (0, 1]")
+        if capacity < self._capacities[0] - 1e-9:
+            raise EncoderError(
+                f"capacity {capacity:g} is below the smallest subnetwork, {self._capacities[0]:g} "
+                "(granularity weight); ask for more"
+            )
+        return self._kept(capacity) / self._kept(1.0)
+
+    def _kept(self, capacity: float) -> int:
+        return sum(self._count(name, capacity) for name in self.shapes)
+
+    def _count(self, name: str, capacity: float) -> int:
         # Rounded down, not to nearest as in the paper: what is reached must not exceed what was asked.
         return max(1, math.floor(capacity * self._sizes[name] + 1e-6))
 
     def cut(
         self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int = 1
     ) -> dict[str, Tensor]:
-        """Mask tensors of the dense encoder for one capacity; differentiable in the tensors."""
+        """Mask tensors of the dense encoder for one capacity; differentiable in the tensors.
+
+        Raises:
+            EncoderError: As `achieved`.
+        """
+        self.achieved(capacity)
         result = dict(tensors)
         for name in self.shapes:
             if capacity < 1 and name in tensors:
@@ -105,7 +123,8 @@ class WeightCut:
         return kept
 
     def skeleton(self, capacity: float, multiple: int = 1) -> Encoder:
-        """Return a plain encoder on the meta device; masks change no shape."""
+        """Return a plain encoder on the meta device; masks change no shape. Raises EncoderError as `achieved`."""
+        self.achieved(capacity)
         return copy.deepcopy(self._blueprint)
 
 
