@@ -71,6 +71,7 @@ def _official(official: dict[str, Any], control: dict[str, Any] | None) -> list[
     """The figures of an official benchmark: a row for each, a column for each capacity."""
     points = official["points"]
     lines = [f"* not the official benchmark: {difference}" for difference in official["differences"]]
+    lines += [f"* {note}" for note in official.get("notes", ())]
     for title, key in (("Cross-test", "cross"), ("Self-test", "own")):
         against = "the dense gallery" if key == "cross" else "a gallery of its own"
         lines += [

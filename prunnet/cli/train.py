@@ -77,7 +77,7 @@ def _table(metrics: dict[str, Any]) -> str:
         return curve_table(metrics["curve"], metrics.get("control"))
     official = metrics["official"]
     points = tuple(TaskPoint(**point) for point in official["points"])
-    lines = [TaskCurve(official["task"], tuple(official["differences"]), points).table()]
+    lines = [TaskCurve(**(official | {"points": points})).table()]
     if "control" in metrics:
         lines.append("trained dense alone, and the tax of the joint training:")
         tax = metrics["control"]["tax"]
