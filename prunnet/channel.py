@@ -12,6 +12,7 @@ from prunnet.capacity import Widths, WidthTable
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup, Slice, find_groups
+from prunnet.slicing import sliced
 
 
 class ChannelCut:
@@ -115,6 +116,7 @@ class ChannelCut:
         positions: dict[int, Tensor] = {}
         result = {}
         for name, tensor in tensors.items():
+            indices: dict[int, Tensor] = {}
             for number, s in self._slices.get(name, ()):
                 if len(kept[number]) == self.groups[number].units:
                     continue
@@ -122,8 +124,8 @@ class ChannelCut:
                 if index is None:
                     chosen = s.table[kept[number].cpu()].flatten().sort().values
                     index = positions[id(s.table)] = chosen.to(tensor.device)
-                tensor = tensor.index_select(s.dim, index)
-            result[name] = tensor
+                indices[s.dim] = index
+            result[name] = sliced(tensor, indices)
         return result
 
     def skeleton(self, capacity: float, multiple: int) -> Encoder:
