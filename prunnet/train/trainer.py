@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import random
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +18,13 @@ from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from prunnet.train.health import check_state, check_step
+from prunnet.train.log import StepRecord, TrainingLog
 from prunnet.train.method import MethodSpec
 from prunnet.train.progress import Progress
 from prunnet.train.recipe import Recipe, ScheduleSpec
 from prunnet.train.schedule import learning_rate, new_optimizer
 from prunnet.train.step import Classifier, JointStep
-from runtime_py.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -61,22 +59,28 @@ def train(
 ) -> Trained:
     """Train by a recipe, with a checkpoint after every epoch.
 
-    Under `torchrun` every process takes its share of each batch, and the gradients of each capacity are averaged over
-    the processes before they are integrated.
+    Under `torchrun` every process takes its share of each batch, and all of them together take the steps that one
+    process would take; the first process writes.
 
     Args:
         recipe: The run.
         source: Training images for the recipe's input size.
-        out: Folder of the run: checkpoint and `log.jsonl` (one line per epoch).
+        out: Folder of the run: checkpoint, `log.jsonl` (one line per epoch), event files for TensorBoard.
         start: Where it starts.
         resume: Continue from the folder's checkpoint; the losses are those of an uninterrupted run.
         quiet: No progress bar.
 
     Raises:
-        TrainingError: A loss is not finite, the folder holds another run, or the disk is full.
+        TrainingError: A loss is not finite, the folder holds another run, the disk is full, or there are more
+            processes than images in a batch.
     """
     recipe = recipe.for_items(source.size)
     rank, world = _join_processes()
+    if recipe.schedule.batch_size < world:
+        raise TrainingError(
+            f"a batch of {recipe.schedule.batch_size} images has none for some of {world} processes; "
+            "start fewer, or raise schedule.batch_size"
+        )
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     joint = _build(recipe, source.classes, device, start)
@@ -90,22 +94,16 @@ def train(
         raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     per_epoch = recipe.schedule.steps_per_epoch(source.size)
     with Progress(recipe.schedule.total, first, quiet or rank > 0) as progress, _fast_small_numbers():
-        log = _EpochLog(out / "log.jsonl", first, writes=rank == 0)
+        log = TrainingLog(out, first, writes=rank == 0)
         for step in range(first, recipe.schedule.total):
-            losses = _one_step(recipe, source, joint, optimizer, step, rank, world, device, out)
-            if not all(math.isfinite(loss) for loss in losses.values()):
-                saved = (
-                    f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
-                )
-                raise TrainingError(
-                    f"step {step}: a loss is not finite ({losses}); {saved}; lower schedule.learning_rate"
-                )
-            progress.advance(losses)
-            log.add(losses)
+            record = _one_step(recipe, source, joint, optimizer, step, rank, world, device, out)
+            progress.advance(record.losses)
+            log.add(step + 1, record)
             if (step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.total:
+                check_state(step, joint, out)
+                log.close_epoch(step + 1)
                 if rank == 0:
                     save_checkpoint(out, recipe, step + 1, joint, optimizer)
-                log.write(step + 1)
     if not recipe.method.learn_scores and not recipe.method.capacities:
         joint.prunable.reset_scores(recipe.method.scores)
     return Trained(joint.prunable.cpu().eval(), joint.classifier.cpu())
@@ -190,7 +188,7 @@ def _one_step(
     world: int,
     device: torch.device,
     out: Path,
-) -> dict[str, float]:
+) -> StepRecord:
     method, schedule = recipe.method, recipe.schedule
     capacities = capacities_of_step(method, schedule, recipe.seed, step)
     started = step > 0 and not capacities_of_step(method, schedule, recipe.seed, step - 1)
@@ -199,8 +197,9 @@ def _one_step(
     pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
     pixels, labels = pixels[rank::world].to(device), labels[rank::world].to(device)
     joint.prunable.train()
+    rate = learning_rate(schedule, step)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(schedule, step)
+        group["lr"] = rate
     settles = schedule.settle if step >= schedule.first_round else None
     balance = settles.balance if settles else method.balance
     losses = joint(pixels.contiguous(memory_format=torch.channels_last), labels, capacities, balance)
@@ -208,14 +207,9 @@ def _one_step(
     listed = {*method.capacities, *(schedule.settle.capacities if schedule.settle else ())}
     names = [str(c) if c in listed else "between" for c in capacities]
     named = dict(zip(["dense", *names], losses, strict=True))
-    if not math.isfinite(sum(losses) + length):
-        saved = f"the last good state is {out / FILE}" if (out / FILE).exists() else "no checkpoint yet"
-        raise TrainingError(
-            f"step {step}: a loss is not finite, or the gradient's length ({named}, length {length}); {saved}; "
-            "lower schedule.learning_rate"
-        )
+    check_step(step, named, length, out)
     optimizer.step()
-    return named
+    return StepRecord(named, rate, length, schedule.batch_size)
 
 
 @contextmanager
@@ -226,35 +220,3 @@ def _fast_small_numbers() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
-
-
-class _EpochLog:
-    """Mean losses of each epoch, one JSON line each; lines after the resumed step are dropped."""
-
-    def __init__(self, file: Path, first: int, writes: bool) -> None:
-        self._file, self._writes, self._sums = file, writes, dict[str, list[float]]()
-        self._began = time.monotonic()
-        if writes and file.exists():
-            lines = file.read_text().splitlines()
-            kept = [line for line in lines if _step_of(line) <= first]
-            write_atomically(file, "".join(line + "\n" for line in kept).encode())
-
-    def add(self, losses: dict[str, float]) -> None:
-        for name, loss in losses.items():
-            self._sums.setdefault(name, []).append(loss)
-
-    def write(self, step: int) -> None:
-        means = {name: round(sum(v) / len(v), 5) for name, v in self._sums.items()}
-        seconds = round(time.monotonic() - self._began, 1)
-        if self._writes:
-            with self._file.open("a") as stream:
-                stream.write(json.dumps({"step": step, "seconds": seconds, "losses": means}) + "\n")
-        self._sums.clear()
-
-
-def _step_of(line: str) -> float:
-    """Return the step of a log line; a line that a kill cut short comes after everything."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
