@@ -68,12 +68,16 @@ def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration)
     products = torch.cat([_products(rows) for rows in stacks])
     device = products.device
     sizes = [len(rows[0]) for rows in stacks]
-    owner = torch.repeat_interleave(torch.arange(len(stacks), device=device), torch.tensor(sizes, device=device))
+    owner = torch.repeat_interleave(
+        torch.arange(len(stacks), device=device), torch.tensor(sizes, device=device)
+    )
     lengths = products.new_ones(len(stacks), losses)
     if how.balance is not None and dense_first:
         lengths = _shortened(products, owner, len(stacks), how.balance)
         products = products * lengths[owner, :, None] * lengths[owner, None, :]
-    mixing = torch.eye(losses, dtype=products.dtype, device=device).expand(len(products), losses, losses).clone()
+    mixing = (
+        torch.eye(losses, dtype=products.dtype, device=device).expand(len(products), losses, losses).clone()
+    )
     if how.project:
         _project(mixing, products, protected=1 if how.protect_dense and dense_first else 0)
     weights = _weights(mixing, products, owner, len(stacks), how.alpha)
@@ -107,9 +111,9 @@ def _products(rows: list[Tensor]) -> Tensor:
     piece = _PIECE["cpu" if rows[0].device.type == "cpu" else "cuda"]
     filters, values = rows[0].shape
     if filters == 1:
-        parts = zip(*(row.split(piece, 1) for row in rows), strict=True)
+        parts = zip(*(torch.split(row, piece, 1) for row in rows), strict=True)
         return torch.stack([_product(part) for part in parts]).sum(0)
-    parts = zip(*(row.split(max(1, piece // values)) for row in rows), strict=True)
+    parts = zip(*(torch.split(row, max(1, piece // values)) for row in rows), strict=True)
     return torch.cat([_product(part) for part in parts])
 
 

@@ -103,7 +103,7 @@ def _joint_moments(input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     own = torch.cat([mean, variance * values, mean.new_tensor([values])])
     found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(found, own)
-    means, squares, counts = torch.stack(found).split([len(mean), len(mean), 1], dim=1)
+    means, squares, counts = torch.split(torch.stack(found), [len(mean), len(mean), 1], dim=1)
     count = counts.sum()
     joint = (means * counts).sum(0) / count
     return count, joint, (squares + (means - joint).square() * counts).sum(0)

@@ -89,7 +89,11 @@ def test_two_processes_give_the_gradients_of_one_on_the_joined_batch(case: str, 
         for name, values in wanted.items():
             scale = float(values.abs().max()) if values.numel() else 0.0
             torch.testing.assert_close(
-                process[case][name], values, atol=2e-6 * scale + 1e-9, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+                process[case][name],
+                values,
+                atol=2e-6 * scale + 1e-9,
+                rtol=0,
+                msg=lambda m, n=name: f"{n}: {m}",
             )
     scores = len(_joint(CASES[case][1]).prunable.scores)
     assert sum(name.startswith("gradient") for name in wanted) > scores > 0
