@@ -94,7 +94,11 @@ class Encoder(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return the embedding before its normalisation, float32 [N, D]: what the classifier of the training sees."""
-        out: Tensor = self.head(self.backbone(self.pixels(pixels)))
+        return self.features_of(self.pixels(pixels))
+
+    def features_of(self, normal: Tensor) -> Tensor:
+        """Return the same of pixels that are normalised already, float32 [N, 3, H, W]."""
+        out: Tensor = self.head(self.backbone(normal))
         return out
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -115,6 +115,10 @@ class PrunableEncoder(nn.Module):
         Returns:
             float32 [N, D], the embedding before its normalisation.
         """
+        return self.features_of(capacity, self.encoder.pixels(pixels), parameters)
+
+    def features_of(self, capacity: float, normal: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Do the same with pixels that are normalised already, which is alike for all capacities."""
         achieved = self.achieved(capacity)
         module = self._trained.get(achieved)
         if module is None:
@@ -124,7 +128,7 @@ class PrunableEncoder(nn.Module):
         # Buffers that are left (pixel statistics, position indices) hold the same values at every capacity.
         dense = dict(self.encoder.named_buffers())
         cut |= {name: dense[name] for name, _ in module.named_buffers()}
-        out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, pixels)
+        out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, normal)
         return out
 
     def _adapted(self, tensors: Mapping[str, Tensor], achieved: float) -> Mapping[str, Tensor]:
@@ -159,14 +163,14 @@ class PrunableEncoder(nn.Module):
 
 
 class _Features(nn.Module):
-    """Lets `functional_call` run `Encoder.features`."""
+    """Lets `functional_call` run `Encoder.features_of`."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.encoder.features(pixels)
+    def forward(self, normal: Tensor) -> Tensor:
+        return self.encoder.features_of(normal)
 
 
 def _on_batch_statistics(module: Encoder) -> Encoder:

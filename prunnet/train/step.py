@@ -79,7 +79,8 @@ class JointStep:
         """
         trained, part = self._trained, share(len(labels), pixels.device)
         with self._precision(pixels):
-            features = self.prunable.encoder.features(pixels)
+            normal = self.prunable.encoder.pixels(pixels)
+            features = self.prunable.encoder.features_of(normal)
             logits = self.classifier(features).float()
             loss = part * F.cross_entropy(logits, labels)
         rows = [self._with_scores(list(torch.autograd.grad(loss, trained, allow_unused=True)))]
@@ -88,7 +89,7 @@ class JointStep:
         shared = [trained[number] for number in self._shared]
         for capacity in capacities:
             with self._precision(pixels):
-                out = self.prunable.features_at(capacity, pixels, self.named)
+                out = self.prunable.features_of(capacity, normal, self.named)
                 loss, logits = self._subnetwork_loss(out, goal, labels)
                 loss = part * loss
             found = torch.autograd.grad(self.method.subnetwork_weight * loss, shared, allow_unused=True)
