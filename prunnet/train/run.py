@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from prunnet.package import (
 )
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
+from prunnet.train.log import events_can_be_written
 from prunnet.train.official import official_metrics, official_probes
 from prunnet.train.recipe import Recipe
 from prunnet.train.trainer import leave_processes, train
@@ -59,6 +61,8 @@ def train_package(
         DatasetError: The pictures are not where they must be.
     """
     data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
+    if not events_can_be_written() and os.environ.get("RANK", "0") == "0":
+        say("log.jsonl alone is written: TensorBoard's event files need pip install 'prunnet[logs]'")
     prunable = train(recipe, data.train, out, resume=resume).prunable
     alone = None
     if control:
