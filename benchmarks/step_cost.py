@@ -1,6 +1,6 @@
 """Cost of one training step with five capacities, in plain dense steps, side by side in one process.
 
-    python -m benchmarks.step_cost --out benchmarks/results/step_cost.json
+    python -m benchmarks.step_cost --size 64 224 --batch 128 64 --out benchmarks/results/step_cost.json
 
 A plain dense step is what anyone would write: forward, cross-entropy, backward, SGD. Times are medians of rounds in
 which the cases take turns. Memory is that of a process of its own for each case: the largest resident set while it
@@ -103,12 +103,12 @@ class _Stopwatch:
         return result
 
 
-def _times(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    cases = [Case(name, options.backbone, options.size, options.batch) for name in ("dense", *ASKED)]
+def _times(backbone: str, size: int, batch: int, rounds: int) -> dict[str, dict[str, float]]:
+    cases = [Case(name, backbone, size, batch) for name in ("dense", *ASKED)]
     watch = _Stopwatch()
     seconds: dict[str, list[float]] = {case.name: [] for case in cases}
     shares: dict[str, list[float]] = {case.name: [] for case in cases}
-    for number in range(options.rounds + 1):
+    for number in range(rounds + 1):
         for case in cases:
             watch.seconds = 0.0
             took = case.step()
@@ -133,9 +133,9 @@ def _resident(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _memory(options: argparse.Namespace) -> dict[str, int]:
+def _memory(name: str, backbone: str, size: int, batch: int) -> dict[str, int]:
     before = _resident("VmRSS")
-    case = Case(options.memory_of, options.backbone, options.size, options.batch)
+    case = Case(name, backbone, size, batch)
     case.step()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew: building is over
     for _ in range(2):
@@ -143,18 +143,11 @@ def _memory(options: argparse.Namespace) -> dict[str, int]:
     return {"peak_bytes": _resident("VmHWM") - before, "gradient_bytes": getattr(case, "gradient_bytes", 0)}
 
 
-def _memory_of_each(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+def _memory_of_each(backbone: str, size: int, batch: int) -> dict[str, dict[str, float]]:
     result: dict[str, dict[str, float]] = {}
     for name in ("dense", *ASKED):
         command = [sys.executable, "-m", "benchmarks.step_cost", "--memory-of", name]
-        command += [
-            "--backbone",
-            options.backbone,
-            "--size",
-            str(options.size),
-            "--batch",
-            str(options.batch),
-        ]
+        command += ["--backbone", backbone, "--size", str(size), "--batch", str(batch)]
         # Freed memory goes back at once, so that the mark is what is in use and not what malloc keeps.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -164,6 +157,13 @@ def _memory_of_each(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         case = result[name]
         case["dense_peaks_without_gradients"] = (case["peak_bytes"] - case["gradient_bytes"]) / dense
     return result
+
+
+def _measured(options: argparse.Namespace, size: int, batch: int) -> dict[str, Any]:
+    memory = _memory_of_each(options.backbone, size, batch)
+    times = _times(options.backbone, size, batch, options.rounds)
+    verdicts = _verdicts(times, memory)
+    return {"input": [batch, 3, size, size], "step": times, "memory": memory, "asked": verdicts}
 
 
 def _verdicts(times: dict[str, dict[str, float]], memory: dict[str, dict[str, float]]) -> dict[str, bool]:
@@ -180,6 +180,8 @@ def _verdicts(times: dict[str, dict[str, float]], memory: dict[str, dict[str, fl
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
     return round(value, 4) if isinstance(value, float) else value
 
 
@@ -188,17 +190,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbone", default="resnet18", help="timm model name")
-    parser.add_argument("--size", type=int, default=64, help="height and width, pixels")
-    parser.add_argument("--batch", type=int, default=128, help="images per step")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[64], help="height and width, pixels; or several"
+    )
+    parser.add_argument("--batch", type=int, nargs="+", default=[128], help="images per step, for each size")
     parser.add_argument("--rounds", type=int, default=5, help="measured steps of each case")
     parser.add_argument("--out", type=Path, help="JSON file to write; else it is printed")
     parser.add_argument("--memory-of", choices=("dense", *ASKED), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     if options.memory_of:
-        print(json.dumps(_memory(options)))
+        print(json.dumps(_memory(options.memory_of, options.backbone, options.size[0], options.batch[0])))
         return
-    memory, times = _memory_of_each(options), _times(options)
     report = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {
@@ -207,16 +210,13 @@ def main() -> None:
             "system": platform.platform(),
             "torch": torch.__version__,
         },
-        "setting": {
-            "backbone": options.backbone,
-            "input": [options.batch, 3, options.size, options.size],
-            "capacities": [*CAPACITIES, 1.0],
-            "rounds": options.rounds,
-            "precision": "float32",
-        },
-        "step": times,
-        "memory": memory,
-        "asked": _verdicts(times, memory),
+        "backbone": options.backbone,
+        "capacities": [*CAPACITIES, 1.0],
+        "rounds": options.rounds,
+        "precision": "float32",
+        "settings": [
+            _measured(options, size, n) for size, n in zip(options.size, options.batch, strict=True)
+        ],
     }
     text = json.dumps(_rounded(report), indent=1) + "\n"
     if options.out:

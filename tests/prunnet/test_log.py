@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from prunnet.train import log as log_module
+from prunnet.train import run as run_module
 from prunnet.train.log import EVERY, StepRecord, TrainingLog
+from prunnet.train.recipe import load_recipe
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -85,6 +87,25 @@ def test_without_tensorboard_the_json_lines_are_written(
     monkeypatch.setattr(log_module, "find_spec", lambda name: None)
     _run(tmp_path, 0, 4, 2)
     assert [f.name for f in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+@pytest.mark.parametrize(("rank", "times"), [("0", 1), ("1", 0)])
+def test_the_command_says_once_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, times: int
+) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(*_, **__):
+        raise StopError
+
+    monkeypatch.setattr(log_module, "find_spec", lambda name: None)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(run_module, "train", stop)
+    said: list[str] = []
+    with pytest.raises(StopError):
+        run_module.train_package(load_recipe("glyphs-tiny"), tmp_path, control=True, say=said.append)
+    assert sum("pip install 'prunnet[logs]'" in text for text in said) == times
 
 
 def test_writing_events_does_not_import_tensorflow(tmp_path: Path) -> None:
