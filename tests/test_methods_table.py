@@ -38,7 +38,7 @@ def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         }
     )
     run = dataclasses.replace(run, recipe=small, measured=run.recipe.method.capacities or (0.2, 0.4))
-    whole = glyph_set(32)
+    whole = glyph_set(48)
     rows = np.flatnonzero(whole.test.labels < np.unique(whole.test.labels)[8])
     data = DataSet(
         Short(whole.train, 32), Benchmark(whole.test.images[rows], whole.test.labels[rows]), "glyphs"

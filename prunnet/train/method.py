@@ -12,7 +12,8 @@ from runtime_py.manifest import Granularity
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-PARTS = ("classifier", "projector", "norms")
+Part = Literal["classifier", "projector", "norms"]
+PARTS: tuple[Part, ...] = ("classifier", "projector", "norms")
 
 _SLIMMABLE = {
     "scores": "prefix",
@@ -77,7 +78,7 @@ class MethodSpec(BaseModel):
     capacity between it and the dense one (the sandwich rule; Yu and Huang, ICCV 2019)."""
     adapters: Literal["none", "smooth", "switched"] = "none"
     """What the subnetworks have of their own (`prunnet.adapters`)."""
-    dense_only: tuple[Literal["classifier", "projector", "norms"], ...] = PARTS
+    dense_only: tuple[Part, ...] = PARTS
     """Parts that learn from the dense loss alone; BatchNorm's affine parameters are `norms`."""
     dense_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the steps, at the start, that trains the dense encoder alone."""

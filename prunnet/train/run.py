@@ -33,7 +33,7 @@ from prunnet.train.recipe import Recipe
 from prunnet.train.trainer import leave_processes, train
 
 CALIBRATION_IMAGES = 256
-PROBES = 512
+PROBES = 312
 
 
 def train_package(

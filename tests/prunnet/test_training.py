@@ -206,7 +206,8 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
             from prunnet.data.glyph_set import glyph_set
             from prunnet.train.trainer import leave_processes, train
             from tests.prunnet.test_training import Short, _recipe
-            prunable = train(_recipe(4, adapters="smooth"), Short(glyph_set(32).train, 32), Path(sys.argv[1]), quiet=True).prunable
+            source = Short(glyph_set(32).train, 32)
+            prunable = train(_recipe(4, adapters="smooth"), source, Path(sys.argv[1]), quiet=True).prunable
             weights = torch.cat([p.detach().flatten() for p in prunable.parameters()])
             both = [torch.empty_like(weights) for _ in range(2)]
             dist.all_gather(both, weights)
