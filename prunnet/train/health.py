@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +44,26 @@ def check_state(step: int, joint: JointStep, folder: Path) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise TrainingError(f"step {step}: {name} is not finite after the step; {_advice(folder)}")
+
+
+def warn_of_early_start(step: int, dense_loss: float, classes: int) -> None:
+    """Warn if subnetworks begin to copy a dense encoder that tells no classes apart yet.
+
+    To agree on one point for all images is then the nearest way to agree, and the dense encoder goes along.
+
+    Args:
+        step: 0-based; the first that trains subnetworks on the dense embedding.
+        dense_loss: Cross-entropy of the dense encoder there.
+        classes: Number of classes; chance is its logarithm.
+    """
+    chance = math.log(classes)
+    if dense_loss > 0.9 * chance:
+        warnings.warn(
+            f"step {step}: subnetworks start to copy the dense encoder, whose loss is {dense_loss:.2f}, about chance "
+            f"({chance:.2f} for {classes} classes): it may collapse to one point; raise method.dense_share, or let it "
+            "learn faster (a smaller learning rate, adamw)",
+            stacklevel=2,
+        )
 
 
 def _advice(folder: Path) -> str:

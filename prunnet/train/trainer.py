@@ -18,7 +18,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.checkpoint import FILE, load_checkpoint, save_checkpoint
-from prunnet.train.health import check_state, check_step
+from prunnet.train.health import check_state, check_step, warn_of_early_start
 from prunnet.train.log import StepRecord, TrainingLog
 from prunnet.train.method import MethodSpec
 from prunnet.train.progress import Progress
@@ -191,8 +191,8 @@ def _one_step(
 ) -> StepRecord:
     method, schedule = recipe.method, recipe.schedule
     capacities = capacities_of_step(method, schedule, recipe.seed, step)
-    started = step > 0 and not capacities_of_step(method, schedule, recipe.seed, step - 1)
-    if capacities and started and method.scores == "magnitude" and method.learn_scores:
+    started = bool(capacities) and not (step and capacities_of_step(method, schedule, recipe.seed, step - 1))
+    if started and step and method.scores == "magnitude" and method.learn_scores:
         joint.prunable.reset_scores("magnitude")
     pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
     pixels, labels = pixels[rank::world].to(device), labels[rank::world].to(device)
@@ -208,6 +208,8 @@ def _one_step(
     names = [str(c) if c in listed else "between" for c in capacities]
     named = dict(zip(["dense", *names], losses, strict=True))
     check_step(step, named, length, out)
+    if started and method.objective == "embedding" and rank == 0:
+        warn_of_early_start(step, losses[0], source.classes)
     optimizer.step()
     return StepRecord(named, rate, length, schedule.batch_size)
 

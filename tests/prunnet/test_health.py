@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from prunnet.data.source import DataSet
 from prunnet.errors import TrainingError
 from prunnet.train import trainer
 from prunnet.train.checkpoint import FILE
+from prunnet.train.health import warn_of_early_start
 from prunnet.train.trainer import train
 from tests.prunnet.test_training import Short, _recipe
 
@@ -86,3 +88,13 @@ def test_more_processes_than_images_are_refused(
     monkeypatch.setattr(trainer, "_join_processes", lambda: (0, 17))
     with pytest.raises(TrainingError, match="a batch of 16 images has none for some of 17 processes"):
         train(_recipe(2), Short(data.train, 32), tmp_path, quiet=True)
+
+
+def test_copying_a_dense_encoder_that_knows_nothing_is_warned_of(data: DataSet, tmp_path: Path) -> None:
+    early = _recipe(2, objective="embedding")
+    with pytest.warns(UserWarning, match=r"step 0: .* about chance \(.* raise method.dense_share"):
+        train(early, Short(data.train, 32), tmp_path / "early", quiet=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(_recipe(2), Short(data.train, 32), tmp_path / "labels", quiet=True)
+        warn_of_early_start(5, 3.0, 1000)
