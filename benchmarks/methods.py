@@ -35,6 +35,7 @@ from runtime_py.files import write_atomically
 PLAN = Path(__file__).with_name("methods.yaml")
 RESULTS = Path(__file__).parent / "results" / "methods"
 CALIBRATION_IMAGES = 256
+SEEDS = [0, 1, 2]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", help="methods; all if not given")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument(
         "--out", type=Path, default=Path("runs/methods"), help="checkpoints of unfinished runs"
     )

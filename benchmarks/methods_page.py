@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.methods import PLAN, RESULTS
+from benchmarks.methods import PLAN, RESULTS, SEEDS, planned
 from prunnet.comparison import compare
 from prunnet.profile.document import read_document
 
@@ -171,7 +171,7 @@ def page(runs: Runs) -> Iterable[str]:
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
         f"Trained capacities {', '.join(map(str, trained))} and 1. mAP in points, mean ± standard deviation of seeds.",
         "",
-        "Seeds that are measured: "
+        f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
         + ".",
         "",
