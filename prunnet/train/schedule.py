@@ -52,7 +52,7 @@ class ScheduleSpec(_Part):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of sgd; the first beta of adamw."""
     weight_decay: float = Field(default=5e-4, ge=0)
-    """Of weight matrices and kernels; biases, norms and scores do not decay."""
+    """Of weight matrices, kernels and adapters; biases, norms and scores do not decay."""
     decay: Literal["cosine", "steps"] = "cosine"
     """The learning rate follows a cosine down to zero, or falls at each milestone."""
     milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
