@@ -85,13 +85,21 @@ def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration)
     factors = torch.einsum("fi,fij->fj", weights[owner], mixing) * lengths[owner]
     result = []
     for gradients, part in zip(tensors, torch.split(factors, sizes), strict=True):
-        mixed = torch.empty_like(gradients[0])
+        mixed = _room(gradients[0])
         target, *rows = _by_filter([mixed, *gradients])
         torch.mul(rows[0], part[:, :1], out=target)
         for row, factor in zip(rows[1:], part.T[1:], strict=True):
             target.addcmul_(row, factor[:, None])
         result.append(mixed)
     return result
+
+
+def _room(gradient: Tensor) -> Tensor:
+    """Return an uninitialised tensor of the same shape, of which `_by_filter` returns a view."""
+    ordered = gradient.ndim == 4 and gradient.is_contiguous(memory_format=torch.channels_last)
+    return torch.empty_like(
+        gradient, memory_format=torch.channels_last if ordered else torch.contiguous_format
+    )
 
 
 def _by_filter(gradients: list[Tensor]) -> list[Tensor]:

@@ -32,6 +32,14 @@ def test_equals_the_slow_reference(seed: int, losses: int, alpha: float, protect
         torch.testing.assert_close(found[number], wanted, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("order", [(1, 0), (3, 1, 0, 2), (0, 1, 4, 2, 3)], ids=["2-D", "4-D", "5-D"])
+def test_gradients_in_any_order_in_memory(order: tuple[int, ...]) -> None:
+    """Dense in memory, but neither contiguous nor channels_last, as gradients of transposed tensors are."""
+    rows = [[torch.randn(2, 3, 4, 5, 6)[(0,) * (5 - len(order))].permute(order)] for _ in range(3)]
+    (found,) = integrate(rows, Integration(project=False, alpha=0))
+    torch.testing.assert_close(found, sum(row[0] for row in rows))
+
+
 def test_gradients_that_agree_are_summed() -> None:
     gradient = torch.randn(4, 3, 3, 3)
     (found,) = integrate([[gradient], [2 * gradient]], Integration())
