@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 
-AdapterKind = Literal["none", "smooth", "switched"]
+AdapterKind = Literal["none", "smooth", "full", "switched"]
 DEGREE = 2
+STORED = torch.float16
+"""Precision of corrections in an encoder package: a rounding of 2^-11 of what is itself a small difference."""
 
 
 class Adapters(nn.Module):
@@ -24,12 +26,14 @@ class Adapters(nn.Module):
 
     * `smooth`: BatchNorm's affine parameters and the projector, with `f_k = (1 - c)^k`, k = 1..2. Being smooth in c, it
       serves capacities that were never trained.
+    * `full`: the same, and every other parameter with k = 1: the subnetworks share weights of their own, which start at
+      the dense encoder's, so that they can learn while it rests.
     * `switched`: BatchNorm's affine parameters alone, one correction for each trained capacity, as in slimmable
       networks; a capacity between takes that of the nearest.
 
     Args:
         encoder: The dense encoder.
-        kind: "smooth" or "switched".
+        kind: "smooth", "full" or "switched".
         capacities: The trained capacities, for "switched".
 
     Raises:
@@ -44,12 +48,14 @@ class Adapters(nn.Module):
             )
         self._switches = tuple(capacities) if kind == "switched" else None
         terms = len(capacities) if self._switches else DEGREE
+        others = int(kind == "full")
         norms = {n for n, m in encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
         self.corrections = nn.ParameterDict()
         for name, parameter in encoder.named_parameters():
             smooth = name == "head.project.weight" and not self._switches
-            if name.rpartition(".")[0] in norms or smooth:
-                self.corrections[name.replace(".", "/")] = nn.Parameter(torch.zeros(terms, *parameter.shape))
+            degree = terms if name.rpartition(".")[0] in norms or smooth else others
+            if degree:
+                self.corrections[name.replace(".", "/")] = nn.Parameter(torch.zeros(degree, *parameter.shape))
 
     def forward(self, tensors: Mapping[str, Tensor], capacity: float) -> dict[str, Tensor]:
         """Return the tensors with the corrections of one capacity added; differentiable.
@@ -58,13 +64,20 @@ class Adapters(nn.Module):
             tensors: Parameters, buffers or both of the dense encoder, by name.
             capacity: In (0, 1).
         """
-        factors = torch.tensor(self._factors(capacity))
+        factors = self._factors(capacity)
         result = dict(tensors)
         for key, correction in self.corrections.items():
             name = key.replace("/", ".")
             if name in tensors:
-                result[name] = tensors[name] + torch.tensordot(factors.to(correction), correction, 1)
+                for factor, term in zip(factors, correction, strict=False):  # most parameters have one term
+                    result[name] = torch.add(result[name], term, alpha=factor)
         return result
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """Round the corrections to what a package stores, so that what is measured is what is shipped."""
+        for correction in self.corrections.values():
+            correction.copy_(correction.to(STORED))
 
     def _factors(self, capacity: float) -> list[float]:
         if self._switches is None:

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from prunnet.adapters import AdapterKind
+from prunnet.adapters import STORED, AdapterKind
 from prunnet.batchnorm import reestimate
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
@@ -230,13 +230,17 @@ def save_encoder(
     text = json.dumps(metadata.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
     try:
         with replaced_folder(folder.absolute()) as scratch:
-            tensors = {n: t.detach().contiguous() for n, t in prunable.state_dict().items()}
+            tensors = {n: _stored(n, t.detach()).contiguous() for n, t in prunable.state_dict().items()}
             save_file(tensors, scratch / "model.safetensors")
             probes.save(scratch / "probes.npz")
             (scratch / "README.md").write_text(card, encoding="utf-8")
             (scratch / "encoder.json").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise EncoderError(f"{folder} can not be written: {error}; free some space and try again") from error
+
+
+def _stored(name: str, tensor: Tensor) -> Tensor:
+    return tensor.to(STORED) if name.startswith("adapters.") else tensor
 
 
 def preprocessing_of(encoder: Encoder) -> Preprocessing:

@@ -24,7 +24,7 @@ class PrunableEncoder(nn.Module):
         encoder: The dense encoder.
         granularity: "channel" or "weight".
         channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
-        adapters: Small corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
+        adapters: Corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
         trained: Capacities that are trained, for switched adapters.
 
     Raises:
@@ -123,7 +123,7 @@ class PrunableEncoder(nn.Module):
         module = self._trained.get(achieved)
         if module is None:
             module = self._trained[achieved] = _on_batch_statistics(self.skeleton(capacity))
-        tensors = self._adapted(parameters, achieved)
+        tensors = self.adapted(parameters, achieved)
         cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
         # Buffers that are left (pixel statistics, position indices) hold the same values at every capacity.
         dense = dict(self.encoder.named_buffers())
@@ -131,7 +131,13 @@ class PrunableEncoder(nn.Module):
         out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, normal)
         return out
 
-    def _adapted(self, tensors: Mapping[str, Tensor], achieved: float) -> Mapping[str, Tensor]:
+    def adapted(self, tensors: Mapping[str, Tensor], achieved: float) -> Mapping[str, Tensor]:
+        """Return the tensors with the corrections of a subnetwork, before anything is cut out of them.
+
+        Args:
+            tensors: Parameters, buffers or both of the dense encoder, by name.
+            achieved: The capacity that the subnetwork reaches, in (0, 1].
+        """
         return tensors if self.adapters is None or achieved == 1 else self.adapters(tensors, achieved)
 
     def extract(self, capacity: float, multiple: int | None = None) -> Encoder:
@@ -152,7 +158,7 @@ class PrunableEncoder(nn.Module):
         multiple = multiple or self.channel_multiple
         module = self.cutter.skeleton(capacity, multiple).to_empty(device="cpu")
         with torch.no_grad():
-            adapted = self._adapted(self.encoder.state_dict(), self.achieved(capacity, multiple))
+            adapted = self.adapted(self.encoder.state_dict(), self.achieved(capacity, multiple))
             tensors = self.cutter.cut(adapted, capacity, self.ranking, multiple)
             module.load_state_dict({name: t.cpu() for name, t in tensors.items()})
             dense = dict(self.encoder.named_buffers())

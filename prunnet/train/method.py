@@ -43,14 +43,15 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "prunnet-channel": {"granularity": "channel"},
         # What measured best here (docs/results.md).
         "prunnet": {
-            "adapters": "smooth",
+            "subnetworks": "after",
+            "adapters": "full",
             "objective": "embedding",
-            "subnetwork_weight": 10.0,
-            "protect_dense": True,
-            "alpha": 0.0,
-            "dense_share": 0.25,
-            "balance": 1.0,
+            "capacities": [0.1],
+            "draw": "sandwich",
             "per_step": 2,
+            "project": False,
+            "alpha": 0.0,
+            "learn_scores": False,
         },
     }
 )
@@ -71,12 +72,15 @@ class MethodSpec(BaseModel):
     networks: Literal["one", "own-classifier", "dense-classifier"] = "one"
     """One network for all capacities, or one for each: with a classifier of its own, or with the frozen one of the
     dense encoder, which is trained first."""
+    subnetworks: Literal["together", "after"] = "together"
+    """Subnetworks learn in every step together with the dense encoder, or after it, in a second round
+    (`schedule.follow`) in which it stays as it is."""
     per_step: int | None = Field(default=None, ge=1)
     """Subnetworks drawn for one step. None trains all of them in every step."""
     draw: Literal["listed", "sandwich"] = "listed"
     """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
     capacity between it and the dense one (the sandwich rule; Yu and Huang, ICCV 2019)."""
-    adapters: Literal["none", "smooth", "switched"] = "none"
+    adapters: Literal["none", "smooth", "full", "switched"] = "none"
     """What the subnetworks have of their own (`prunnet.adapters`)."""
     dense_only: tuple[Part, ...] = PARTS
     """Parts that learn from the dense loss alone; BatchNorm's affine parameters are `norms`."""
@@ -99,8 +103,8 @@ class MethodSpec(BaseModel):
     balance: float | None = Field(default=None, gt=0)
     """Largest length of a subnetwork's gradient, in lengths of the dense one, tensor by tensor; None: no limit."""
     scores: Literal["magnitude", "random", "prefix"] = "magnitude"
-    """Where the ranking starts; with `dense_share`, magnitude is that of the weights at the end of it. Prefix ranks
-    the first channels highest."""
+    """Where the ranking starts; where the dense encoder trains alone first, magnitude is that of its weights at the
+    end of that. Prefix ranks the first channels highest."""
     learn_scores: bool = True
     """Scores are trained. Else the ranking stays as it was; where nothing but the dense encoder is trained, magnitude
     is that of its weights at the end."""
@@ -124,6 +128,14 @@ class MethodSpec(BaseModel):
             raise ValueError("networks: separate networks are narrower ones; allowed: granularity channel")
         if self.weighting == "uncertainty" and self.objective == "embedding":
             raise ValueError("weighting: uncertainty is read off class logits; allowed: objective labels")
+        if self.subnetworks == "after" and (self.objective, self.networks) != ("embedding", "one"):
+            raise ValueError(
+                "subnetworks: after a dense encoder they follow its embedding; allowed: objective embedding"
+            )
+        if self.subnetworks == "after" and self.adapters == "none" and self.capacities:
+            raise ValueError(
+                "subnetworks: nothing of their own could learn; allowed: adapters full or smooth"
+            )
         if self.draw == "sandwich" and (self.per_step is None or not self.capacities):
             raise ValueError("draw: the sandwich rule needs capacities and per_step; allowed: both")
         return self

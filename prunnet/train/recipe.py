@@ -6,22 +6,22 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.errors import UnknownNameError
 from prunnet.profile.document import read_document
 from prunnet.profile.validation import validate
 from prunnet.train.data_spec import DataSpec
 from prunnet.train.method import MethodSpec
-from prunnet.train.schedule import ScheduleSpec, SettleSpec
+from prunnet.train.schedule import FollowSpec, ScheduleSpec
 
 __all__ = [
     "DataSpec",
     "EncoderSpec",
+    "FollowSpec",
     "MethodSpec",
     "Recipe",
     "ScheduleSpec",
-    "SettleSpec",
     "load_recipe",
     "shipped_recipes",
 ]
@@ -55,18 +55,32 @@ class Recipe(_Part):
     method: MethodSpec = MethodSpec()
     schedule: ScheduleSpec
 
+    @model_validator(mode="after")
+    def _second_round_has_subnetworks(self) -> Recipe:
+        after, follow = self.method.subnetworks == "after", self.schedule.follow is not None
+        if after and self.method.capacities and not follow:
+            raise ValueError(
+                f"schedule.follow: missing; method {self.method.name} trains the subnetworks after the dense encoder; "
+                "allowed: follow: {steps: ..., learning_rate: ...}"
+            )
+        if follow and not (after and self.method.capacities):
+            raise ValueError(
+                "schedule.follow: nothing learns in it; allowed: with method.subnetworks: after, and with capacities"
+            )
+        return self
+
     def for_items(self, items: int) -> Recipe:
         """Return this recipe with its length in steps; see `ScheduleSpec.for_items`."""
         return self.model_copy(update={"schedule": self.schedule.for_items(items)})
 
     def dense_alone(self) -> Recipe:
-        """Return the control of this recipe: the same network and steps, no subnetworks."""
+        """Return the control of this recipe: the same network and as many steps, no subnetworks.
+
+        Raises:
+            TrainingError: As `ScheduleSpec.first_round`, for a recipe with a second round.
+        """
         method = self.method.model_copy(update={"capacities": (), "adapters": "none", "dense_share": 0.0})
-        schedule = self.schedule
-        if schedule.settle:
-            alone = schedule.settle.model_copy(update={"capacities": ()})
-            schedule = schedule.model_copy(update={"settle": alone})
-        update = {"name": f"{self.name}-control", "method": method, "schedule": schedule}
+        update = {"name": f"{self.name}-control", "method": method, "schedule": self.schedule.alone()}
         return self.model_copy(update=update)
 
 

@@ -151,7 +151,6 @@ def _probes(test: Benchmark, calibration: Images) -> Probes:
 
 def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]) -> EncoderMetadata:
     spec, method, encoder = recipe.encoder, recipe.method, prunable.encoder
-    settled = recipe.schedule.settle.capacities if recipe.schedule.settle else ()
     return EncoderMetadata(
         name=recipe.name,
         backbone=BackboneSpec(
@@ -162,7 +161,7 @@ def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]
         adapters=method.adapters,
         dimension=encoder.dimension,
         preprocessing=preprocessing_of(encoder),
-        training_capacities=tuple(sorted({*method.capacities, *settled, 1.0})),
+        training_capacities=(*method.capacities, 1.0),
         space_id=space_id(encoder),
         recipe=recipe.model_dump(mode="json"),
         metrics=metrics,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.errors import TrainingError
-from prunnet.train.method import Fraction
 
 if TYPE_CHECKING:
     import torch
@@ -22,18 +21,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class SettleSpec(_Part):
-    """A short second round at a small learning rate, after the first has come to rest.
-
-    The dense encoder hardly moves any more, so subnetworks may pull harder, and capacities between the first round's
-    are trained too.
-    """
+class FollowSpec(_Part):
+    """A second round, after the dense encoder has come to rest: only its subnetworks learn, by their own cosine."""
 
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    capacities: tuple[Fraction, ...]
-    per_step: int = Field(ge=1)
-    balance: float = Field(gt=0)
+    """The highest one, after a linear rise over a tenth of the steps."""
 
 
 class ScheduleSpec(_Part):
@@ -43,7 +36,8 @@ class ScheduleSpec(_Part):
     """Steps of the first round."""
     epochs: int | None = Field(default=None, gt=0)
     """Epochs of the first round; one epoch shows each item once, a last short batch left out."""
-    settle: SettleSpec | None = None
+    follow: FollowSpec | None = None
+    """The second round; goes with `method.subnetworks: after`."""
     batch_size: int = Field(default=128, ge=2)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with Nesterov's momentum, or AdamW."""
@@ -52,7 +46,7 @@ class ScheduleSpec(_Part):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of sgd; the first beta of adamw."""
     weight_decay: float = Field(default=5e-4, ge=0)
-    """Of weight matrices, kernels and adapters; biases, norms and scores do not decay."""
+    """Of weight matrices and kernels; biases, norms, scores and adapters do not decay."""
     decay: Literal["cosine", "steps"] = "cosine"
     """The learning rate follows a cosine down to zero, or falls at each milestone."""
     milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
@@ -135,21 +129,29 @@ class ScheduleSpec(_Part):
     @property
     def total(self) -> int:
         """Steps of both rounds; as `first_round`."""
-        return self.first_round + (self.settle.steps if self.settle else 0)
+        return self.first_round + (self.follow.steps if self.follow else 0)
+
+    def alone(self) -> ScheduleSpec:
+        """Return one round that is as long as both; as `first_round`."""
+        return self.model_copy(update={"steps": self.total, "follow": None}) if self.follow else self
 
 
 def learning_rate(schedule: ScheduleSpec, step: int) -> float:
     """Return the learning rate of a 0-based step.
 
-    First round: a linear warm-up, under a cosine down to zero or a fall at each milestone. Second: a cosine.
+    First round: a linear warm-up, under a cosine down to zero or a fall at each milestone. Second: a warm-up and a
+    cosine of its own.
 
     Args:
         schedule: In steps (`ScheduleSpec.for_items`).
         step: Of both rounds.
     """
     steps = schedule.first_round
-    if schedule.settle and step >= steps:
-        return schedule.settle.learning_rate * _cosine((step - steps) / schedule.settle.steps)
+    if schedule.follow and step >= steps:
+        done = (step - steps) / schedule.follow.steps
+        return (
+            schedule.follow.learning_rate * min(1.0, 10 * (done + 1 / schedule.follow.steps)) * _cosine(done)
+        )
     warmup = _WARMUP_STEPS if schedule.warmup_steps is None else schedule.warmup_steps
     warm = min(1.0, (step + 1) / max(1, warmup))
     if schedule.decay == "cosine":
@@ -166,9 +168,11 @@ def new_optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.Optim
     """Return the schedule's optimizer over all that a step trains; its state is still empty."""
     import torch
 
-    scores = {id(s) for s in joint.prunable.scores.values()}
-    decayed = [p for p in joint.parameters if p.ndim > 1 and id(p) not in scores]
-    plain = [p for p in joint.parameters if p.ndim <= 1 or id(p) in scores]
+    own = [*joint.prunable.scores.values()]
+    own += [] if joint.prunable.adapters is None else joint.prunable.adapters.parameters()
+    spared = {id(p) for p in own}
+    decayed = [p for p in joint.parameters if p.ndim > 1 and id(p) not in spared]
+    plain = [p for p in joint.parameters if p.ndim <= 1 or id(p) in spared]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": schedule.weight_decay},
         {"params": plain, "weight_decay": 0.0},

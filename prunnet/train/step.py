@@ -55,24 +55,21 @@ class JointStep:
         self.prunable, self.classifier, self.method = prunable, classifier, method
         self._precision_name = precision
         self.named = dict(prunable.encoder.named_parameters())
-        adapters = [] if prunable.adapters is None else list(prunable.adapters.parameters())
+        self._adapters = [] if prunable.adapters is None else list(prunable.adapters.parameters())
         heads = [p for p in classifier.parameters() if p.requires_grad]
-        self._trained = [*self.named.values(), *heads, *adapters]
+        self._trained = [*self.named.values(), *heads, *self._adapters]
         self._ranked = method.learn_scores
         self.parameters = [*self._trained, *(prunable.scores.values() if self._ranked else ())]
         self._shared = self._reached_by_subnetworks(len(heads))
 
     @joined_statistics()
-    def __call__(
-        self, pixels: Tensor, labels: Tensor, capacities: Sequence[float], balance: float | None = None
-    ) -> list[float]:
+    def __call__(self, pixels: Tensor, labels: Tensor, capacities: Sequence[float]) -> list[float]:
         """Set the gradient of every parameter and score; under `torchrun`, that of the processes' joined batch.
 
         Args:
             pixels: float32 [N, 3, H, W], raw RGB in 0..255.
             labels: int64 [N].
             capacities: The subnetworks of this step.
-            balance: Largest length of a subnetwork's gradient, in lengths of the dense one; None: no limit.
 
         Returns:
             The losses: dense, then each capacity.
@@ -96,17 +93,55 @@ class JointStep:
             row: Row = [None] * len(trained)
             for number, gradient in zip(self._shared, found, strict=True):
                 row[number] = gradient
-            rows.append(self._with_scores(row))
+            rows.append(self._with_scores(row, capacity))
             losses.append(loss.detach())
             logits_of_all.append(logits.detach())
         if self.method.weighting == "uncertainty" and len(rows) > 1:
             rows = _weighed(rows, uncertainties(logits_of_all, part))
+        return self._integrated(losses, rows)
+
+    @joined_statistics()
+    def follow(self, pixels: Tensor, capacities: Sequence[float]) -> list[float]:
+        """Set the gradient of what belongs to the subnetworks alone; the dense encoder gets none.
+
+        They learn its embedding as the server computes it, on its running statistics.
+
+        Args:
+            pixels: float32 [N, 3, H, W], raw RGB in 0..255.
+            capacities: The subnetworks of this step.
+
+        Returns:
+            The loss of each capacity, one minus the cosine to the dense embedding.
+        """
+        encoder, part = self.prunable.encoder, share(len(pixels), pixels.device)
+        with torch.no_grad(), self._precision(pixels):
+            normal = encoder.pixels(pixels)
+            goal = F.normalize(encoder.eval().features_of(normal).float(), dim=1)
+        weights = {name: p.detach().requires_grad_(self._ranked) for name, p in self.named.items()}
+        first = len(self._trained) - len(self._adapters)
+        losses: list[Tensor] = []
+        rows: list[Row] = [[None] * len(self.parameters)]  # the dense encoder's
+        for capacity in capacities:
+            with self._precision(pixels):
+                out = self.prunable.features_of(capacity, normal, weights)
+            loss = part * _distance(out, goal)
+            sources = [*self._adapters, *(weights.values() if self._ranked else ())]
+            found = torch.autograd.grad(loss, sources, allow_unused=True)
+            row: Row = [*found[len(self._adapters) :]] if self._ranked else [None] * len(self.named)
+            row += [None] * (first - len(self.named))
+            scored = self._with_scores([*row, *found[: len(self._adapters)]], capacity)
+            rows.append([None if number < first else g for number, g in enumerate(scored)])
+            losses.append(loss.detach())
+        return self._integrated(losses, rows)
+
+    def _integrated(self, losses: list[Tensor], rows: list[Row]) -> list[float]:
+        """Set every parameter's gradient to the integration of the losses' own; returns the losses."""
         joint_losses = torch.stack(losses)
         average([joint_losses])
         for row in rows:
             average([g for g in row if g is not None])
         method = self.method
-        how = Integration(method.project, method.protect_dense, method.alpha, balance)
+        how = Integration(method.project, method.protect_dense, method.alpha, method.balance)
         joint = integrate(rows, how) if len(rows) > 1 else rows[0]
         for parameter, joined in zip(self.parameters, joint, strict=True):
             parameter.grad = joined
@@ -132,7 +167,7 @@ class JointStep:
 
     def _subnetwork_loss(self, features: Tensor, goal: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of one subnetwork, and its logits (empty where no labels are learned)."""
-        distance = (1 - (F.normalize(features.float(), dim=1) * goal).sum(1)).mean()
+        distance = _distance(features, goal)
         if self.method.objective == "embedding":
             return distance, features.new_empty(0)
         logits = self.classifier(features).float()
@@ -141,11 +176,13 @@ class JointStep:
             loss = loss + self.method.distillation * distance
         return loss, logits
 
-    def _with_scores(self, row: Row) -> Row:
+    def _with_scores(self, row: Row, capacity: float = 1.0) -> Row:
         if not self._ranked:
             return row
         gradients = {n: g for n, g in zip(self.named, row, strict=False) if g is not None}
-        scores = self.prunable.cutter.score_gradients(self.named, gradients)
+        with torch.no_grad():
+            used = self.prunable.adapted(self.named, self.prunable.achieved(capacity))
+        scores = self.prunable.cutter.score_gradients(used, gradients)
         # A group that only the projector reads may have no gradient from a subnetwork.
         signs = {k: s.detach().sign() for k, s in self.prunable.scores.items()}
         return [*row, *(scores[k] * sign if k in scores else None for k, sign in signs.items())]
@@ -153,6 +190,11 @@ class JointStep:
     def _precision(self, pixels: Tensor) -> torch.autocast:
         low = pixels.is_cuda if self._precision_name == "auto" else self._precision_name == "bf16"
         return torch.autocast(pixels.device.type, torch.bfloat16, enabled=low)
+
+
+def _distance(features: Tensor, goal: Tensor) -> Tensor:
+    """Return the mean of one minus the cosine between embeddings [N, D] and unit vectors [N, D]."""
+    return (1 - (F.normalize(features.float(), dim=1) * goal).sum(1)).mean()
 
 
 def uncertainties(logits: Sequence[Tensor], part: float = 1.0) -> Tensor:

@@ -106,6 +106,8 @@ def train(
                     save_checkpoint(out, recipe, step + 1, joint, optimizer)
     if not recipe.method.learn_scores and not recipe.method.capacities:
         joint.prunable.reset_scores(recipe.method.scores)
+    if joint.prunable.adapters is not None:
+        joint.prunable.adapters.round()
     return Trained(joint.prunable.cpu().eval(), joint.classifier.cpu())
 
 
@@ -141,8 +143,7 @@ def _build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> 
         whole = PrunableEncoder(encoder, "channel", method.channel_multiple)
         whole.reset_scores("prefix")
         encoder = whole.extract(start.capacity)
-    settled = recipe.schedule.settle.capacities if recipe.schedule.settle else ()
-    capacities = sorted({*method.capacities, *settled})
+    capacities = method.capacities
     prunable = PrunableEncoder(
         encoder, method.granularity, method.channel_multiple, method.adapters, capacities
     )
@@ -155,7 +156,8 @@ def _build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> 
         classifier.load_state_dict(start.classifier.state_dict())
         classifier.requires_grad_(False)
     prunable.to(device)
-    prunable.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for part in (prunable.encoder, prunable.scores):
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return JointStep(prunable, classifier.to(device), method, recipe.schedule.precision)
 
 
@@ -165,9 +167,8 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
     None while the dense encoder trains alone; else all, or a draw.
     """
     capacities, count = method.capacities, method.per_step
-    if schedule.settle and step >= schedule.first_round:
-        capacities, count = schedule.settle.capacities, schedule.settle.per_step
-    if step < method.dense_share * schedule.first_round or not capacities:
+    alone = 1.0 if method.subnetworks == "after" else method.dense_share
+    if step < alone * schedule.first_round or not capacities:
         return ()
     chance = random.Random(f"{seed}/{step}")
     if method.draw == "sandwich" and count is not None:
@@ -192,7 +193,7 @@ def _one_step(
     method, schedule = recipe.method, recipe.schedule
     capacities = capacities_of_step(method, schedule, recipe.seed, step)
     started = bool(capacities) and not (step and capacities_of_step(method, schedule, recipe.seed, step - 1))
-    if started and step and method.scores == "magnitude" and method.learn_scores:
+    if started and step and method.scores == "magnitude":
         joint.prunable.reset_scores("magnitude")
     pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
     pixels, labels = pixels[rank::world].to(device), labels[rank::world].to(device)
@@ -200,15 +201,14 @@ def _one_step(
     rate = learning_rate(schedule, step)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    settles = schedule.settle if step >= schedule.first_round else None
-    balance = settles.balance if settles else method.balance
-    losses = joint(pixels.contiguous(memory_format=torch.channels_last), labels, capacities, balance)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    follows = step >= schedule.first_round
+    losses = joint.follow(pixels, capacities) if follows else joint(pixels, labels, capacities)
     length = float(nn.utils.clip_grad_norm_(joint.parameters, schedule.clip))
-    listed = {*method.capacities, *(schedule.settle.capacities if schedule.settle else ())}
-    names = [str(c) if c in listed else "between" for c in capacities]
-    named = dict(zip(["dense", *names], losses, strict=True))
+    names = [str(c) if c in method.capacities else "between" for c in capacities]
+    named = dict(zip(names if follows else ["dense", *names], losses, strict=True))
     check_step(step, named, length, out)
-    if started and method.objective == "embedding" and rank == 0:
+    if started and method.objective == "embedding" and rank == 0 and not follows:
         warn_of_early_start(step, losses[0], source.classes)
     optimizer.step()
     return StepRecord(named, rate, length, schedule.batch_size)

@@ -15,7 +15,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError, ProfileError
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.method import METHODS, MethodSpec
-from prunnet.train.recipe import Recipe, load_recipe
+from prunnet.train.recipe import FollowSpec, Recipe, load_recipe
 from prunnet.train.separate import train_separately
 from prunnet.train.step import Classifier, JointStep, uncertainties
 from prunnet.train.trainer import Start, capacities_of_step, train
@@ -30,14 +30,15 @@ def data() -> DataSet:
 
 
 def _recipe(method: dict, steps: int = 2) -> Recipe:
-    tiny = load_recipe("glyphs-tiny")
+    tiny, spec = load_recipe("glyphs-tiny"), MethodSpec.model_validate({"channel_multiple": 4} | method)
+    follow = FollowSpec(steps=steps, learning_rate=0.01) if spec.subnetworks == "after" else None
     return tiny.model_copy(
         update={
-            "schedule": tiny.schedule.model_copy(update={"steps": steps, "batch_size": 16}),
+            "schedule": tiny.schedule.model_copy(update={"steps": steps, "batch_size": 16, "follow": follow}),
             "encoder": tiny.encoder.model_copy(
                 update={"options": {"channels": [8, 16, 16, 24], "layers": [1, 1, 1, 1]}}
             ),
-            "method": MethodSpec.model_validate({"channel_multiple": 4} | method),
+            "method": spec,
         }
     )
 
@@ -216,6 +217,8 @@ def test_names_and_options_that_do_not_go_together() -> None:
         ({"granularity": "weight", "networks": "own-classifier"}, "separate networks are narrower ones"),
         ({"draw": "sandwich"}, "needs capacities and per_step"),
         ({"weighting": "uncertainty", "objective": "embedding"}, "read off class logits"),
+        ({"subnetworks": "after"}, "they follow its embedding; allowed: objective embedding"),
+        ({"subnetworks": "after", "objective": "embedding"}, "allowed: adapters full or smooth"),
     ]:
         with pytest.raises(ValidationError, match=message):
             MethodSpec.model_validate(wrong)

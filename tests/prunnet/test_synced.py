@@ -25,6 +25,7 @@ CASES: dict[str, tuple[int, dict[str, object]]] = {
     "weight": (8, {"granularity": "weight", "scores": "random"}),
     "weight, a share larger than the other": (5, {"granularity": "weight", "alpha": 0.0}),
     "adapters": (7, {"adapters": "smooth", "objective": "embedding", "balance": 0.5, "protect_dense": True}),
+    "following": (7, {"name": "prunnet", "draw": "listed", "per_step": None, "learn_scores": True}),
     "uncertainty": (7, {"weighting": "uncertainty", "dense_only": ()}),
 }
 
@@ -52,7 +53,10 @@ def _gradients(case: str, rank: int, world: int) -> dict[str, Tensor]:
     pixels *= torch.linspace(0.2, 1, count)[:, None, None, None]
     labels = torch.arange(count) % 10
     joint.prunable.train()
-    losses = joint(pixels[rank::world], labels[rank::world], CAPACITIES, joint.method.balance)
+    if joint.method.subnetworks == "after":
+        losses = joint.follow(pixels[rank::world], CAPACITIES)
+    else:
+        losses = joint(pixels[rank::world], labels[rank::world], CAPACITIES)
     result = {f"gradient {n}": p.grad for n, p in enumerate(joint.parameters) if p.grad is not None}
     result |= {f"statistics {n}": b.detach() for n, b in joint.prunable.encoder.named_buffers()}
     return {**result, "losses": torch.tensor(losses)}

@@ -20,7 +20,7 @@ from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.checkpoint import FILE
 from prunnet.train.method import MethodSpec
-from prunnet.train.recipe import Recipe, load_recipe
+from prunnet.train.recipe import FollowSpec, Recipe, ScheduleSpec, load_recipe
 from prunnet.train.step import Classifier, JointStep
 from prunnet.train.trainer import capacities_of_step, learning_rate, train
 
@@ -166,31 +166,94 @@ def test_a_folder_with_a_run_is_not_overwritten(data: DataSet, tmp_path: Path) -
 
 def test_schedule() -> None:
     recipe = load_recipe("glyphs")
-    schedule, method = recipe.schedule, recipe.method
+    schedule = recipe.schedule
     rates = [learning_rate(schedule, s) for s in range(schedule.steps)]
     assert max(rates) <= schedule.learning_rate and rates[-1] < schedule.learning_rate / 1000
     assert rates[0] == pytest.approx(schedule.learning_rate / schedule.warmup_steps)
-    first = round(method.dense_share * schedule.steps)
-    assert capacities_of_step(method, schedule, 0, first - 1) == ()
-    drawn = [capacities_of_step(method, schedule, 0, s) for s in range(first, first + 500)]
-    assert all(len(set(d)) == method.per_step and list(d) == sorted(d) for d in drawn)
-    counts = {c: sum(c in d for d in drawn) for c in method.capacities}
-    share = 500 * method.per_step / len(method.capacities)
-    assert all(0.8 * share < n < 1.2 * share for n in counts.values()), counts
     assert recipe.dense_alone().method.capacities == ()
+
+
+def test_capacities_are_drawn_evenly_after_the_dense_share() -> None:
+    method = MethodSpec(capacities=(0.1, 0.2, 0.4, 0.6, 0.8), per_step=2, dense_share=0.25)
+    schedule = ScheduleSpec(steps=1000)
+    assert capacities_of_step(method, schedule, 0, 249) == ()
+    drawn = [capacities_of_step(method, schedule, 0, s) for s in range(250, 750)]
+    assert all(len(set(d)) == 2 and list(d) == sorted(d) for d in drawn)
+    counts = {c: sum(c in d for d in drawn) for c in method.capacities}
+    assert all(160 < n < 240 for n in counts.values()), counts
 
 
 def test_the_second_round() -> None:
     recipe = load_recipe("glyphs")
-    schedule, settle = recipe.schedule, recipe.schedule.settle
-    assert settle is not None and schedule.total == schedule.steps + settle.steps
-    assert learning_rate(schedule, schedule.steps) == settle.learning_rate
-    assert learning_rate(schedule, schedule.total - 1) < settle.learning_rate / 1000
+    schedule, follow = recipe.schedule, recipe.schedule.follow
+    assert follow is not None and schedule.total == schedule.steps + follow.steps
+    rates = [learning_rate(schedule, step) for step in range(schedule.steps, schedule.total)]
+    assert 0.95 * follow.learning_rate < max(rates) <= follow.learning_rate
+    assert rates[0] < 0.02 * follow.learning_rate and rates[-1] < follow.learning_rate / 1000
+    assert capacities_of_step(recipe.method, schedule, 0, schedule.steps - 1) == ()
     drawn = capacities_of_step(recipe.method, schedule, 0, schedule.steps)
-    assert len(drawn) == settle.per_step and set(drawn) <= set(settle.capacities)
+    assert len(drawn) == recipe.method.per_step and drawn[0] == recipe.method.capacities[0]
     alone = recipe.dense_alone()
-    assert alone.schedule.total == schedule.total
+    assert alone.schedule.total == schedule.total and alone.schedule.follow is None
     assert capacities_of_step(alone.method, alone.schedule, 0, schedule.steps) == ()
+
+
+@pytest.mark.parametrize("granularity", ["channel", "weight"])
+def test_the_dense_encoder_rests_in_the_second_round(data: DataSet, tmp_path: Path, granularity: str) -> None:
+    """It is, bit for bit, the one that trains alone for the first round's steps; the subnetworks do learn."""
+    source = Short(data.train, 32)
+    follows = {
+        "name": "prunnet",
+        "granularity": granularity,
+        "capacities": [0.3],
+        "channel_multiple": 4,
+    }
+    recipe = _recipe(4)
+    second = FollowSpec(steps=12, learning_rate=0.01)
+    schedule = recipe.schedule.model_copy(update={"optimizer": "adamw", "learning_rate": 0.003})
+    method = MethodSpec.model_validate(follows)
+    both = recipe.model_copy(
+        update={"method": method, "schedule": schedule.model_copy(update={"follow": second})}
+    )
+    trained = train(both, source, tmp_path / "both", quiet=True).prunable
+    alone = both.model_copy(
+        update={"method": method.model_copy(update={"capacities": ()}), "schedule": schedule}
+    )
+    dense = train(alone, source, tmp_path / "dense", quiet=True).prunable
+    for name, tensor in dense.encoder.state_dict().items():
+        assert torch.equal(tensor, trained.encoder.state_dict()[name]), name
+    losses = [line["0.3"] for line in _losses(tmp_path / "both") if "0.3" in line]
+    assert len(losses) == 6 and losses[-1] < 0.8 * losses[0], losses
+
+
+def test_following_equals_plain_autograd(data: DataSet) -> None:
+    encoder = Encoder.from_timm(
+        "resnet18",
+        dimension=16,
+        image_size=(32, 32),
+        options={"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]},
+    )
+    prunable = PrunableEncoder(encoder, channel_multiple=4, adapters="full")
+    for correction in prunable.adapters.parameters():
+        torch.nn.init.uniform_(correction, -0.01, 0.01)
+    method = MethodSpec(
+        name="prunnet", capacities=(0.3, 0.6), draw="listed", per_step=None, learn_scores=True
+    )
+    step = JointStep(prunable.train(), Classifier(16, 5, None), method)
+    pixels, _ = data.train.batch(0, 1, 8)
+    losses = step.follow(pixels, (0.3, 0.6))
+    assert all(p.grad is None for p in (*encoder.parameters(), *step.classifier.parameters()))
+    goal = encoder.eval()(pixels).detach()
+    named, total = dict(encoder.named_parameters()), torch.zeros(())
+    for capacity, loss in zip((0.3, 0.6), losses, strict=True):
+        own = F.normalize(prunable.features_at(capacity, pixels, named), dim=1)
+        distance = (1 - (own * goal).sum(1)).mean()
+        assert loss == pytest.approx(distance.item(), abs=1e-6)
+        total = total + distance
+    corrections = list(prunable.adapters.parameters())
+    for correction, wanted in zip(corrections, torch.autograd.grad(total, corrections), strict=True):
+        torch.testing.assert_close(correction.grad, wanted, atol=1e-6, rtol=1e-4)
+    assert any(score.grad.any() for score in prunable.scores.values())
 
 
 @pytest.mark.slow
