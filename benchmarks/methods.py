@@ -27,6 +27,7 @@ from prunnet.family import CutFamily, Family, SeparateFamily
 from prunnet.matrix import measure_matrix
 from prunnet.profile.document import read_document
 from prunnet.prunable import PrunableEncoder
+from prunnet.train.method import MethodSpec
 from prunnet.train.recipe import Recipe
 from prunnet.train.separate import train_separately
 from prunnet.train.trainer import train
@@ -36,6 +37,7 @@ PLAN = Path(__file__).with_name("methods.yaml")
 RESULTS = Path(__file__).parent / "results" / "methods"
 CALIBRATION_IMAGES = 256
 SEEDS = [0, 1, 2]
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,34 @@ class Run:
 
 
 def planned(seeds: list[int]) -> list[Run]:
-    """Return the runs of methods.yaml, all methods of one seed before the next seed."""
+    """Return the runs of methods.yaml, all methods of one seed before the next seed.
+
+    A method that trains its subnetworks after the dense encoder takes the plan's second round, and has a control: the
+    dense encoder trained alone for as many steps as both rounds.
+    """
     plan = read_document(PLAN).values
     runs = []
     for seed in seeds:
         for name, options in plan["methods"].items():
-            method = {
-                "name": name,
-                **({} if name == "magnitude" else {"capacities": plan["trained"]}),
-                **options,
-            }
-            recipe = {**plan["base"], "name": f"{name}-{seed}", "seed": seed, "method": method}
+            method = MethodSpec.model_validate(
+                {"name": name, **({} if name == "magnitude" else {"capacities": plan["trained"]}), **options}
+            )
+            after = method.subnetworks == "after"
+            schedule = {**plan["base"]["schedule"], **({"follow": plan["follow"]} if after else {})}
+            recipe = Recipe.model_validate(
+                {
+                    **plan["base"],
+                    "name": f"{name}-{seed}",
+                    "seed": seed,
+                    "method": method,
+                    "schedule": schedule,
+                }
+            )
             measured = plan["trained"] if name in ("independent", "bct") else plan["measured"]
-            runs.append(Run(name, Recipe.model_validate(recipe), tuple(measured)))
+            runs.append(Run(name, recipe, tuple(measured)))
+            if after:
+                alone = recipe.dense_alone().model_copy(update={"name": f"{CONTROL}-{seed}"})
+                runs.append(Run(CONTROL, alone, ()))
     return runs
 
 

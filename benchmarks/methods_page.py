@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.methods import PLAN, RESULTS, SEEDS, planned
+from benchmarks.methods import CONTROL, PLAN, RESULTS, SEEDS, planned
 from prunnet.comparison import compare
 from prunnet.profile.document import read_document
 
@@ -33,7 +33,8 @@ ABOUT = {
     "sfsc": "SwitchNet with gradient projection and uncertainty weights",
     "prunnet-weight": "the paper: masks",
     "prunnet-channel": "the paper's method on channel groups",
-    "prunnet": "what ships",
+    "prunnet": "what ships: subnetworks follow the finished dense encoder",
+    CONTROL: "dense alone for as many steps as both rounds of `prunnet`",
 }
 Runs = dict[str, list[dict[str, Any]]]
 
@@ -44,7 +45,8 @@ def load() -> Runs:
     for file in sorted(RESULTS.glob("*.json")):
         run = json.loads(file.read_text())
         found[run["method"]].append(run)
-    return {method: found[method] for method in read_document(PLAN).values["methods"] if method in found}
+    order = [*read_document(PLAN).values["methods"], CONTROL]
+    return {method: found[method] for method in order if method in found}
 
 
 def spread(values: Sequence[float]) -> str:
@@ -93,18 +95,29 @@ def equal_macs(runs: Runs, shares: Sequence[float]) -> list[str]:
 
 
 def overview(runs: Runs) -> list[str]:
-    alone = {run["seed"]: dense_map(run) for run in runs.get("magnitude", ())}
-    plain = [run["step_seconds"] for run in runs.get("magnitude", ()) if run["step_seconds"]]
-    lines = ["| method | what it is | dense mAP | tax | one step, in dense steps |", "|---|---|---|---|---|"]
+    lines = [
+        "| method | what it is | dense mAP | tax | tax, as many steps in all | a step | training |",
+        "|---" * 7 + "|",
+    ]
+    plain = {run["seed"]: run for run in runs.get("magnitude", ())}
+    longer = {run["seed"]: run for run in runs.get(CONTROL, ())}
     for method, done in runs.items():
-        taxes = [alone[run["seed"]] - dense_map(run) for run in done if run["seed"] in alone]
-        steps = [run["step_seconds"] for run in done if run["step_seconds"]]
-        cost = f"{statistics.median(steps) / statistics.median(plain):.1f}" if steps and plain else ""
-        lines.append(
-            f"| {method} | {ABOUT[method]} | {spread([dense_map(r) for r in done])} | {spread(taxes) if taxes else ''} "
-            f"| {cost} |"
-        )
+        cells = [spread([dense_map(run) for run in done])]
+        after = bool(done[0]["recipe"]["schedule"]["follow"])
+        for alone in (plain, longer if after else plain):
+            taxes = [dense_map(alone[run["seed"]]) - dense_map(run) for run in done if run["seed"] in alone]
+            cells.append(spread(taxes) if taxes else "")
+        for what in ("step_seconds", "training_seconds"):
+            ratios = [
+                run[what] / plain[run["seed"]][what] for run in done if run["seed"] in plain and run[what]
+            ]
+            cells.append(f"{statistics.median(ratios):.1f}" if ratios else "")
+        lines.append(f"| {method} | {ABOUT[method]} | {' | '.join(cells)} |")
     return lines
+
+
+def without_control(runs: Runs) -> Runs:
+    return {method: done for method, done in runs.items() if method != CONTROL}
 
 
 def unseen(runs: Runs, trained: Sequence[float], measured: Sequence[float]) -> list[str]:
@@ -135,8 +148,8 @@ def draw(runs: Runs) -> None:
     """Plot cross-test mAP by capacity and by MACs."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), dpi=110, sharey=True)
     for method, done in runs.items():
-        if method == "independent":
-            continue  # near zero in the cross-test; it would flatten everything else
+        if method in ("independent", CONTROL):
+            continue  # near zero in the cross-test, which would flatten everything else; and no subnetworks at all
         rows = done[0]["matrix"]["rows"]
         heights = np.mean([[row["cross_map"] for row in run["matrix"]["rows"]] for run in done], axis=0)
         marker = "s--" if method == "bct" else "o-"
@@ -158,6 +171,8 @@ def page(runs: Runs) -> Iterable[str]:
     first = next(iter(runs.values()))[0]
     dense = first["matrix"]["rows"][-1]
     seeds = {method: [run["seed"] for run in done] for method, done in runs.items()}
+    families = without_control(runs)
+    follow = plan["follow"]
     yield from (
         "# Methods side by side",
         "",
@@ -169,7 +184,9 @@ def page(runs: Runs) -> Iterable[str]:
         f"Network: {base['encoder']['backbone']} {base['encoder']['options']}, {base['encoder']['image_size'][0]} px, "
         f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
-        f"Trained capacities {', '.join(map(str, trained))} and 1. mAP in points, mean ± standard deviation of seeds.",
+        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` draws any between, for "
+        f"{follow['steps']:,} more steps that leave the dense encoder as it is. mAP in points, mean ± standard "
+        "deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
@@ -178,45 +195,46 @@ def page(runs: Runs) -> Iterable[str]:
         "![cross-test mAP by capacity and by MACs](results.png)",
         "",
         "## The dense encoder",
-        "Tax: dense mAP of the same network trained dense alone for as many steps, minus this one's. A step is timed "
-        "on the machine that trained it.",
+        "Tax: dense mAP of the same network trained dense alone, minus this one's; alone for as many steps as this "
+        "dense encoder learned, and for as many as the run had in all. A step that trains subnetworks, and the whole "
+        "training, in those of the dense encoder alone, on the machine that trained it.",
         "",
         *overview(runs),
         "",
         "## Cross-test mAP by capacity (equal parameters)",
         "",
-        *by_capacity(runs, measured, lambda row: row["cross_map"]),
+        *by_capacity(families, measured, lambda row: row["cross_map"]),
         "",
         "## Cross-test mAP at equal MACs",
         "Share of the dense network's MACs; straight lines between measured points. A mask saves no MACs, so "
         "`prunnet-weight` has figures at 100 % only.",
         "",
-        *equal_macs(runs, (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)),
+        *equal_macs(families, (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)),
         "",
         "## Below its own dense encoder",
         "Dense mAP minus cross-test mAP.",
         "",
-        *by_capacity(runs, measured[:-1], lambda row: row["below_dense"]["mean"]),
+        *by_capacity(families, measured[:-1], lambda row: row["below_dense"]["mean"]),
         "",
         "## Cross-test minus self-test",
         "Compatible: not below zero.",
         "",
-        *by_capacity(runs, measured[:-1], lambda row: row["cross_minus_self"]["mean"]),
+        *by_capacity(families, measured[:-1], lambda row: row["cross_minus_self"]["mean"]),
         "",
         "## Capacities that were never trained",
         "Cross-test mAP above (+) or below (-) the line through the trained capacities, 1.0 included.",
         "",
-        *unseen(runs, trained, plan["measured"]),
+        *unseen(families, trained, plan["measured"]),
         "",
         "## Negative flips",
         "Queries whose first hit is right with dense queries and wrong with the subnetwork's, in points.",
         "",
-        *by_capacity(runs, measured[:-1], lambda row: row["flips"]["negative"]),
+        *by_capacity(families, measured[:-1], lambda row: row["flips"]["negative"]),
         "",
         "## Half of the gallery embedded by the subnetwork",
         "mAP of the subnetwork's queries on a gallery of which it embedded every second picture, dense the others.",
         "",
-        *by_capacity(runs, measured[:-1], lambda row: row["mixed"]["own_queries"]),
+        *by_capacity(families, measured[:-1], lambda row: row["mixed"]["own_queries"]),
     )
 
 

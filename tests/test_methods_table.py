@@ -18,10 +18,16 @@ from tests.prunnet.test_training import Short
 
 def test_every_method_is_planned_with_every_seed() -> None:
     runs = methods.planned([0, 1])
-    assert {run.method for run in runs} == set(METHODS)
-    assert len({run.recipe.name for run in runs}) == len(runs) == 2 * len(METHODS)
-    schedules = {run.recipe.schedule.model_dump_json() for run in runs}
-    assert len(schedules) == 1, "the methods must be trained alike"
+    assert {run.method for run in runs} == {*METHODS, methods.CONTROL}
+    assert len({run.recipe.name for run in runs}) == len(runs) == 2 * (len(METHODS) + 1)
+    first_rounds = {
+        run.recipe.schedule.model_copy(update={"follow": None}).model_dump_json()
+        for run in runs
+        if run.method != methods.CONTROL
+    }
+    assert len(first_rounds) == 1, "the methods must be trained alike"
+    lengths = {run.method: run.recipe.schedule.total for run in runs}
+    assert lengths[methods.CONTROL] == lengths["prunnet"] > lengths["magnitude"]
 
 
 @pytest.mark.parametrize("name", ["bct", "prunnet", "magnitude"])
@@ -29,9 +35,10 @@ def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(methods, "CALIBRATION_IMAGES", 16)
     (run,) = (run for run in methods.planned([0]) if run.method == name)
     recipe = run.recipe
+    follow = recipe.schedule.follow and recipe.schedule.follow.model_copy(update={"steps": 4})
     small = recipe.model_copy(
         update={
-            "schedule": recipe.schedule.model_copy(update={"steps": 4, "batch_size": 16}),
+            "schedule": recipe.schedule.model_copy(update={"steps": 4, "batch_size": 16, "follow": follow}),
             "encoder": recipe.encoder.model_copy(
                 update={"options": {"channels": [8, 16, 16, 24], "layers": [1, 1, 1, 1]}, "dimension": 16}
             ),

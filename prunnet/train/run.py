@@ -67,7 +67,9 @@ def train_package(
     alone = None
     if control:
         say("train the same network dense alone, as the control")
-        alone = train(recipe.dense_alone(), data.train, out / "control", resume=resume).prunable
+        alone = train(
+            recipe.for_items(data.train.size).dense_alone(), data.train, out / "control", resume=resume
+        ).prunable
     if not leave_processes():
         return None
     calibration = data.train.calibration(CALIBRATION_IMAGES)

@@ -26,7 +26,11 @@ def package_folder(
     small_encoder: Encoder, glyph_images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("packages") / "small"
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="smooth")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="full")
+    torch.manual_seed(3)
+    for correction in prunable.adapters.parameters():
+        torch.nn.init.uniform_(correction, -0.1, 0.1)
+    prunable.adapters.round()
     images = glyph_images.numpy()
     probes = Probes(images[:32], np.arange(32, dtype=np.int64) // 4, images[32:])
     metadata = EncoderMetadata(
@@ -34,7 +38,7 @@ def package_folder(
         backbone=BackboneSpec(timm="resnet18", options=BACKBONES["resnet18"][0], features=48),
         granularity="channel",
         channel_multiple=8,
-        adapters="smooth",
+        adapters="full",
         dimension=32,
         preprocessing=preprocessing_of(prunable.encoder),
         training_capacities=(0.2, 1.0),
@@ -63,6 +67,19 @@ def test_round_trip(package_folder: Path, small_encoder: Encoder, glyph_images: 
     )
     assert np.array_equal(package.probes.images, glyph_images.numpy()[:32])
     assert package.min_capacity == 0.2
+
+
+def test_corrections_are_stored_in_half_precision_and_lose_nothing(
+    package_folder: Path, small_encoder: Encoder
+) -> None:
+    stored = load_file(package_folder / "model.safetensors")
+    kinds = {name.partition(".")[0]: tensor.dtype for name, tensor in stored.items() if tensor.ndim}
+    assert kinds["adapters"] == torch.float16 and kinds["encoder"] == torch.float32
+    loaded = load_encoder(package_folder).prunable
+    torch.manual_seed(3)
+    for correction in loaded.adapters.parameters():
+        wanted = torch.empty_like(correction).uniform_(-0.1, 0.1)
+        assert torch.equal(correction, wanted.half().float())
 
 
 def test_a_subnetwork_is_calibrated_and_the_same_every_time(package_folder: Path) -> None:

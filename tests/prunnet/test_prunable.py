@@ -192,8 +192,8 @@ def test_score_gradients_are_those_of_gates(small_encoder: Encoder, glyph_images
 def test_training_pass_equals_the_extraction_on_batch_statistics(
     small_encoder: Encoder, glyph_images: torch.Tensor
 ) -> None:
-    for granularity in ("channel", "weight"):
-        prunable = PrunableEncoder(copy.deepcopy(small_encoder), granularity, adapters="smooth")
+    for granularity, adapters in (("channel", "smooth"), ("channel", "full"), ("weight", "full")):
+        prunable = PrunableEncoder(copy.deepcopy(small_encoder), granularity, adapters=adapters)
         for correction in prunable.adapters.parameters():
             nn.init.uniform_(correction, -0.1, 0.1)
         before = {n: b.clone() for n, b in prunable.encoder.named_buffers()}
@@ -219,6 +219,21 @@ def test_adapters_leave_the_dense_encoder_alone(small_encoder: Encoder) -> None:
     achieved = prunable.achieved(0.5)
     shift = 0.5 * ((1 - achieved) + (1 - achieved) ** 2)
     torch.testing.assert_close(changed["head.project.weight"], plain["head.project.weight"] + shift)
+
+
+def test_full_adapters_correct_every_parameter_and_fade_towards_dense(small_encoder: Encoder) -> None:
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="full")
+    for correction in prunable.adapters.parameters():
+        nn.init.constant_(correction, 0.5)
+    dense = dict(prunable.encoder.named_parameters())
+    for achieved in (0.2, 0.9):
+        adapted = prunable.adapted(dense, achieved)
+        for name, tensor in dense.items():
+            # Norms and projector have a quadratic term too.
+            square = ".bn" in name or "downsample.1" in name or name.startswith("head.")
+            shift = 0.5 * ((1 - achieved) + square * (1 - achieved) ** 2)
+            torch.testing.assert_close(adapted[name], tensor + shift)
+    assert prunable.adapted(dense, 1.0) is dense
 
 
 @pytest.fixture(scope="session")
