@@ -44,9 +44,10 @@ class Case:
         name: The way.
         side: Height and width of the images, pixels.
         batch: Images per step.
+        multiple: Of which the widths of `channel` are multiples.
     """
 
-    def __init__(self, name: str, backbone: str, side: int, batch: int) -> None:
+    def __init__(self, name: str, backbone: str, side: int, batch: int, multiple: int) -> None:
         torch.manual_seed(0)
         self.name = name
         self._pixels = (255 * torch.rand(batch, 3, side, side)).contiguous(memory_format=torch.channels_last)
@@ -58,7 +59,7 @@ class Case:
             self._model.to(memory_format=torch.channels_last)
             parameters = list(self._model.parameters())
         else:
-            prunable = PrunableEncoder(encoder, name).train()
+            prunable = PrunableEncoder(encoder, name, multiple).train()
             prunable.to(memory_format=torch.channels_last)
             method = MethodSpec(name=f"prunnet-{name}", granularity=name, capacities=CAPACITIES)
             prunable.reset_scores("magnitude")
@@ -103,8 +104,8 @@ class _Stopwatch:
         return result
 
 
-def _times(backbone: str, size: int, batch: int, rounds: int) -> dict[str, dict[str, float]]:
-    cases = [Case(name, backbone, size, batch) for name in ("dense", *ASKED)]
+def _times(backbone: str, size: int, batch: int, multiple: int, rounds: int) -> dict[str, dict[str, float]]:
+    cases = [Case(name, backbone, size, batch, multiple) for name in ("dense", *ASKED)]
     watch = _Stopwatch()
     seconds: dict[str, list[float]] = {case.name: [] for case in cases}
     shares: dict[str, list[float]] = {case.name: [] for case in cases}
@@ -133,9 +134,9 @@ def _resident(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _memory(name: str, backbone: str, size: int, batch: int) -> dict[str, int]:
+def _memory(name: str, backbone: str, size: int, batch: int, multiple: int) -> dict[str, int]:
     before = _resident("VmRSS")
-    case = Case(name, backbone, size, batch)
+    case = Case(name, backbone, size, batch, multiple)
     case.step()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew: building is over
     for _ in range(2):
@@ -143,11 +144,12 @@ def _memory(name: str, backbone: str, size: int, batch: int) -> dict[str, int]:
     return {"peak_bytes": _resident("VmHWM") - before, "gradient_bytes": getattr(case, "gradient_bytes", 0)}
 
 
-def _memory_of_each(backbone: str, size: int, batch: int) -> dict[str, dict[str, float]]:
+def _memory_of_each(backbone: str, size: int, batch: int, multiple: int) -> dict[str, dict[str, float]]:
     result: dict[str, dict[str, float]] = {}
     for name in ("dense", *ASKED):
         command = [sys.executable, "-m", "benchmarks.step_cost", "--memory-of", name]
         command += ["--backbone", backbone, "--size", str(size), "--batch", str(batch)]
+        command += ["--multiple", str(multiple)]
         # Freed memory goes back at once, so that the mark is what is in use and not what malloc keeps.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -160,8 +162,8 @@ def _memory_of_each(backbone: str, size: int, batch: int) -> dict[str, dict[str,
 
 
 def _measured(options: argparse.Namespace, size: int, batch: int) -> dict[str, Any]:
-    memory = _memory_of_each(options.backbone, size, batch)
-    times = _times(options.backbone, size, batch, options.rounds)
+    memory = _memory_of_each(options.backbone, size, batch, options.multiple)
+    times = _times(options.backbone, size, batch, options.multiple, options.rounds)
     verdicts = _verdicts(times, memory)
     return {"input": [batch, 3, size, size], "step": times, "memory": memory, "asked": verdicts}
 
@@ -194,13 +196,15 @@ def main() -> None:
         "--size", type=int, nargs="+", default=[64], help="height and width, pixels; or several"
     )
     parser.add_argument("--batch", type=int, nargs="+", default=[128], help="images per step, for each size")
+    parser.add_argument("--multiple", type=int, default=8, help="widths of `channel` are multiples of it")
     parser.add_argument("--rounds", type=int, default=5, help="measured steps of each case")
     parser.add_argument("--out", type=Path, help="JSON file to write; else it is printed")
     parser.add_argument("--memory-of", choices=("dense", *ASKED), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     if options.memory_of:
-        print(json.dumps(_memory(options.memory_of, options.backbone, options.size[0], options.batch[0])))
+        of = (options.memory_of, options.backbone, options.size[0], options.batch[0], options.multiple)
+        print(json.dumps(_memory(*of)))
         return
     report = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -212,6 +216,7 @@ def main() -> None:
         },
         "backbone": options.backbone,
         "capacities": [*CAPACITIES, 1.0],
+        "channel_multiple": options.multiple,
         "rounds": options.rounds,
         "precision": "float32",
         "settings": [

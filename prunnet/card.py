@@ -57,9 +57,9 @@ def _curve(metrics: dict[str, Any]) -> list[str]:
             "",
             "## Against magnitude",
             "",
-            "Cross-test mAP of the same weights, cut by learned scores and by magnitude.",
+            "Cross-test mAP of this encoder's subnetworks, and of the dense weights alone, cut by magnitude.",
             "",
-            "| capacity | learned scores | magnitude |",
+            "| capacity | subnetworks | magnitude |",
             "|---|---|---|",
         ]
         for ours, theirs in zip(curve["points"], magnitude["points"], strict=True):
@@ -90,7 +90,7 @@ def _official(official: dict[str, Any], control: dict[str, Any] | None) -> list[
     if control:
         lines += [
             "",
-            "## The tax of the joint training",
+            "## The tax",
             "",
             "The same network trained dense alone for as many steps, and what the dense encoder above is below it.",
             "",
@@ -119,7 +119,7 @@ def _control(control: dict[str, Any] | None) -> list[str]:
         return []
     return [
         f"* the same network trained dense alone for as many steps: mAP {control['dense_map']:.1f}, "
-        f"Recall@1 {control['dense_recall_at_1']:.1f}; tax of the joint training {control['tax']:+.1f} points"
+        f"Recall@1 {control['dense_recall_at_1']:.1f}; tax {control['tax']:+.1f} points"
     ]
 
 

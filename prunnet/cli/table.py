@@ -28,10 +28,7 @@ def curve_table(curve: dict[str, Any], control: dict[str, Any] | None = None) ->
     ]
     lines.append(f"dense: mAP {curve['dense_map']:.1f}, Recall@1 {curve['dense_recall_at_1']:.1f}")
     if control:
-        lines.append(
-            f"trained dense alone: mAP {control['dense_map']:.1f}; "
-            f"tax of the joint training {control['tax']:+.1f} points"
-        )
+        lines.append(f"trained dense alone: mAP {control['dense_map']:.1f}; tax {control['tax']:+.1f} points")
     return "\n".join(lines)
 
 

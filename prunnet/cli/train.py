@@ -41,6 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--control", action="store_true", help="also train it dense alone, to measure the tax"
     )
+    parser.add_argument(
+        "--dense",
+        metavar="ENCODER",
+        help="keep the dense encoder of this package, and so the index of your server; train subnetworks for it",
+    )
     parser.add_argument("--json", action="store_true", help="print the measured curve as JSON")
     return parser
 
@@ -52,6 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.data is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.at(options.data)})
     from prunnet.cli.table import curve_as_json
+    from prunnet.package import load_encoder
     from prunnet.train.run import train_package
 
     package = train_package(
@@ -59,6 +65,7 @@ def _run(options: argparse.Namespace) -> int:
         options.out,
         resume=options.resume,
         control=options.control,
+        dense=None if options.dense is None else load_encoder(options.dense),
         say=lambda text: print(text, file=sys.stderr),
     )
     if package is None:
@@ -79,7 +86,7 @@ def _table(metrics: dict[str, Any]) -> str:
     points = tuple(TaskPoint(**point) for point in official["points"])
     lines = [TaskCurve(**(official | {"points": points})).table()]
     if "control" in metrics:
-        lines.append("trained dense alone, and the tax of the joint training:")
+        lines.append("trained dense alone for as many steps, and the tax:")
         tax = metrics["control"]["tax"]
         lines += [
             f"  {name:16} {100 * value:6.2f}  {tax[name]:+6.2f}"

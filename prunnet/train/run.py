@@ -30,7 +30,7 @@ from prunnet.space import space_id
 from prunnet.train.log import events_can_be_written
 from prunnet.train.official import official_metrics, official_probes
 from prunnet.train.recipe import Recipe
-from prunnet.train.trainer import leave_processes, train
+from prunnet.train.trainer import Start, leave_processes, train
 
 CALIBRATION_IMAGES = 256
 PROBES = 312
@@ -42,6 +42,7 @@ def train_package(
     *,
     resume: bool = False,
     control: bool = False,
+    dense: EncoderPackage | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> EncoderPackage | None:
     """Train by a recipe and write the encoder package to `out/encoder`.
@@ -51,6 +52,8 @@ def train_package(
         out: Folder of the run; checkpoint and log lie there too.
         resume: Continue from the folder's checkpoint.
         control: Also train the same network dense alone for as many steps (in `out/control`), and report the tax.
+        dense: A package whose dense encoder stays as it is, space id included, so that what a server has indexed with
+            it stays valid; only subnetworks are trained (the recipe's second round).
         say: Told about the stages after training.
 
     Returns:
@@ -63,7 +66,8 @@ def train_package(
     data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
     if not events_can_be_written() and os.environ.get("RANK", "0") == "0":
         say("log.jsonl alone is written: TensorBoard's event files need pip install 'prunnet[logs]'")
-    prunable = train(recipe, data.train, out, resume=resume).prunable
+    start = Start(dense=dense.prunable.encoder) if dense else Start()
+    prunable = train(recipe, data.train, out, start=start, resume=resume).prunable
     alone = None
     if control:
         say("train the same network dense alone, as the control")
@@ -73,7 +77,7 @@ def train_package(
     if not leave_processes():
         return None
     calibration = data.train.calibration(CALIBRATION_IMAGES)
-    for encoder in (prunable, alone):
+    for encoder in (None if dense else prunable, alone):
         if encoder is not None:
             reestimate(encoder.encoder, torch.from_numpy(calibration))
     folder, test = out / "encoder", data.test
@@ -119,13 +123,15 @@ def _measured(
 def _magnitude(
     prunable: PrunableEncoder, calibration: Images, test: Benchmark, say: Callable[[str], None]
 ) -> Curve:
-    """Measure what the same dense weights give when they are cut by magnitude instead of learned scores."""
+    """Measure what the dense weights alone give when they are cut by magnitude, without scores or corrections."""
     learned = {name: score.detach().clone() for name, score in prunable.scores.items()}
+    adapters, prunable.adapters = prunable.adapters, None
     prunable.reset_scores("magnitude")
     curve = measure_curve(prunable, calibration, test, reachable(prunable), say=say)
     with torch.no_grad():
         for name, score in prunable.scores.items():
             score.copy_(learned[name])
+    prunable.adapters = adapters
     return curve
 
 

@@ -26,6 +26,9 @@ from prunnet.train.recipe import Recipe, ScheduleSpec
 from prunnet.train.schedule import learning_rate, new_optimizer
 from prunnet.train.step import Classifier, JointStep
 
+_NONE = torch.empty(0, 0, 0)
+"""Has the shape of no parameter."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -34,10 +37,12 @@ class Start:
     Attributes:
         capacity: Train a narrower network of this capacity by itself.
         classifier: Learn through this classifier, which stays as it is.
+        dense: A finished dense encoder; the run begins with its second round, and the encoder stays as it is.
     """
 
     capacity: float = 1.0
     classifier: Classifier | None = None
+    dense: Encoder | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ def train(
         quiet: No progress bar.
 
     Raises:
-        TrainingError: A loss is not finite, the folder holds another run, the disk is full, or there are more
-            processes than images in a batch.
+        TrainingError: A loss is not finite, the folder holds another run, the disk is full, there are more processes
+            than images in a batch, or a finished dense encoder is not the recipe's or has no second round.
     """
     recipe = recipe.for_items(source.size)
     rank, world = _join_processes()
@@ -90,6 +95,8 @@ def train(
     except OSError as error:
         raise TrainingError(f"{out} can not be a folder: {error.strerror}; choose another --out") from error
     first = load_checkpoint(out, recipe, joint, optimizer) if resume else 0
+    if start.dense is not None:
+        first = max(first, recipe.schedule.first_round)
     if not resume and (out / FILE).exists():
         raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     per_epoch = recipe.schedule.steps_per_epoch(source.size)
@@ -144,6 +151,8 @@ def _build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> 
         whole.reset_scores("prefix")
         encoder = whole.extract(start.capacity)
     capacities = method.capacities
+    if start.dense is not None:
+        _take_weights(encoder, start.dense, recipe)
     prunable = PrunableEncoder(
         encoder, method.granularity, method.channel_multiple, method.adapters, capacities
     )
@@ -159,6 +168,25 @@ def _build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> 
     for part in (prunable.encoder, prunable.scores):
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return JointStep(prunable, classifier.to(device), method, recipe.schedule.precision)
+
+
+def _take_weights(encoder: Encoder, dense: Encoder, recipe: Recipe) -> None:
+    if recipe.schedule.follow is None:
+        raise TrainingError(
+            f"recipe {recipe.name!r} trains the dense encoder in every step, so a finished one can not stay as it is; "
+            "use a method with subnetworks: after, such as prunnet, and schedule.follow"
+        )
+    given, wanted = dense.state_dict(), encoder.state_dict()
+    different = [
+        n for n in sorted({*given, *wanted}) if given.get(n, _NONE).shape != wanted.get(n, _NONE).shape
+    ]
+    if different or dense.image_size != encoder.image_size:
+        what = different[0] if different else "the image size"
+        raise TrainingError(
+            f"the dense encoder is not the one that recipe {recipe.name!r} describes: {what} differs; write its "
+            "backbone, options, image_size and dimension into encoder"
+        )
+    encoder.load_state_dict(given)
 
 
 def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, step: int) -> tuple[float, ...]:

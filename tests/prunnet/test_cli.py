@@ -69,6 +69,35 @@ def test_train_then_evaluate(tree: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "cross mAP" in capsys.readouterr().out
 
 
+def test_a_finished_dense_encoder_keeps_its_space(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = (tmp_path / name for name in ("first.yaml", "second.yaml", "third.yaml"))
+    first.write_text(RECIPE.format(root=tree))
+    assert command.main(["--recipe", str(first), "--out", str(tmp_path / "run")]) == 0
+    owned = str(tmp_path / "run" / "encoder")
+    text = RECIPE.format(root=tree).replace("adapters: smooth", "name: prunnet")
+    second.write_text(text.replace("{steps: 6,", "{steps: 6, follow: {steps: 4, learning_rate: 0.01},"))
+    out = tmp_path / "more"
+    capsys.readouterr()
+    assert command.main(["--recipe", str(second), "--out", str(out), "--dense", owned, "--json"]) == 0
+    before, after = load_encoder(owned), load_encoder(out / "encoder")
+    assert after.space_id == before.space_id
+    for name, tensor in before.prunable.encoder.state_dict().items():
+        assert tensor.equal(after.prunable.encoder.state_dict()[name]), name
+    assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [8, 10]
+    # Magnitude is that of the dense weights, without what the subnetworks have learned.
+    assert after.metadata.metrics["magnitude"] == before.metadata.metrics["magnitude"]
+    assert after.metadata.metrics["curve"]["points"] != before.metadata.metrics["curve"]["points"]
+    assert any(correction.any() for correction in after.prunable.adapters.parameters())
+
+    assert command.main(["--recipe", str(first), "--out", str(tmp_path / "x"), "--dense", owned]) == 2
+    assert "trains the dense encoder in every step" in capsys.readouterr().err
+    third.write_text(second.read_text().replace("dimension: 16", "dimension: 8"))
+    assert command.main(["--recipe", str(third), "--out", str(tmp_path / "y"), "--dense", owned]) == 2
+    assert "head.norm.bias differs" in capsys.readouterr().err
+
+
 def test_errors_have_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--recipe", "nothing", "--out", str(tmp_path)]) == 2
     assert "unknown recipe" in capsys.readouterr().err
