@@ -56,7 +56,7 @@ class Run:
 def planned(seeds: list[int]) -> list[Run]:
     """Return the runs of methods.yaml, all methods of one seed before the next seed.
 
-    A method that trains its subnetworks after the dense encoder takes the plan's second round, and has a control: the
+    Methods that train their subnetworks after the dense encoder take the plan's second round, and have a control: the
     dense encoder trained alone for as many steps as both rounds.
     """
     plan = read_document(PLAN).values
@@ -79,7 +79,7 @@ def planned(seeds: list[int]) -> list[Run]:
             )
             measured = plan["trained"] if name in ("independent", "bct") else plan["measured"]
             runs.append(Run(name, recipe, tuple(measured)))
-            if after:
+            if after and not any(run.recipe.name == f"{CONTROL}-{seed}" for run in runs):
                 alone = recipe.dense_alone().model_copy(update={"name": f"{CONTROL}-{seed}"})
                 runs.append(Run(CONTROL, alone, ()))
     return runs

@@ -32,6 +32,7 @@ ABOUT = {
     "switchnet": "first channels, own BatchNorm for each trained width",
     "sfsc": "SwitchNet with gradient projection and uncertainty weights",
     "prunnet-weight": "the paper: masks",
+    "prunnet-masks": "what ships, with masks instead of channels",
     "prunnet-channel": "the paper's method on channel groups",
     "prunnet": "what ships: subnetworks follow the finished dense encoder",
     CONTROL: "dense alone for as many steps as both rounds of `prunnet`",
@@ -207,7 +208,7 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         "## Cross-test mAP at equal MACs",
         "Share of the dense network's MACs; straight lines between measured points. A mask saves no MACs, so "
-        "`prunnet-weight` has figures at 100 % only.",
+        "methods with masks have figures at 100 % only.",
         "",
         *equal_macs(families, (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)),
         "",
