@@ -15,7 +15,7 @@ import platform
 import shutil
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 from prunnet.batchnorm import reestimate
 from prunnet.data import DataSet, open_data
 from prunnet.family import CutFamily, Family, SeparateFamily
-from prunnet.matrix import measure_matrix
+from prunnet.matrix import measure_rows
 from prunnet.profile.document import read_document
 from prunnet.prunable import PrunableEncoder
 from prunnet.train.method import MethodSpec
@@ -90,7 +90,7 @@ def execute(run: Run, data: DataSet, folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     family = _trained_family(run, data, folder)
     trained = time.monotonic()
-    matrix = measure_matrix(family, data.test)
+    rows = measure_rows(family, data.test)
     return {
         "method": run.method,
         "seed": run.recipe.seed,
@@ -101,7 +101,8 @@ def execute(run: Run, data: DataSet, folder: Path) -> dict[str, Any]:
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
         },
-        "matrix": matrix.as_dict(),
+        "queries": len(data.test.labels),
+        "rows": [asdict(row) for row in rows],
     }
 
 

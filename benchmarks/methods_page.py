@@ -57,11 +57,11 @@ def spread(values: Sequence[float]) -> str:
 
 
 def at(run: dict[str, Any], capacity: float) -> dict[str, Any] | None:
-    return next((row for row in run["matrix"]["rows"] if row["capacity"] == capacity), None)
+    return next((row for row in run["rows"] if row["capacity"] == capacity), None)
 
 
 def dense_map(run: dict[str, Any]) -> float:
-    return float(run["matrix"]["rows"][-1]["cross_map"])
+    return float(run["rows"][-1]["cross_map"])
 
 
 def by_capacity(
@@ -84,7 +84,7 @@ def equal_macs(runs: Runs, shares: Sequence[float]) -> list[str]:
     for method, done in runs.items():
         columns: list[list[float]] = [[] for _ in shares]
         for run in done:
-            rows = run["matrix"]["rows"]
+            rows = run["rows"]
             sizes = [share * rows[-1]["macs"] for share in shares]
             for column, reading in zip(
                 columns, compare({method: rows}, "macs", sizes).readings[method], strict=True
@@ -151,8 +151,8 @@ def draw(runs: Runs) -> None:
     for method, done in runs.items():
         if method in ("independent", CONTROL):
             continue  # near zero in the cross-test, which would flatten everything else; and no subnetworks at all
-        rows = done[0]["matrix"]["rows"]
-        heights = np.mean([[row["cross_map"] for row in run["matrix"]["rows"]] for run in done], axis=0)
+        rows = done[0]["rows"]
+        heights = np.mean([[row["cross_map"] for row in run["rows"]] for run in done], axis=0)
         marker = "s--" if method == "bct" else "o-"
         axes[0].plot([row["achieved"] for row in rows], heights, marker, label=method, markersize=3)
         axes[1].plot([row["macs"] / 1e6 for row in rows], heights, marker, markersize=3)
@@ -170,7 +170,7 @@ def page(runs: Runs) -> Iterable[str]:
     trained, measured = plan["trained"], [*plan["measured"], 1.0]
     base = plan["base"]
     first = next(iter(runs.values()))[0]
-    dense = first["matrix"]["rows"][-1]
+    dense = first["rows"][-1]
     seeds = {method: [run["seed"] for run in done] for method, done in runs.items()}
     families = without_control(runs)
     follow = plan["follow"]
@@ -178,7 +178,7 @@ def page(runs: Runs) -> Iterable[str]:
         "# Methods side by side",
         "",
         "Every method trains the same network on glyphs by the same schedule, and is measured on the same "
-        f"{first['matrix']['queries']:,} pictures of characters that none has seen. The recipes are in "
+        f"{first['queries']:,} pictures of characters that none has seen. The recipes are in "
         "`benchmarks/methods.yaml`; `python -m benchmarks.methods` trains and measures them run by run and continues "
         "where it stopped; `python -m benchmarks.methods_page` writes this page. Nothing here is typed in.",
         "",

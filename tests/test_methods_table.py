@@ -53,7 +53,7 @@ def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         Short(whole.train, 32), Benchmark(whole.test.images[rows], whole.test.labels[rows]), "glyphs"
     )
     figures = methods.execute(run, data, tmp_path / "run")
-    rows = figures["matrix"]["rows"]
+    rows = figures["rows"]
     assert [row["capacity"] for row in rows] == [*run.measured, 1.0]
     assert rows[-1]["below_dense"]["mean"] == 0
     results = tmp_path / "results"

@@ -50,6 +50,62 @@ def measure_matrix(
     Raises:
         EvaluationError: The share is not in [0, 1], or the family does not end in its dense encoder.
     """
+    embedded = _embedded(family, benchmark, mixed_share, say)
+    pairs = _Pairs(benchmark, embedded)
+    rows = _rows(family, pairs, mixed_share, say)
+    count = range(len(embedded))
+    grid = [[pairs(query, gallery) for gallery in count] for query in count]
+    return Matrix(
+        capacities=family.capacities,
+        map=tuple(tuple(pair.map for pair in row) for row in grid),
+        recall_at_1=tuple(tuple(pair.recall_at_1 for pair in row) for row in grid),
+        compatible=_compatible(grid),
+        rows=rows,
+        queries=pairs.counted,
+        mixed_share=mixed_share,
+    )
+
+
+def measure_rows(
+    family: Family,
+    benchmark: Benchmark,
+    *,
+    mixed_share: float = 0.5,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Row, ...]:
+    """Measure each encoder of a family against dense, as `measure_matrix` does, without the other pairs."""
+    return _rows(family, _Pairs(benchmark, _embedded(family, benchmark, mixed_share, say)), mixed_share, say)
+
+
+class _Pairs:
+    """Retrieval between any two of the embedded encoders, each measured once, when it is asked for.
+
+    Args:
+        benchmark: What was embedded.
+        embedded: The encoders, ascending to the dense one.
+    """
+
+    def __init__(self, benchmark: Benchmark, embedded: list[_Embedded]) -> None:
+        self.labels, self.embedded = benchmark.labels, embedded
+        self.retrieval = LeaveOneOut(benchmark.labels)
+        self._found: dict[tuple[int, int], PerQuery] = {}
+
+    def __call__(self, query: int, gallery: int) -> PerQuery:
+        """Return the figures of the encoders with these numbers."""
+        if (query, gallery) not in self._found:
+            vectors = self.embedded[query].vectors, self.embedded[gallery].vectors
+            self._found[query, gallery] = self.retrieval.measure(*vectors)
+        return self._found[query, gallery]
+
+    @property
+    def counted(self) -> int:
+        """Return how many queries have something to find."""
+        return int(np.isfinite(self(len(self.embedded) - 1, len(self.embedded) - 1).precision).sum())
+
+
+def _embedded(
+    family: Family, benchmark: Benchmark, mixed_share: float, say: Callable[[str], None]
+) -> list[_Embedded]:
     if not 0 <= mixed_share <= 1:
         raise EvaluationError(f"the mixed gallery's share is {mixed_share!r}; give a fraction in [0, 1]")
     capacities = family.capacities
@@ -59,41 +115,34 @@ def measure_matrix(
     for capacity in capacities:
         embedded.append(_embed(family.encoder(capacity), benchmark))
         say(f"capacity {capacity:g}: embedded")
-    retrieval = LeaveOneOut(benchmark.labels)
-    pairs: list[list[PerQuery]] = []
-    for capacity, queries in zip(capacities, embedded, strict=True):
-        pairs.append([retrieval.measure(queries.vectors, gallery.vectors) for gallery in embedded])
-        say(f"capacity {capacity:g}: cross-test mAP {pairs[-1][-1].map}, {len(pairs[-1])} galleries measured")
-    drawn = _draw(len(benchmark.labels), mixed_share)
+    return embedded
+
+
+def _rows(family: Family, pairs: _Pairs, mixed_share: float, say: Callable[[str], None]) -> tuple[Row, ...]:
+    last, labels, drawn = len(pairs.embedded) - 1, pairs.labels, _draw(len(pairs.labels), mixed_share)
+    dense = pairs(last, last)
     rows = []
-    for number, capacity in enumerate(capacities):
-        cross, alone, dense = pairs[number][-1], pairs[number][number], pairs[-1][-1]
+    for number, (capacity, encoder) in enumerate(zip(family.capacities, pairs.embedded, strict=True)):
+        cross, alone = pairs(number, last), pairs(number, number)
         rows.append(
             Row(
                 capacity=capacity,
                 achieved=round(family.achieved(capacity), 4),
-                parameters=embedded[number].parameters,
-                nonzero_parameters=embedded[number].nonzero,
-                macs=embedded[number].macs,
+                parameters=encoder.parameters,
+                nonzero_parameters=encoder.nonzero,
+                macs=encoder.macs,
                 cross_map=cross.map,
                 self_map=alone.map,
                 cross_recall_at_1=cross.recall_at_1,
                 self_recall_at_1=alone.recall_at_1,
-                below_dense=interval(dense.precision - cross.precision, benchmark.labels),
-                cross_minus_self=interval(cross.precision - alone.precision, benchmark.labels),
+                below_dense=interval(dense.precision - cross.precision, labels),
+                cross_minus_self=interval(cross.precision - alone.precision, labels),
                 flips=_flips(dense.hit, cross.hit),
-                mixed=_mixed(retrieval, embedded[number].vectors, embedded[-1].vectors, drawn),
+                mixed=_mixed(pairs.retrieval, encoder.vectors, pairs.embedded[last].vectors, drawn),
             )
         )
-    return Matrix(
-        capacities=capacities,
-        map=tuple(tuple(pair.map for pair in row) for row in pairs),
-        recall_at_1=tuple(tuple(pair.recall_at_1 for pair in row) for row in pairs),
-        compatible=_compatible(pairs),
-        rows=tuple(rows),
-        queries=int(np.isfinite(pairs[-1][-1].precision).sum()),
-        mixed_share=mixed_share,
-    )
+        say(f"capacity {capacity:g}: cross-test mAP {cross.map}")
+    return tuple(rows)
 
 
 def _embed(encoder: nn.Module, benchmark: Benchmark) -> _Embedded:
@@ -106,9 +155,9 @@ def _embed(encoder: nn.Module, benchmark: Benchmark) -> _Embedded:
     )
 
 
-def _compatible(pairs: list[list[PerQuery]]) -> tuple[tuple[bool, ...], ...]:
+def _compatible(grid: list[list[PerQuery]]) -> tuple[tuple[bool, ...], ...]:
     """Hold each pair against the self-test of its smaller encoder (METHOD.md section 1; BCT's criterion)."""
-    means = [[float(np.nanmean(pair.precision)) for pair in row] for row in pairs]
+    means = [[float(np.nanmean(pair.precision)) for pair in row] for row in grid]
     count = range(len(means))
     return tuple(tuple(means[q][g] >= means[min(q, g)][min(q, g)] for g in count) for q in count)
 

@@ -18,7 +18,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError, EvaluationError
 from prunnet.evaluation import measure_curve
 from prunnet.family import CutFamily
-from prunnet.matrix import Matrix, measure_matrix
+from prunnet.matrix import Matrix, measure_matrix, measure_rows
 from prunnet.matrix.plot import save_plot
 from prunnet.prunable import PrunableEncoder
 from tests.oracles import matrix as oracle
@@ -51,6 +51,7 @@ def test_every_figure_is_the_oracles(data: st.DataObject, monkeypatch: pytest.Mo
     tables = {capacity: DIRECTIONS[data.draw(rows)] for capacity in CAPACITIES}
     share = data.draw(st.sampled_from([0.0, 0.5, 1.0]))
     found = measure_matrix(TableFamily(tables), numbered(labels), mixed_share=share)
+    assert measure_rows(TableFamily(tables), numbered(labels), mixed_share=share) == found.rows
 
     def pair(queries: np.ndarray, gallery: np.ndarray) -> list:
         return oracle.every_query(queries.tolist(), gallery.tolist(), labels.tolist())
