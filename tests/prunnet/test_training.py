@@ -45,7 +45,9 @@ class Short:
 
 def _recipe(steps: int = 6, **method) -> Recipe:
     tiny = load_recipe("glyphs-tiny")
-    schedule = tiny.schedule.model_copy(update={"steps": steps, "batch_size": 16})
+    after = method.get("subnetworks") == "after"
+    rounds = {"steps": steps // 3, "follow": FollowSpec(steps=steps - steps // 3, learning_rate=0.01)}
+    schedule = tiny.schedule.model_copy(update={"batch_size": 16, **(rounds if after else {"steps": steps})})
     encoder = tiny.encoder.model_copy(
         update={"options": {"channels": [8, 16, 16, 24], "layers": [1, 1, 1, 1]}}
     )
@@ -63,8 +65,15 @@ def _losses(folder: Path) -> list[dict[str, float]]:
     [
         {"adapters": "smooth", "per_step": 1, "dense_share": 0.3, "objective": "embedding", "balance": 0.5},
         {"granularity": "weight", "scores": "random"},
+        {
+            "subnetworks": "after",
+            "adapters": "full",
+            "objective": "embedding",
+            "draw": "sandwich",
+            "per_step": 2,
+        },
     ],
-    ids=["channel", "weight"],
+    ids=["channel", "weight", "following"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(data: DataSet, tmp_path: Path, method: dict) -> None:
     recipe, source = _recipe(6, **method), Short(data.train, 32)  # an epoch is two steps
