@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +95,9 @@ class ChannelCut:
     def achieved(self, capacity: float, multiple: int) -> float:
         """Return the capacity reached when `capacity` is asked for; never above it."""
         return self.table.widths(capacity, multiple)[0]
+
+    def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:
+        """Do nothing: ranking channels costs next to nothing."""
 
     def kept(self, capacity: float, scores: Mapping[str, Tensor], multiple: int) -> list[Tensor]:
         """Return the kept units of each group, int64, ascending: the top by |score|, ties to the lower number."""

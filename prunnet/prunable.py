@@ -102,6 +102,10 @@ class PrunableEncoder(nn.Module):
             for name, score in self.scores.items():
                 score.copy_(fresh[name])
 
+    def expect(self, capacities: Sequence[float]) -> None:
+        """Say which subnetworks `features_of` is going to run, so that they are ranked together; it need not be."""
+        self.cutter.expect(capacities, self.ranking)
+
     def features_at(self, capacity: float, pixels: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Run one subnetwork in training: batch statistics, weights cut out of `parameters` differentiably.
 

@@ -32,9 +32,7 @@ class _Sliced(torch.autograd.Function):
         ctx.save_for_backward(*indices)
         part = tensor.detach().permute(order)
         for dim, index in zip(dims, indices, strict=True):
-            # Twice as fast as index_select along the last dimension, as fast along others.
-            before: list[slice | Tensor] = [slice(None)] * order.index(dim)
-            part = part[(*before, index)]
+            part = _taken(part, order.index(dim), index)
         return part.permute(_inverse(order))
 
     @staticmethod
@@ -42,11 +40,26 @@ class _Sliced(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         part, order = gradient.permute(ctx.order), ctx.order
         for dim, index in reversed(list(zip(ctx.dims, ctx.saved_tensors, strict=True))):
-            at = order.index(dim)
-            shape = list(part.shape)
-            shape[at] = ctx.shape[dim]
-            part = part.new_zeros(shape).index_copy_(at, index, part)
+            part = _put(part, order.index(dim), index, ctx.shape[dim])
         return part.permute(_inverse(order)), None, *(None for _ in ctx.saved_tensors)
+
+
+def _taken(part: Tensor, at: int, index: Tensor) -> Tensor:
+    """Return the entries at `index` of one dimension. A gather is several times as fast along the last one."""
+    if at < part.ndim - 1 or not at:
+        return part.index_select(at, index)
+    rows = part.reshape(-1, part.shape[-1])
+    return rows.gather(1, index.expand(len(rows), -1)).view(*part.shape[:-1], -1)
+
+
+def _put(part: Tensor, at: int, index: Tensor, size: int) -> Tensor:
+    """Return zeros of that size in one dimension, with `part` at `index`."""
+    shape = [*part.shape[:at], size, *part.shape[at + 1 :]]
+    if at < part.ndim - 1 or not at:
+        return part.new_zeros(shape).index_copy_(at, index, part)
+    rows = part.reshape(-1, part.shape[-1])
+    spread = part.new_zeros(len(rows), size).scatter_(1, index.expand(len(rows), -1), rows)
+    return spread.view(shape)
 
 
 def _memory_order(tensor: Tensor) -> tuple[int, ...]:

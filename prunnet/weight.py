@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
+from prunnet.thresholds import Thresholds
 
 _GRID = tuple(i / 100 for i in range(1, 101))
 
@@ -39,6 +40,7 @@ class WeightCut:
             raise EncoderError("the backbone has no convolution or linear layer to prune")
         self.fixed = {"head": "projector and classifier are never pruned", "normalisations": "never pruned"}
         self._blueprint = copy.deepcopy(encoder).to("meta").eval()
+        self._thresholds = Thresholds()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
         # Each tensor keeps a weight at least, which in a very small network is more than some capacities allow.
         self._capacities = tuple(c for c in _GRID if self._kept(c) <= c * self._kept(1.0) + 1e-6)
@@ -109,15 +111,20 @@ class WeightCut:
                 result[name] = tensors[name] * self.mask(name, capacity, scores)
         return result
 
+    def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:
+        """Rank once for several capacities that are going to be cut by these scores."""
+        counts = {_key(name): [self._count(name, c) for c in capacities if c < 1] for name in self.shapes}
+        self._thresholds.expect(scores, {name: found for name, found in counts.items() if found})
+
     def mask(self, name: str, capacity: float, scores: Mapping[str, Tensor]) -> Tensor:
         """Return the mask of one weight: bool of its shape, true for the top `floor(c * n)` by |score|.
 
         Of equal scores those that come first are kept, so masks are nested with ties too.
         """
         count, sizes = self._count(name, capacity), scores[_key(name)].detach().abs()
-        threshold = _largest(sizes, count)
+        threshold = self._thresholds.of(_key(name), scores[_key(name)], count)
         kept = sizes >= threshold
-        if sizes.is_cuda or int(kept.sum()) > count:  # a GPU is not made to wait for the answer
+        if sizes.device.type != "cpu" or _true(kept) > count:  # a GPU is not made to wait for the answer
             above, tied = sizes > threshold, (sizes == threshold).flatten()
             kept = above | (tied & (tied.cumsum(0) <= count - above.sum())).view(sizes.shape)
         return kept
@@ -128,15 +135,8 @@ class WeightCut:
         return copy.deepcopy(self._blueprint)
 
 
-def _largest(values: Tensor, count: int) -> Tensor:
-    """Return the `count`-th largest value. NumPy finds it on the CPU some ten times faster than torch does."""
-    if values.device.type != "cpu":
-        return torch.topk(values.flatten(), count, sorted=False).values.min()
-    in_memory = values.permute(0, 2, 3, 1) if values.ndim == 4 else values
-    if not in_memory.is_contiguous():  # not channels_last: any order will do, a copy costs time
-        in_memory = values
-    flat = in_memory.flatten().numpy(force=True)
-    return torch.from_numpy(np.partition(flat, len(flat) - count)[len(flat) - count :][:1])
+def _true(mask: Tensor) -> int:
+    return int(np.count_nonzero(mask.numpy()))
 
 
 def _key(name: str) -> str:

@@ -84,6 +84,7 @@ class JointStep:
         losses, logits_of_all = [loss.detach()], [logits.detach()]
         goal = F.normalize(features.detach().float(), dim=1)
         shared = [trained[number] for number in self._shared]
+        self.prunable.expect(capacities)
         for capacity in capacities:
             with self._precision(pixels):
                 out = self.prunable.features_of(capacity, normal, self.named)
@@ -118,6 +119,7 @@ class JointStep:
             normal = encoder.pixels(pixels)
             goal = F.normalize(encoder.eval().features_of(normal).float(), dim=1)
         weights = {name: p.detach().requires_grad_(self._ranked) for name, p in self.named.items()}
+        self.prunable.expect(capacities)
         first = len(self._trained) - len(self._adapters)
         losses: list[Tensor] = []
         rows: list[Row] = [[None] * len(self.parameters)]  # the dense encoder's

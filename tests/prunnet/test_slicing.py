@@ -76,3 +76,20 @@ def test_a_mask_keeps_the_largest_scores_and_of_equal_ones_the_first(
             kept = set(ranked[: max(1, int(capacity * len(sizes) + 1e-6))])
             found = cut.mask(name, capacity, scores).flatten().tolist()
             assert {i for i, keep in enumerate(found) if keep} == kept
+
+
+def test_ranking_together_changes_nothing_and_is_forgotten_with_the_scores(encoder: Encoder) -> None:
+    prunable, plain = PrunableEncoder(encoder, "weight"), PrunableEncoder(encoder, "weight")
+    plain.load_state_dict(prunable.state_dict())
+    capacities = (0.1, 0.4, 0.8)
+
+    def masks(of: PrunableEncoder) -> list[torch.Tensor]:
+        return [of.cutter.mask(name, c, of.ranking) for name in of.cutter.shapes for c in capacities]
+
+    prunable.expect((*capacities, 1.0))
+    assert all(torch.equal(a, b) for a, b in zip(masks(prunable), masks(plain), strict=True))
+    with torch.no_grad():
+        for mine, other in zip(prunable.scores.values(), plain.scores.values(), strict=True):
+            other.copy_(torch.randn(other.shape))
+            mine.copy_(other)
+    assert all(torch.equal(a, b) for a, b in zip(masks(prunable), masks(plain), strict=True))
