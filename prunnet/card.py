@@ -21,7 +21,8 @@ def card(metadata: EncoderMetadata) -> str:
         f"granularity `{metadata.granularity}`.",
         "",
         f"* space id `{metadata.space_id}`",
-        f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}; "
+        f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}"
+        f"{' and any between' if _draws_between(metadata.recipe) else ''}; "
         f"widths in multiples of {metadata.channel_multiple}",
         f"* trained on {metrics['data']}; test: {metrics['protocol']}"
         + (f"; {metrics['curve']['queries']} queries" if "curve" in metrics else ""),
@@ -34,6 +35,10 @@ def card(metadata: EncoderMetadata) -> str:
         lines.append("* not measured yet: prunnet-train was interrupted; let it end with --resume")
     lines += ["", "## How it was trained", "", "```json", _compact(metadata.recipe), "```", ""]
     return "\n".join(lines)
+
+
+def _draws_between(recipe: dict[str, Any]) -> bool:
+    return bool(recipe.get("method", {}).get("draw") == "sandwich")
 
 
 def _curve(metrics: dict[str, Any]) -> list[str]:
