@@ -128,7 +128,7 @@ class JointStep:
                 out = self.prunable.features_of(capacity, normal, weights)
             loss = part * _distance(out, goal)
             sources = [*self._adapters, *(weights.values() if self._ranked else ())]
-            found = torch.autograd.grad(loss, sources, allow_unused=True)
+            found = torch.autograd.grad(self.method.subnetwork_weight * loss, sources, allow_unused=True)
             row: Row = [*found[len(self._adapters) :]] if self._ranked else [None] * len(self.named)
             row += [None] * (first - len(self.named))
             scored = self._with_scores([*row, *found[: len(self._adapters)]], capacity)
