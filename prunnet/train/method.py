@@ -79,7 +79,7 @@ class MethodSpec(BaseModel):
     """Subnetworks drawn for one step. None trains all of them in every step."""
     draw: Literal["listed", "sandwich"] = "listed"
     """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
-    capacity between it and the dense one (the sandwich rule; Yu and Huang, ICCV 2019)."""
+    capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019)."""
     adapters: Literal["none", "smooth", "full", "switched"] = "none"
     """What the subnetworks have of their own (`prunnet.adapters`)."""
     dense_only: tuple[Part, ...] = PARTS

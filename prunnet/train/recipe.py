@@ -79,7 +79,13 @@ class Recipe(_Part):
         Raises:
             TrainingError: As `ScheduleSpec.first_round`, for a recipe with a second round.
         """
-        nothing = {"capacities": (), "per_step": None, "draw": "listed", "adapters": "none", "dense_share": 0.0}
+        nothing = {
+            "capacities": (),
+            "per_step": None,
+            "draw": "listed",
+            "adapters": "none",
+            "dense_share": 0.0,
+        }
         method = self.method.model_copy(update=nothing)
         update = {"name": f"{self.name}-control", "method": method, "schedule": self.schedule.alone()}
         return self.model_copy(update=update)

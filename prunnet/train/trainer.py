@@ -200,7 +200,7 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
         return ()
     chance = random.Random(f"{seed}/{step}")
     if method.draw == "sandwich" and count is not None:
-        between = {round(chance.uniform(capacities[0], 1), 3) for _ in range(count - 1)}
+        between = {round(capacities[0] ** chance.random(), 3) for _ in range(count - 1)}
         return tuple(sorted({capacities[0], *between} - {1.0}))
     if count is None or count >= len(capacities):
         return capacities
