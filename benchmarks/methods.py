@@ -87,6 +87,7 @@ def planned(seeds: list[int]) -> list[Run]:
 
 def execute(run: Run, data: DataSet, folder: Path) -> dict[str, Any]:
     """Train and measure one run."""
+    fresh = not folder.exists()
     began = time.monotonic()
     family = _trained_family(run, data, folder)
     trained = time.monotonic()
@@ -96,7 +97,8 @@ def execute(run: Run, data: DataSet, folder: Path) -> dict[str, Any]:
         "seed": run.recipe.seed,
         "recipe": run.recipe.model_dump(mode="json"),
         "step_seconds": _step_seconds(folder),
-        "training_seconds": round(trained - began),
+        # That of a run which was resumed is not known.
+        "training_seconds": round(trained - began) if fresh else None,
         "machine": {
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),

@@ -107,7 +107,7 @@ def overview(runs: Runs) -> list[str]:
         after = bool(done[0]["recipe"]["schedule"]["follow"])
         for alone in (plain, longer if after else plain):
             taxes = [dense_map(alone[run["seed"]]) - dense_map(run) for run in done if run["seed"] in alone]
-            cells.append(spread(taxes) if taxes else "")
+            cells.append(spread(taxes) if taxes and method != CONTROL else "")
         for what in ("step_seconds", "training_seconds"):
             ratios = [
                 run[what] / plain[run["seed"]][what] for run in done if run["seed"] in plain and run[what]
@@ -185,7 +185,7 @@ def page(runs: Runs) -> Iterable[str]:
         f"Network: {base['encoder']['backbone']} {base['encoder']['options']}, {base['encoder']['image_size'][0]} px, "
         f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
-        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` draws any between, for "
+        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, for "
         f"{follow['steps']:,} more steps that leave the dense encoder as it is. mAP in points, mean ± standard "
         "deviation of seeds.",
         "",
@@ -222,8 +222,9 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         *by_capacity(families, measured[:-1], lambda row: row["cross_minus_self"]["mean"]),
         "",
-        "## Capacities that were never trained",
-        "Cross-test mAP above (+) or below (-) the line through the trained capacities, 1.0 included.",
+        "## Capacities that are not listed",
+        "Cross-test mAP above (+) or below (-) the line through the listed capacities, 1.0 included. `prunnet` and "
+        "`prunnet-masks` draw any capacity in training, the others train the listed ones.",
         "",
         *unseen(families, trained, plan["measured"]),
         "",

@@ -1,4 +1,4 @@
-"""Small corrections that belong to the subnetworks alone."""
+"""Corrections that belong to the subnetworks alone."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ def card(metadata: EncoderMetadata) -> str:
         f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}"
         f"{' and any between' if _draws_between(metadata.recipe) else ''}; "
         f"widths in multiples of {metadata.channel_multiple}",
+        *_dense_from(metrics),
         f"* trained on {metrics['data']}; test: {metrics['protocol']}"
         + (f"; {metrics['curve']['queries']} queries" if "curve" in metrics else ""),
     ]
@@ -39,6 +40,12 @@ def card(metadata: EncoderMetadata) -> str:
 
 def _draws_between(recipe: dict[str, Any]) -> bool:
     return bool(recipe.get("method", {}).get("draw") == "sandwich")
+
+
+def _dense_from(metrics: dict[str, Any]) -> list[str]:
+    if "dense_from" not in metrics:
+        return []
+    return [f"* its dense encoder is that of the package `{metrics['dense_from']}`, kept as it is"]
 
 
 def _curve(metrics: dict[str, Any]) -> list[str]:

@@ -124,9 +124,10 @@ class PrunableEncoder(nn.Module):
     def features_of(self, capacity: float, normal: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Do the same with pixels that are normalised already, which is alike for all capacities."""
         achieved = self.achieved(capacity)
-        module = self._trained.get(achieved)
+        shape = achieved if self.granularity == "channel" else 1.0  # masks leave every tensor its shape
+        module = self._trained.get(shape)
         if module is None:
-            module = self._trained[achieved] = _on_batch_statistics(self.skeleton(capacity))
+            module = self._trained[shape] = _on_batch_statistics(self.skeleton(capacity))
         tensors = self.adapted(parameters, achieved)
         cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
         # Buffers that are left (pixel statistics, position indices) hold the same values at every capacity.

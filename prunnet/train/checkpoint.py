@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,8 +20,21 @@ FILE = "checkpoint.safetensors"
 _STATE = {"momentum": "momentum_buffer", "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq", "step": "step"}
 
 
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a checkpoint must agree with to be resumed.
+
+    Attributes:
+        recipe: The run's.
+        dense: Space id of the finished dense encoder that it was given; empty where it trains its own.
+    """
+
+    recipe: Recipe
+    dense: str = ""
+
+
 def save_checkpoint(
-    folder: Path, recipe: Recipe, step: int, joint: JointStep, optimizer: torch.optim.Optimizer
+    folder: Path, run: RunIdentity, step: int, joint: JointStep, optimizer: torch.optim.Optimizer
 ) -> None:
     """Write the state after `step` steps; a killed write leaves the checkpoint before it.
 
@@ -32,9 +46,8 @@ def save_checkpoint(
 
     scratch = folder / f".{FILE}.{os.getpid()}"
     try:
-        save_file(
-            _tensors(joint, optimizer), scratch, {"step": str(step), "recipe": recipe.model_dump_json()}
-        )
+        about = {"step": str(step), "recipe": run.recipe.model_dump_json(), "dense": run.dense}
+        save_file(_tensors(joint, optimizer), scratch, about)
         with scratch.open("rb") as written:
             os.fsync(written.fileno())
         scratch.replace(folder / FILE)
@@ -45,14 +58,16 @@ def save_checkpoint(
         ) from error
 
 
-def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: torch.optim.Optimizer) -> int:
+def load_checkpoint(
+    folder: Path, run: RunIdentity, joint: JointStep, optimizer: torch.optim.Optimizer
+) -> int:
     """Bring a run back to where its last checkpoint left it.
 
     Returns:
         Number of steps done; 0 if there is no checkpoint yet.
 
     Raises:
-        TrainingError: The checkpoint is damaged or belongs to another recipe.
+        TrainingError: The checkpoint is damaged, or belongs to another recipe or to another finished dense encoder.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -65,9 +80,14 @@ def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: t
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{file} is damaged: {error}; remove it to start over") from error
-    if _recipe(about) != recipe:
+    if _recipe(about) != run.recipe:
         raise TrainingError(
             f"{file} was written by another recipe; resume with that one, or choose another --out"
+        )
+    if (given := about.get("dense", "")) != run.dense:
+        raise TrainingError(
+            f"{file} was written by a run that {_origin(given)}, and this one {_origin(run.dense)}; resume with the "
+            "same --dense, or choose another --out"
         )
     joint.prunable.load_state_dict(_below(tensors, "prunable."))
     joint.classifier.load_state_dict(_below(tensors, "classifier."))
@@ -79,6 +99,10 @@ def load_checkpoint(folder: Path, recipe: Recipe, joint: JointStep, optimizer: t
                 device = "cpu" if key == "step" else parameter.device
                 optimizer.state[parameter][key] = stored_state.to(device)
     return int(about["step"])
+
+
+def _origin(dense: str) -> str:
+    return f"follows the finished dense encoder of space {dense}" if dense else "trains its own dense encoder"
 
 
 def _recipe(about: dict[str, str]) -> Recipe | None:

@@ -128,14 +128,29 @@ class MethodSpec(BaseModel):
             raise ValueError("networks: separate networks are narrower ones; allowed: granularity channel")
         if self.weighting == "uncertainty" and self.objective == "embedding":
             raise ValueError("weighting: uncertainty is read off class logits; allowed: objective labels")
-        if self.subnetworks == "after" and (self.objective, self.networks) != ("embedding", "one"):
+        if self.draw == "sandwich" and (not self.capacities or (self.per_step or 0) < 2):
             raise ValueError(
-                "subnetworks: after a dense encoder they follow its embedding; allowed: objective embedding"
+                "draw: the sandwich rule draws the smallest capacity and others; allowed: with capacities, and "
+                "per_step of at least 2"
             )
-        if self.subnetworks == "after" and self.adapters == "none" and self.capacities:
-            raise ValueError(
-                "subnetworks: nothing of their own could learn; allowed: adapters full or smooth"
-            )
-        if self.draw == "sandwich" and (self.per_step is None or not self.capacities):
-            raise ValueError("draw: the sandwich rule needs capacities and per_step; allowed: both")
+        if self.subnetworks == "after":
+            self._agree_after()
         return self
+
+    def _agree_after(self) -> None:
+        """Refuse what has no meaning where subnetworks follow a dense encoder at rest."""
+        if (self.objective, self.networks) != ("embedding", "one"):
+            raise ValueError(
+                "subnetworks: after a dense encoder they follow its embedding; allowed: objective embedding and "
+                "networks one"
+            )
+        if self.adapters == "none" and self.capacities:
+            raise ValueError(
+                "subnetworks: nothing of their own could learn; allowed: adapters full, smooth or switched"
+            )
+        together = {"dense_share": 0.0, "distillation": 0.0, "protect_dense": False, "balance": None}
+        for name, unused in together.items():
+            if getattr(self, name) != unused:
+                raise ValueError(
+                    f"{name}: has no effect after the dense encoder; allowed: subnetworks together"
+                )

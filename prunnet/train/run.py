@@ -15,6 +15,7 @@ from prunnet.batchnorm import reestimate
 from prunnet.card import card
 from prunnet.data import Benchmark, open_data
 from prunnet.data.source import Images, Labels
+from prunnet.errors import TrainingError
 from prunnet.evaluation import Curve, measure_curve, reachable
 from prunnet.images import Probes
 from prunnet.package import (
@@ -60,9 +61,11 @@ def train_package(
         The written package, read back; None in all but the first process of `torchrun`.
 
     Raises:
-        TrainingError: See `prunnet.train.trainer.train`.
+        TrainingError: See `prunnet.train.trainer.train`; the given dense encoder is not the one of the recipe.
         DatasetError: The pictures are not where they must be.
     """
+    if dense is not None:
+        _check_backbone(dense, recipe)
     data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
     if not events_can_be_written() and os.environ.get("RANK", "0") == "0":
         say("log.jsonl alone is written: TensorBoard's event files need pip install 'prunnet[logs]'")
@@ -81,17 +84,29 @@ def train_package(
         if encoder is not None:
             reestimate(encoder.encoder, torch.from_numpy(calibration))
     folder, test = out / "encoder", data.test
+    about = {"data": data.name, **({"dense_from": dense.name} if dense else {})}
     if isinstance(test, Benchmark):
-        metrics = {"data": data.name, **_measured(prunable, alone, calibration, test, say)}
+        metrics = {**about, **_measured(prunable, alone, calibration, test, say)}
         _save(folder, _metadata(recipe, prunable, metrics), prunable, _probes(test, calibration))
         return load_encoder(folder)
-    metadata = _metadata(recipe, prunable, {"data": data.name, "protocol": f"that of {test.name}"})
+    metadata = _metadata(recipe, prunable, {**about, "protocol": f"that of {test.name}"})
     probes = official_probes(test, recipe.encoder.image_size, calibration, PROBES)
     # A large gallery takes hours: the package is there before it is measured.
     _save(folder, metadata, prunable, probes)
     metrics = official_metrics(load_encoder(folder), test, alone, say)
     _save(folder, metadata.model_copy(update={"metrics": metrics}), prunable, probes)
     return load_encoder(folder)
+
+
+def _check_backbone(dense: EncoderPackage, recipe: Recipe) -> None:
+    """Options may change what a network computes and leave every tensor its shape."""
+    found, wanted = dense.metadata.backbone, recipe.encoder
+    if (found.timm, found.options) != (wanted.backbone, wanted.options):
+        raise TrainingError(
+            f"the dense encoder {dense.name!r} is a {found.timm or 'module of yours'} {found.options or ''}, recipe "
+            f"{recipe.name!r} describes a {wanted.backbone} {wanted.options or ''}; write the encoder's own backbone "
+            "and options into the recipe"
+        )
 
 
 def _save(folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes) -> None:
@@ -136,7 +151,7 @@ def _magnitude(
 
 
 def _control(alone: PrunableEncoder, test: Benchmark, joint: Curve) -> dict[str, float]:
-    """Measure the tax: what the dense encoder lost by being trained together with its subnetworks."""
+    """Measure the tax: by what the dense encoder is below the one that trained alone for as many steps."""
     dense = measure_curve(alone, np.empty(0, np.uint8), test, ())  # no subnetwork, nothing to calibrate
     return {
         "dense_map": dense.dense_map,

@@ -133,7 +133,11 @@ class ScheduleSpec(_Part):
 
     def alone(self) -> ScheduleSpec:
         """Return one round that is as long as both; as `first_round`."""
-        return self.model_copy(update={"steps": self.total, "follow": None}) if self.follow else self
+        if not self.follow:
+            return self
+        longer = self.total / self.first_round
+        milestones = tuple(milestone * longer for milestone in self.milestones)
+        return self.model_copy(update={"steps": self.total, "milestones": milestones, "follow": None})
 
 
 def learning_rate(schedule: ScheduleSpec, step: int) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import statistics
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from prunnet.data.source import TrainingSource
 from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
-from prunnet.train.checkpoint import FILE, load_checkpoint, save_checkpoint
+from prunnet.space import space_id
+from prunnet.train.checkpoint import FILE, RunIdentity, load_checkpoint, save_checkpoint
 from prunnet.train.health import check_state, check_step, warn_of_early_start
 from prunnet.train.log import StepRecord, TrainingLog
 from prunnet.train.method import MethodSpec
@@ -94,7 +97,8 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"{out} can not be a folder: {error.strerror}; choose another --out") from error
-    first = load_checkpoint(out, recipe, joint, optimizer) if resume else 0
+    run = RunIdentity(recipe, "" if start.dense is None else space_id(start.dense))
+    first = load_checkpoint(out, run, joint, optimizer) if resume else 0
     if start.dense is not None:
         first = max(first, recipe.schedule.first_round)
     if not resume and (out / FILE).exists():
@@ -110,7 +114,7 @@ def train(
                 check_state(step, joint, out)
                 log.close_epoch(step + 1)
                 if rank == 0:
-                    save_checkpoint(out, recipe, step + 1, joint, optimizer)
+                    save_checkpoint(out, run, step + 1, joint, optimizer)
     if not recipe.method.learn_scores and not recipe.method.capacities:
         joint.prunable.reset_scores(recipe.method.scores)
     if joint.prunable.adapters is not None:
@@ -200,7 +204,8 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
         return ()
     chance = random.Random(f"{seed}/{step}")
     if method.draw == "sandwich" and count is not None:
-        between = {round(capacities[0] ** chance.random(), 3) for _ in range(count - 1)}
+        drawn = (round(capacities[0] ** chance.random(), 3) for _ in range(count - 1))
+        between = {max(capacities[0], capacity) for capacity in drawn}
         return tuple(sorted({capacities[0], *between} - {1.0}))
     if count is None or count >= len(capacities):
         return capacities
@@ -234,7 +239,10 @@ def _one_step(
     losses = joint.follow(pixels, capacities) if follows else joint(pixels, labels, capacities)
     length = float(nn.utils.clip_grad_norm_(joint.parameters, schedule.clip))
     names = [str(c) if c in method.capacities else "between" for c in capacities]
-    named = dict(zip(names if follows else ["dense", *names], losses, strict=True))
+    of_each = defaultdict[str, list[float]](list)
+    for name, loss in zip(names if follows else ["dense", *names], losses, strict=True):
+        of_each[name].append(loss)
+    named = {name: statistics.fmean(found) for name, found in of_each.items()}
     check_step(step, named, length, out)
     if started and method.objective == "embedding" and rank == 0 and not follows:
         warn_of_early_start(step, losses[0], source.classes)

@@ -93,9 +93,21 @@ def test_a_finished_dense_encoder_keeps_its_space(
 
     assert command.main(["--recipe", str(first), "--out", str(tmp_path / "x"), "--dense", owned]) == 2
     assert "trains the dense encoder in every step" in capsys.readouterr().err
+    assert after.metadata.metrics["dense_from"] == before.name
+    assert f"package `{before.name}`" in (out / "encoder" / "README.md").read_text()
+    # A run belongs to its dense encoder: without it, or with another one, it is another run.
+    assert command.main(["--recipe", str(second), "--out", str(out), "--resume"]) == 2
+    assert f"space {before.space_id}" in capsys.readouterr().err
+    options = ["--recipe", str(second), "--out", str(out), "--resume", "--dense", owned]
+    assert command.main(options) == 0
+    assert load_encoder(out / "encoder").space_id == before.space_id
+
     third.write_text(second.read_text().replace("dimension: 16", "dimension: 8"))
     assert command.main(["--recipe", str(third), "--out", str(tmp_path / "y"), "--dense", owned]) == 2
     assert "head.norm.bias differs" in capsys.readouterr().err
+    third.write_text(second.read_text().replace("options: {", "options: {output_stride: 16, "))
+    assert command.main(["--recipe", str(third), "--out", str(tmp_path / "z"), "--dense", owned]) == 2
+    assert "backbone and options" in capsys.readouterr().err
 
 
 def test_errors_have_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,10 +215,13 @@ def test_names_and_options_that_do_not_go_together() -> None:
         ({"name": "sfcs"}, "no such method; allowed: independent, "),
         ({"granularity": "weight", "scores": "prefix"}, "weights have no prefix"),
         ({"granularity": "weight", "networks": "own-classifier"}, "separate networks are narrower ones"),
-        ({"draw": "sandwich"}, "needs capacities and per_step"),
+        ({"draw": "sandwich"}, "per_step of at least 2"),
+        ({"draw": "sandwich", "per_step": 1}, "per_step of at least 2"),
         ({"weighting": "uncertainty", "objective": "embedding"}, "read off class logits"),
         ({"subnetworks": "after"}, "they follow its embedding; allowed: objective embedding"),
-        ({"subnetworks": "after", "objective": "embedding"}, "allowed: adapters full or smooth"),
+        ({"subnetworks": "after", "objective": "embedding"}, "allowed: adapters full, smooth or"),
+        ({"name": "prunnet", "dense_share": 0.3}, "dense_share: has no effect"),
+        ({"name": "prunnet", "networks": "own-classifier"}, "networks one"),
     ]:
         with pytest.raises(ValidationError, match=message):
             MethodSpec.model_validate(wrong)
