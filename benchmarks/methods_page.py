@@ -198,7 +198,10 @@ def page(runs: Runs) -> Iterable[str]:
         "## The dense encoder",
         "Tax: dense mAP of the same network trained dense alone, minus this one's; alone for as many steps as this "
         "dense encoder learned, and for as many as the run had in all. A step that trains subnetworks, and the whole "
-        "training, in those of the dense encoder alone, on the machine that trained it.",
+        "training, in those of the dense encoder alone, on the machine that trained it. "
+        "The scores are drawn before the classifier, and there are more of them for masks: `prunnet-weight` and "
+        "`prunnet-masks` start at another classifier than the other methods of the same seed, so their tax has the "
+        "spread of dense encoders in it.",
         "",
         *overview(runs),
         "",
