@@ -53,8 +53,10 @@ class Start:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run ends with, on the CPU; the encoder in eval mode, its BatchNorm statistics re-estimated (those of a dense
-    encoder that was given are its own)."""
+    """What a run ends with, on the CPU; the encoder in eval mode, its BatchNorm statistics re-estimated.
+
+    Those of a dense encoder that was given are its own.
+    """
 
     prunable: PrunableEncoder
     classifier: Classifier
