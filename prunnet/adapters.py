@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 
-AdapterKind = Literal["none", "smooth", "full", "curved", "switched"]
+AdapterKind = Literal["none", "smooth", "full", "switched"]
 DEGREE = 2
-CURVE = 5
-"""Learned values of a curve, at capacities 0, 1/5 .. 4/5; between them it is straight, and at 1 it is zero."""
 STORED = torch.float16
 """Precision of corrections in an encoder package: a rounding of 2^-11 of what is itself a small difference."""
 
@@ -30,13 +28,12 @@ class Adapters(nn.Module):
       serves capacities that were never trained.
     * `full`: the same, and every other parameter with k = 1: the subnetworks share weights of their own, which start at
       the dense encoder's, so that they can learn while it rests.
-    * `curved`: as full, with `f_1` a curve that each parameter learns for its correction. It starts at `1 - c`.
     * `switched`: BatchNorm's affine parameters alone, one correction for each trained capacity, as in slimmable
       networks; a capacity between takes that of the nearest.
 
     Args:
         encoder: The dense encoder.
-        kind: "smooth", "full", "curved" or "switched".
+        kind: "smooth", "full" or "switched".
         capacities: The trained capacities, for "switched".
 
     Raises:
@@ -51,7 +48,7 @@ class Adapters(nn.Module):
             )
         self._switches = tuple(capacities) if kind == "switched" else None
         terms = len(capacities) if self._switches else DEGREE
-        others = int(kind in ("full", "curved"))
+        others = int(kind == "full")
         norms = {n for n, m in encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
         self.corrections = nn.ParameterDict()
         for name, parameter in encoder.named_parameters():
@@ -59,9 +56,6 @@ class Adapters(nn.Module):
             degree = terms if name.rpartition(".")[0] in norms or smooth else others
             if degree:
                 self.corrections[name.replace(".", "/")] = nn.Parameter(torch.zeros(degree, *parameter.shape))
-        start = 1 - torch.arange(CURVE) / CURVE
-        curved = self.corrections if kind == "curved" else ()
-        self.curves = nn.ParameterDict({key: nn.Parameter(start.clone()) for key in curved})
 
     def forward(self, tensors: Mapping[str, Tensor], capacity: float) -> dict[str, Tensor]:
         """Return the tensors with the corrections of one capacity added; differentiable.
@@ -75,30 +69,18 @@ class Adapters(nn.Module):
         for key, correction in self.corrections.items():
             name = key.replace("/", ".")
             if name in tensors:
-                curve = [_on_curve(self.curves[key], capacity)] if key in self.curves else factors[:1]
-                for factor, term in zip(
-                    [*curve, *factors[1:]], correction, strict=False
-                ):  # most have one term
-                    result[name] = result[name] + factor * term
+                for factor, term in zip(factors, correction, strict=False):  # most parameters have one term
+                    result[name] = torch.add(result[name], term, alpha=factor)
         return result
 
     @torch.no_grad()
     def round(self) -> None:
-        """Round all to what a package stores, so that what is measured is what is shipped."""
-        for parameter in self.parameters():
-            parameter.copy_(parameter.to(STORED))
+        """Round the corrections to what a package stores, so that what is measured is what is shipped."""
+        for correction in self.corrections.values():
+            correction.copy_(correction.to(STORED))
 
     def _factors(self, capacity: float) -> list[float]:
         if self._switches is None:
             return [(1 - capacity) ** k for k in range(1, DEGREE + 1)]
         nearest = min(self._switches, key=lambda c: abs(c - capacity))
         return [float(c == nearest) for c in self._switches]
-
-
-def _on_curve(values: Tensor, capacity: float) -> Tensor:
-    """Return the value of a curve at a capacity in (0, 1], float32 []; zero at 1."""
-    place = min(CURVE * capacity, CURVE)
-    before = min(int(place), CURVE - 1)
-    share = place - before
-    value = (1 - share) * values[before]
-    return value + share * values[before + 1] if before + 1 < CURVE else value

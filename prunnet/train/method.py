@@ -44,7 +44,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # What measured best here (docs/results.md).
         "prunnet": {
             "subnetworks": "after",
-            "adapters": "curved",
+            "adapters": "full",
             "objective": "embedding",
             "capacities": [0.1],
             "draw": "sandwich",
@@ -80,7 +80,7 @@ class MethodSpec(BaseModel):
     draw: Literal["listed", "sandwich"] = "listed"
     """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
     capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019)."""
-    adapters: Literal["none", "smooth", "full", "curved", "switched"] = "none"
+    adapters: Literal["none", "smooth", "full", "switched"] = "none"
     """What the subnetworks have of their own (`prunnet.adapters`)."""
     dense_only: tuple[Part, ...] = PARTS
     """Parts that learn from the dense loss alone; BatchNorm's affine parameters are `norms`."""
@@ -146,7 +146,7 @@ class MethodSpec(BaseModel):
             )
         if self.adapters == "none" and self.capacities:
             raise ValueError(
-                "subnetworks: nothing of their own could learn; allowed: adapters curved, full, smooth or switched"
+                "subnetworks: nothing of their own could learn; allowed: adapters full, smooth or switched"
             )
         together = {"dense_share": 0.0, "distillation": 0.0, "protect_dense": False, "balance": None}
         for name, unused in together.items():

@@ -219,7 +219,7 @@ def test_names_and_options_that_do_not_go_together() -> None:
         ({"draw": "sandwich", "per_step": 1}, "per_step of at least 2"),
         ({"weighting": "uncertainty", "objective": "embedding"}, "read off class logits"),
         ({"subnetworks": "after"}, "they follow its embedding; allowed: objective embedding"),
-        ({"subnetworks": "after", "objective": "embedding"}, "allowed: adapters curved, full, smooth or"),
+        ({"subnetworks": "after", "objective": "embedding"}, "allowed: adapters full, smooth or"),
         ({"name": "prunnet", "dense_share": 0.3}, "dense_share: has no effect"),
         ({"name": "prunnet", "networks": "own-classifier"}, "networks one"),
     ]:

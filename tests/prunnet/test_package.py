@@ -26,7 +26,7 @@ def package_folder(
     small_encoder: Encoder, glyph_images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("packages") / "small"
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="curved")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="full")
     torch.manual_seed(3)
     for correction in prunable.adapters.parameters():
         torch.nn.init.uniform_(correction, -0.1, 0.1)
@@ -38,7 +38,7 @@ def package_folder(
         backbone=BackboneSpec(timm="resnet18", options=BACKBONES["resnet18"][0], features=48),
         granularity="channel",
         channel_multiple=8,
-        adapters="curved",
+        adapters="full",
         dimension=32,
         preprocessing=preprocessing_of(prunable.encoder),
         training_capacities=(0.2, 1.0),

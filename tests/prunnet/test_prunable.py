@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -193,7 +192,7 @@ def test_score_gradients_are_those_of_gates(small_encoder: Encoder, glyph_images
 def test_training_pass_equals_the_extraction_on_batch_statistics(
     small_encoder: Encoder, glyph_images: torch.Tensor
 ) -> None:
-    for granularity, adapters in (("channel", "smooth"), ("channel", "full"), ("weight", "curved")):
+    for granularity, adapters in (("channel", "smooth"), ("channel", "full"), ("weight", "full")):
         prunable = PrunableEncoder(copy.deepcopy(small_encoder), granularity, adapters=adapters)
         for correction in prunable.adapters.parameters():
             nn.init.uniform_(correction, -0.1, 0.1)
@@ -240,29 +239,6 @@ def test_full_adapters_correct_every_parameter_and_fade_towards_dense(small_enco
             shift = 0.5 * ((1 - achieved) + square * (1 - achieved) ** 2)
             torch.testing.assert_close(adapted[name], tensor + shift)
     assert prunable.adapted(dense, 1.0) is dense
-
-
-def test_curves_start_as_full_adapters_and_are_followed_between_their_values(small_encoder: Encoder) -> None:
-    full, curved = (
-        PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters=kind) for kind in ("full", "curved")
-    )
-    for prunable in (full, curved):
-        for correction in prunable.adapters.corrections.values():
-            nn.init.constant_(correction, 0.5)
-    dense = dict(curved.encoder.named_parameters())
-    for achieved in (0.03, 0.2, 0.47, 0.8, 0.99):
-        wanted = full.adapted(dict(full.encoder.named_parameters()), achieved)
-        for name, tensor in curved.adapted(dense, achieved).items():
-            torch.testing.assert_close(tensor, wanted[name])
-    values = [2.0, -1.0, 0.5, 0.25, 3.0]
-    for curve in curved.adapters.curves.values():
-        curve.data = torch.tensor(values)
-    name = "backbone.layer1.0.conv2.weight"
-    for achieved in (0.1, 0.2, 0.33, 0.5, 0.75, 0.9, 0.999):
-        factor = np.interp(achieved, np.linspace(0, 1, 6), [*values, 0.0])
-        shifted = curved.adapted(dense, achieved)[name]
-        torch.testing.assert_close(shifted, dense[name] + 0.5 * float(factor))
-    assert curved.adapted(dense, 1.0) is dense
 
 
 @pytest.fixture(scope="session")

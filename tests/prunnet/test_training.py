@@ -67,7 +67,7 @@ def _losses(folder: Path) -> list[dict[str, float]]:
         {"granularity": "weight", "scores": "random"},
         {
             "subnetworks": "after",
-            "adapters": "curved",
+            "adapters": "full",
             "objective": "embedding",
             "draw": "sandwich",
             "per_step": 2,
@@ -254,7 +254,7 @@ def test_following_equals_plain_autograd(data: DataSet) -> None:
         image_size=(32, 32),
         options={"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]},
     )
-    prunable = PrunableEncoder(encoder, channel_multiple=4, adapters="curved")
+    prunable = PrunableEncoder(encoder, channel_multiple=4, adapters="full")
     for correction in prunable.adapters.parameters():
         torch.nn.init.uniform_(correction, -0.1, 0.1)
     method = MethodSpec(
