@@ -21,18 +21,21 @@ from typing import Any
 
 import torch
 
+from prunnet.batchnorm import reestimate
 from prunnet.data import DataSet, open_data
 from prunnet.family import CutFamily, Family, SeparateFamily
 from prunnet.matrix import measure_rows
 from prunnet.profile.document import read_document
+from prunnet.prunable import PrunableEncoder
 from prunnet.train.method import MethodSpec
 from prunnet.train.recipe import Recipe
 from prunnet.train.separate import train_separately
-from prunnet.train.trainer import CALIBRATION_IMAGES, train
+from prunnet.train.trainer import train
 from runtime_py.files import write_atomically
 
 PLAN = Path(__file__).with_name("methods.yaml")
 RESULTS = Path(__file__).parent / "results" / "methods"
+CALIBRATION_IMAGES = 256
 SEEDS = [0, 1, 2]
 CONTROL = "control"
 
@@ -106,10 +109,17 @@ def execute(run: Run, data: DataSet, folder: Path) -> dict[str, Any]:
 
 
 def _trained_family(run: Run, data: DataSet, folder: Path) -> Family:
+    calibration = data.train.calibration(CALIBRATION_IMAGES)
+
+    def settled(prunable: PrunableEncoder) -> PrunableEncoder:
+        reestimate(prunable.encoder, torch.from_numpy(calibration))
+        return prunable
+
     if run.recipe.method.networks == "one":
-        prunable = train(run.recipe, data.train, folder, resume=True).prunable
-        return CutFamily(prunable, data.train.calibration(CALIBRATION_IMAGES), run.measured)
-    return SeparateFamily(train_separately(run.recipe, data.train, folder, resume=True))
+        prunable = settled(train(run.recipe, data.train, folder, resume=True).prunable)
+        return CutFamily(prunable, calibration, run.measured)
+    networks = train_separately(run.recipe, data.train, folder, resume=True)
+    return SeparateFamily({capacity: settled(network) for capacity, network in networks.items()})
 
 
 def _step_seconds(folder: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""The whole of `prunnet-train`: train, measure, write the encoder package."""
+"""The whole of `prunnet-train`: train, settle the statistics, measure, write the encoder package."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from prunnet.batchnorm import reestimate
 from prunnet.card import card
 from prunnet.data import Benchmark, open_data
 from prunnet.data.source import Images, Labels
@@ -30,8 +31,9 @@ from prunnet.space import space_id
 from prunnet.train.log import events_can_be_written
 from prunnet.train.official import official_metrics, official_probes
 from prunnet.train.recipe import Recipe
-from prunnet.train.trainer import CALIBRATION_IMAGES, Start, leave_processes, train
+from prunnet.train.trainer import Start, leave_processes, train
 
+CALIBRATION_IMAGES = 256
 PROBES = 312
 
 
@@ -78,6 +80,9 @@ def train_package(
     if not leave_processes():
         return None
     calibration = data.train.calibration(CALIBRATION_IMAGES)
+    for encoder in (None if dense else prunable, alone):
+        if encoder is not None:
+            reestimate(encoder.encoder, torch.from_numpy(calibration))
     folder, test = out / "encoder", data.test
     about = {"data": data.name, **({"dense_from": dense.name} if dense else {})}
     if isinstance(test, Benchmark):

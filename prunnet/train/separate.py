@@ -26,7 +26,7 @@ def train_separately(
         quiet: No progress bar.
 
     Returns:
-        Capacity, ascending to 1.0 -> the trained network.
+        Capacity, ascending to 1.0 -> the trained network; BatchNorm statistics still the running ones.
 
     Raises:
         TrainingError: See `prunnet.train.trainer.train`.

@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from prunnet.batchnorm import reestimate
 from prunnet.data.source import TrainingSource
 from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
@@ -30,8 +29,6 @@ from prunnet.train.recipe import Recipe, ScheduleSpec
 from prunnet.train.schedule import learning_rate, new_optimizer
 from prunnet.train.step import Classifier, JointStep
 
-CALIBRATION_IMAGES = 256
-"""Training images from which BatchNorm statistics are re-estimated."""
 _NONE = torch.empty(0, 0, 0)
 """Has the shape of no parameter."""
 
@@ -53,10 +50,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run ends with, on the CPU; the encoder in eval mode, its BatchNorm statistics re-estimated.
-
-    Those of a dense encoder that was given are its own.
-    """
+    """What a run ends with, on the CPU; the encoder in eval mode, its BatchNorm statistics still the running ones."""
 
     prunable: PrunableEncoder
     classifier: Classifier
@@ -113,8 +107,6 @@ def train(
     with Progress(recipe.schedule.total, first, quiet or rank > 0) as progress, _fast_small_numbers():
         log = TrainingLog(out, first, writes=rank == 0)
         for step in range(first, recipe.schedule.total):
-            if recipe.schedule.follow and step == recipe.schedule.first_round and start.dense is None:
-                _settle(joint.prunable, source, device)  # what the subnetworks follow is what will be shipped
             record = _one_step(recipe, source, joint, optimizer, step, rank, world, device, out)
             progress.advance(record.losses)
             log.add(step + 1, record)
@@ -123,17 +115,11 @@ def train(
                 log.close_epoch(step + 1)
                 if rank == 0:
                     save_checkpoint(out, run, step + 1, joint, optimizer)
-    if not recipe.schedule.follow:
-        _settle(joint.prunable, source, device)
     if not recipe.method.learn_scores and not recipe.method.capacities:
         joint.prunable.reset_scores(recipe.method.scores)
     if joint.prunable.adapters is not None:
         joint.prunable.adapters.round()
     return Trained(joint.prunable.cpu().eval(), joint.classifier.cpu())
-
-
-def _settle(prunable: PrunableEncoder, source: TrainingSource, device: torch.device) -> None:
-    reestimate(prunable.encoder, torch.from_numpy(source.calibration(CALIBRATION_IMAGES)).to(device))
 
 
 def _join_processes() -> tuple[int, int]:
