@@ -105,7 +105,8 @@ class JointStep:
     def follow(self, pixels: Tensor, capacities: Sequence[float]) -> list[float]:
         """Set the gradient of what belongs to the subnetworks alone; the dense encoder gets none.
 
-        They learn its embedding as the server computes it, on its running statistics.
+        They learn its embedding on the statistics of the batch, by which they are normalised too: what the running ones
+        differ by is no property of the encoder.
 
         Args:
             pixels: float32 [N, 3, H, W], raw RGB in 0..255.
@@ -114,11 +115,11 @@ class JointStep:
         Returns:
             The loss of each capacity, one minus the cosine to the dense embedding.
         """
-        encoder, part = self.prunable.encoder, share(len(pixels), pixels.device)
-        with torch.no_grad(), self._precision(pixels):
-            normal = encoder.pixels(pixels)
-            goal = F.normalize(encoder.eval().features_of(normal).float(), dim=1)
+        part = share(len(pixels), pixels.device)
         weights = {name: p.detach().requires_grad_(self._ranked) for name, p in self.named.items()}
+        with torch.no_grad(), self._precision(pixels):
+            normal = self.prunable.encoder.pixels(pixels)
+            goal = F.normalize(self.prunable.features_of(1.0, normal, weights).float(), dim=1)
         self.prunable.expect(capacities)
         first = len(self._trained) - len(self._adapters)
         losses: list[Tensor] = []

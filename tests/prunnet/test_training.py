@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -252,7 +253,7 @@ def test_following_equals_plain_autograd(data: DataSet) -> None:
     pixels, _ = data.train.batch(0, 1, 8)
     losses = step.follow(pixels, (0.3, 0.6))
     assert all(p.grad is None for p in (*encoder.parameters(), *step.classifier.parameters()))
-    goal = encoder.eval()(pixels).detach()
+    goal = copy.deepcopy(encoder).train()(pixels).detach()
     named, total = dict(encoder.named_parameters()), torch.zeros(())
     gates: dict[str, torch.Tensor] = {}
     for capacity, loss in zip((0.3, 0.6), losses, strict=True):
