@@ -9,12 +9,8 @@ checkpoint in --out. `python -m benchmarks.methods_page` writes docs/results.md 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import platform
 import shutil
-import statistics
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +31,7 @@ from runtime_py.files import write_atomically
 
 PLAN = Path(__file__).with_name("methods.yaml")
 RESULTS = Path(__file__).parent / "results" / "methods"
+COST = RESULTS.parent / "methods_cost.json"
 CALIBRATION_IMAGES = 256
 SEEDS = [0, 1, 2]
 CONTROL = "control"
@@ -87,22 +84,11 @@ def planned(seeds: list[int]) -> list[Run]:
 
 def execute(run: Run, data: DataSet, folder: Path) -> dict[str, Any]:
     """Train and measure one run."""
-    fresh = not folder.exists()
-    began = time.monotonic()
-    family = _trained_family(run, data, folder)
-    trained = time.monotonic()
-    rows = measure_rows(family, data.test)
+    rows = measure_rows(_trained_family(run, data, folder), data.test)
     return {
         "method": run.method,
         "seed": run.recipe.seed,
         "recipe": run.recipe.model_dump(mode="json"),
-        "step_seconds": _step_seconds(folder),
-        # That of a run which was resumed is not known.
-        "training_seconds": round(trained - began) if fresh else None,
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
         "queries": len(data.test.labels),
         "rows": [asdict(row) for row in rows],
     }
@@ -120,20 +106,6 @@ def _trained_family(run: Run, data: DataSet, folder: Path) -> Family:
         return CutFamily(prunable, calibration, run.measured)
     networks = train_separately(run.recipe, data.train, folder, resume=True)
     return SeparateFamily({capacity: settled(network) for capacity, network in networks.items()})
-
-
-def _step_seconds(folder: Path) -> float | None:
-    """Return the median time of a step over the epochs that trained subnetworks; None where networks are separate."""
-    log = folder / "log.jsonl"
-    if not log.exists():
-        return None
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    gaps = [
-        (b["seconds"] - a["seconds"]) / (b["step"] - a["step"])
-        for a, b in itertools.pairwise(lines)
-        if b["seconds"] > a["seconds"] and len(b["losses"]) == len(lines[-1]["losses"])
-    ]
-    return round(statistics.median(gaps), 4) if gaps else None
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.methods import CONTROL, PLAN, RESULTS, SEEDS, planned
+from benchmarks.methods import CONTROL, COST, PLAN, RESULTS, SEEDS, planned
 from prunnet.comparison import compare
 from prunnet.profile.document import read_document
 
@@ -37,6 +37,7 @@ ABOUT = {
     "prunnet": "what ships: subnetworks follow the finished dense encoder",
     CONTROL: "dense alone for as many steps as both rounds of `prunnet`",
 }
+COSTS = ("step", "training")
 Runs = dict[str, list[dict[str, Any]]]
 
 
@@ -100,6 +101,7 @@ def overview(runs: Runs) -> list[str]:
         "| method | what it is | dense mAP | tax | tax, as many steps in all | a step | training |",
         "|---" * 7 + "|",
     ]
+    cost = json.loads(COST.read_text())["methods"] if COST.exists() else {}
     plain = {run["seed"]: run for run in runs.get("magnitude", ())}
     longer = {run["seed"]: run for run in runs.get(CONTROL, ())}
     for method, done in runs.items():
@@ -108,11 +110,7 @@ def overview(runs: Runs) -> list[str]:
         for alone in (plain, longer if after else plain):
             taxes = [dense_map(alone[run["seed"]]) - dense_map(run) for run in done if run["seed"] in alone]
             cells.append(spread(taxes) if taxes and method != CONTROL else "")
-        for what in ("step_seconds", "training_seconds"):
-            ratios = [
-                run[what] / plain[run["seed"]][what] for run in done if run["seed"] in plain and run[what]
-            ]
-            cells.append(f"{statistics.median(ratios):.1f}" if ratios else "")
+        cells += [f"{cost[method][what]:.1f}" if what in cost.get(method, ()) else "" for what in COSTS]
         lines.append(f"| {method} | {ABOUT[method]} | {' | '.join(cells)} |")
     return lines
 
@@ -198,7 +196,7 @@ def page(runs: Runs) -> Iterable[str]:
         "## The dense encoder",
         "Tax: dense mAP of the same network trained dense alone, minus this one's; alone for as many steps as this "
         "dense encoder learned, and for as many as the run had in all. A step that trains subnetworks, and the whole "
-        "training, in those of the dense encoder alone, on the machine that trained it. "
+        "training, in those of the dense encoder alone, by `python -m benchmarks.methods_cost`. "
         "The scores are drawn before the classifier, and there are more of them for masks: `prunnet-weight` and "
         "`prunnet-masks` start at another classifier than the other methods of the same seed, so their tax has the "
         "spread of dense encoders in it.",

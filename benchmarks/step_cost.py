@@ -208,12 +208,7 @@ def main() -> None:
         return
     report = {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": {
-            "processor": _processor(),
-            "threads": torch.get_num_threads(),
-            "system": platform.platform(),
-            "torch": torch.__version__,
-        },
+        "machine": machine(),
         "backbone": options.backbone,
         "capacities": [*CAPACITIES, 1.0],
         "channel_multiple": options.multiple,
@@ -227,6 +222,16 @@ def main() -> None:
     if options.out:
         options.out.write_text(text)
     print(text, end="")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the times depend on."""
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "torch": torch.__version__,
+    }
 
 
 def _processor() -> str:

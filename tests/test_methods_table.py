@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import methods, methods_page
+from benchmarks import methods, methods_cost, methods_page
 from prunnet.data import Benchmark, DataSet
 from prunnet.data.glyph_set import glyph_set
 from prunnet.train.method import METHODS
@@ -30,9 +30,8 @@ def test_every_method_is_planned_with_every_seed() -> None:
     assert lengths[methods.CONTROL] == lengths["prunnet"] > lengths["magnitude"]
 
 
-@pytest.mark.parametrize("name", ["bct", "prunnet", "magnitude", "control"])
-def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "CALIBRATION_IMAGES", 16)
+def _small(name: str) -> methods.Run:
+    """Return a planned run in small: a tiny network, a few steps."""
     (run,) = (run for run in methods.planned([0]) if run.method == name)
     recipe = run.recipe
     follow = recipe.schedule.follow and recipe.schedule.follow.model_copy(update={"steps": 4})
@@ -46,12 +45,21 @@ def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.Mo
         }
     )
     measured = run.recipe.method.capacities or run.measured[1:3]
-    run = dataclasses.replace(run, recipe=small, measured=tuple(measured))
+    return dataclasses.replace(run, recipe=small, measured=tuple(measured))
+
+
+def _few_glyphs() -> DataSet:
     whole = glyph_set(48)
     rows = np.flatnonzero(whole.test.labels < np.unique(whole.test.labels)[8])
-    data = DataSet(
+    return DataSet(
         Short(whole.train, 32), Benchmark(whole.test.images[rows], whole.test.labels[rows]), "glyphs"
     )
+
+
+@pytest.mark.parametrize("name", ["bct", "prunnet", "magnitude", "control"])
+def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "CALIBRATION_IMAGES", 16)
+    run, data = _small(name), _few_glyphs()
     figures = methods.execute(run, data, tmp_path / "run")
     rows = figures["rows"]
     assert [row["capacity"] for row in rows] == [*run.measured, 1.0]
@@ -62,6 +70,22 @@ def test_a_run_becomes_figures(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(methods_page, "RESULTS", results)
     text = "\n".join(methods_page.page(methods_page.load()))
     assert f"| {name} |" in text and f"{rows[-1]['cross_map']:.1f}" in text
+
+
+def test_costs_are_of_whole_trainings() -> None:
+    """One number for each method; what it must be follows from the parts' own times."""
+    names = ["magnitude", "prunnet", "bct", "control"]
+    recipes = {name: _small(name).recipe for name in names}
+    source = _few_glyphs().train
+    costs = methods_cost.measure(recipes, source, 1)
+    assert list(costs) == names and costs["magnitude"] == {"training": 1.0}
+    assert set(costs["prunnet"]) == set(costs["bct"]) == {"training", "step"}
+    assert all(cost > 0 for of_one in costs.values() for cost in of_one.values())
+    first, second = methods_cost.parts_of(recipes["prunnet"], source)
+    assert (first.steps, second.steps, first.subnetworks, second.subnetworks) == (4, 4, False, True)
+    networks = methods_cost.parts_of(recipes["bct"], source)
+    assert [part.subnetworks for part in networks] == [True] * len(recipes["bct"].method.capacities) + [False]
+    assert {part.steps for part in networks} == {4}
 
 
 def test_the_page_is_that_of_the_committed_runs() -> None:

@@ -27,6 +27,9 @@ class FollowSpec(_Part):
     steps: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     """The highest one, after a linear rise over a tenth of the steps."""
+    turned: float = Field(default=0.0, ge=0, le=1)
+    """Share of each batch that is turned or mirrored: to follow, no label is needed, and a picture that the dense
+    encoder has not learned by heart says more about those that a server will see."""
 
 
 class ScheduleSpec(_Part):

@@ -28,6 +28,7 @@ from prunnet.train.progress import Progress
 from prunnet.train.recipe import Recipe, ScheduleSpec
 from prunnet.train.schedule import learning_rate, new_optimizer
 from prunnet.train.step import Classifier, JointStep
+from prunnet.train.turned import turned
 
 _NONE = torch.empty(0, 0, 0)
 """Has the shape of no parameter."""
@@ -91,7 +92,7 @@ def train(
         )
     torch.manual_seed(recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    joint = _build(recipe, source.classes, device, start)
+    joint = build(recipe, source.classes, device, start)
     optimizer = new_optimizer(joint, recipe.schedule)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -141,7 +142,18 @@ def leave_processes() -> bool:
     return first
 
 
-def _build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> JointStep:
+def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> JointStep:
+    """Return the networks of a run at its beginning, from torch's own random numbers.
+
+    Args:
+        recipe: The run.
+        classes: Number of training classes.
+        device: Where it trains.
+        start: Where it starts.
+
+    Raises:
+        TrainingError: A finished dense encoder is not the recipe's, or the recipe has no second round for it.
+    """
     spec, method = recipe.encoder, recipe.method
     encoder = Encoder.from_timm(
         spec.backbone,
@@ -228,14 +240,16 @@ def _one_step(
     started = bool(capacities) and not (step and capacities_of_step(method, schedule, recipe.seed, step - 1))
     if started and step and method.scores == "magnitude":
         joint.prunable.reset_scores("magnitude")
+    follows = step >= schedule.first_round
     pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
+    if schedule.follow and follows:
+        pixels = turned(pixels, schedule.follow.turned, recipe.seed, step)
     pixels, labels = pixels[rank::world].to(device), labels[rank::world].to(device)
     joint.prunable.train()
     rate = learning_rate(schedule, step)
     for group in optimizer.param_groups:
         group["lr"] = rate
     pixels = pixels.contiguous(memory_format=torch.channels_last)
-    follows = step >= schedule.first_round
     losses = joint.follow(pixels, capacities) if follows else joint(pixels, labels, capacities)
     length = float(nn.utils.clip_grad_norm_(joint.parameters, schedule.clip))
     names = [str(c) if c in method.capacities else "between" for c in capacities]

@@ -47,7 +47,8 @@ class Short:
 def _recipe(steps: int = 6, **method) -> Recipe:
     tiny = load_recipe("glyphs-tiny")
     after = method.get("subnetworks") == "after"
-    rounds = {"steps": steps // 3, "follow": FollowSpec(steps=steps - steps // 3, learning_rate=0.01)}
+    follow = FollowSpec(steps=steps - steps // 3, learning_rate=0.01, turned=0.5)
+    rounds = {"steps": steps // 3, "follow": follow}
     schedule = tiny.schedule.model_copy(update={"batch_size": 16, **(rounds if after else {"steps": steps})})
     encoder = tiny.encoder.model_copy(
         update={"options": {"channels": [8, 16, 16, 24], "layers": [1, 1, 1, 1]}}

@@ -1,0 +1,127 @@
+"""What training by each method of methods.yaml costs, in that of the dense encoder alone, side by side in one process.
+
+    python -m benchmarks.methods_cost [--rounds 9]
+
+Times are medians of rounds in which the methods take turns; leave the machine alone meanwhile. Writes
+benchmarks/results/methods_cost.json, which docs/results.md shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from benchmarks.methods import COST, planned
+from benchmarks.step_cost import machine
+from prunnet.data import TrainingSource, open_data
+from prunnet.train.recipe import Recipe
+from prunnet.train.schedule import new_optimizer
+from prunnet.train.trainer import Start, build, capacities_of_step
+
+ALONE = "magnitude"
+
+
+@dataclass
+class Part:
+    """One kind of step of a method.
+
+    Attributes:
+        steps: How often a run takes it.
+        take: Takes it once, given its number.
+        subnetworks: Whether it trains any.
+        seconds: What it took.
+    """
+
+    steps: int
+    take: Callable[[int], None]
+    subnetworks: bool
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def parts_of(recipe: Recipe, source: TrainingSource) -> list[Part]:
+    method, schedule = recipe.method, recipe.schedule
+    if method.networks != "one":
+        alone = recipe.dense_alone()
+        return [
+            _part(alone, source, alone.schedule.total, 0, Start(c), c < 1) for c in (*method.capacities, 1.0)
+        ]
+    first = schedule.first_round
+    parts = [_part(recipe, source, first, 0, Start(), bool(capacities_of_step(method, schedule, 0, 0)))]
+    if schedule.follow:
+        parts.append(_part(recipe, source, schedule.follow.steps, first, Start(), True))
+    return parts
+
+
+def _part(
+    recipe: Recipe, source: TrainingSource, steps: int, first: int, start: Start, subnetworks: bool
+) -> Part:
+    joint = build(recipe, source.classes, torch.device("cpu"), start)
+    optimizer = new_optimizer(joint, recipe.schedule)
+    joint.prunable.train()
+
+    def take(number: int) -> None:
+        pixels, labels = source.batch(0, first + number, recipe.schedule.batch_size)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        capacities = capacities_of_step(recipe.method, recipe.schedule, 0, first + number)
+        if first:
+            joint.follow(pixels, capacities)
+        else:
+            joint(pixels, labels, capacities)
+        nn.utils.clip_grad_norm_(joint.parameters, recipe.schedule.clip)
+        optimizer.step()
+
+    return Part(steps, take, subnetworks)
+
+
+def measure(recipes: dict[str, Recipe], source: TrainingSource, rounds: int) -> dict[str, dict[str, float]]:
+    """Return, by method, what a step that trains subnetworks costs, and the whole training.
+
+    Args:
+        recipes: By method; `magnitude` trains the dense encoder alone.
+        source: Training images.
+        rounds: Measured steps of each part.
+    """
+    parts = {method: parts_of(recipe, source) for method, recipe in recipes.items()}
+    for number in range(rounds + 1):
+        for part in (part for found in parts.values() for part in found):
+            began = time.perf_counter()
+            part.take(number)
+            if number:  # the first one builds kernels and skeletons
+                part.seconds.append(time.perf_counter() - began)
+    (alone,) = parts[ALONE]
+    result = {}
+    for method, found in parts.items():
+        training = sum(part.steps * part.median for part in found) / (alone.steps * alone.median)
+        result[method] = {"training": round(training, 2)}
+        if own := [part.median for part in found if part.subnetworks]:
+            result[method]["step"] = round(sum(own) / alone.median, 2)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=9, help="measured steps of each kind")
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)
+    recipes = {run.method: run.recipe for run in planned([0])}
+    source = open_data("glyphs", None, recipes[ALONE].encoder.image_size).train
+    report = {"machine": machine(), "methods": measure(recipes, source, options.rounds)}
+    COST.write_text(json.dumps(report, indent=1) + "\n")
+    print(COST.read_text(), end="")
+
+
+if __name__ == "__main__":
+    main()
