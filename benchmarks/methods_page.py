@@ -184,7 +184,8 @@ def page(runs: Runs) -> Iterable[str]:
         f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
         f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, for "
-        f"{follow['steps']:,} more steps that leave the dense encoder as it is. mAP in points, mean ± standard "
+        f"{follow['steps']:,} more steps that leave the dense encoder as it is, {follow['turned']:.0%} of the pictures "
+        "turned or mirrored. mAP in points, mean ± standard "
         "deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
