@@ -138,6 +138,8 @@ def leave_processes() -> bool:
     if not dist.is_initialized():
         return True
     first = dist.get_rank() == 0
+    # What gloo's threads still hold of the last exchange must be gone before a process ends, or it aborts at its exit.
+    dist.barrier()
     dist.destroy_process_group()
     return first
 
