@@ -66,7 +66,10 @@ def dense_map(run: dict[str, Any]) -> float:
 
 
 def by_capacity(
-    runs: Runs, capacities: Sequence[float], figure: Callable[[dict[str, Any]], float]
+    runs: Runs,
+    capacities: Sequence[float],
+    figure: Callable[[dict[str, Any]], float],
+    show: Callable[[Sequence[float]], str] = spread,
 ) -> list[str]:
     """Return a table: methods down, capacities across."""
     lines = [f"| method | {' | '.join(f'{c:g}' for c in capacities)} |", "|---" * (len(capacities) + 1) + "|"]
@@ -74,26 +77,39 @@ def by_capacity(
         cells = []
         for capacity in capacities:
             rows = [row for run in done if (row := at(run, capacity))]
-            cells.append(spread([figure(row) for row in rows]) if rows else "")
+            cells.append(show([figure(row) for row in rows]) if rows else "")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
 
 
-def equal_macs(runs: Runs, shares: Sequence[float]) -> list[str]:
-    """Return cross-test mAP at equal shares of the dense MACs."""
+def equal_size(runs: Runs, axis: str, shares: Sequence[float]) -> list[str]:
+    """Return cross-test mAP at equal shares of the dense network's size, which is one of a row's keys.
+
+    The lines go through the capacities that a method trains. What it was never trained for lies below them, and nobody
+    would choose it.
+    """
     lines = [f"| method | {' | '.join(f'{s:.0%}' for s in shares)} |", "|---" * (len(shares) + 1) + "|"]
     for method, done in runs.items():
         columns: list[list[float]] = [[] for _ in shares]
         for run in done:
-            rows = run["rows"]
-            sizes = [share * rows[-1]["macs"] for share in shares]
+            rows = _trained_rows(run)
+            sizes = [share * rows[-1][axis] for share in shares]
             for column, reading in zip(
-                columns, compare({method: rows}, "macs", sizes).readings[method], strict=True
+                columns, compare({method: rows}, axis, sizes).readings[method], strict=True
             ):
                 if reading.value is not None:
                     column.append(reading.value)
-        lines.append(f"| {method} | {' | '.join(spread(c) if c else '' for c in columns)} |")
+        cells = [spread(column) if len(column) == len(done) else "" for column in columns]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
+
+
+def _trained_rows(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all rows of a run that draws its capacities or trains none, else those of the listed ones and dense."""
+    method, rows = run["recipe"]["method"], run["rows"]
+    if not method["capacities"] or method["draw"] == "sandwich":
+        return rows
+    return [row for row in rows if row["capacity"] in (*method["capacities"], 1.0)]
 
 
 def overview(runs: Runs) -> list[str]:
@@ -204,15 +220,28 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         *overview(runs),
         "",
-        "## Cross-test mAP by capacity (equal parameters)",
+        "## Cross-test mAP by capacity",
         "",
         *by_capacity(families, measured, lambda row: row["cross_map"]),
         "",
-        "## Cross-test mAP at equal MACs",
-        "Share of the dense network's MACs; straight lines between measured points. A mask saves no MACs, so "
-        "methods with masks have figures at 100 % only.",
+        "## Cross-test mAP at equal parameters",
+        "Capacities in steps of the channel multiple reach different sizes, so this is the fair comparison. Share of "
+        "the dense network's parameters, those that a mask makes zero left out; straight lines between the capacities "
+        "that a method trains.",
         "",
-        *equal_macs(families, (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)),
+        *equal_size(families, "nonzero_parameters", (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        "",
+        "## Cross-test mAP at equal MACs",
+        "Share of the dense network's MACs; straight lines as above. A mask saves no MACs, so methods with masks have "
+        "figures at 100 % only.",
+        "",
+        *equal_size(families, "macs", (0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)),
+        "",
+        "## MMACs of one query",
+        "`prunnet` cuts narrow groups later than wide ones, so at the same capacity it has more MACs "
+        "([method](method.md)).",
+        "",
+        *by_capacity(families, measured, lambda row: row["macs"] / 1e6, lambda alike: f"{alike[0]:.1f}"),
         "",
         "## Below its own dense encoder",
         "Dense mAP minus cross-test mAP.",

@@ -1,7 +1,11 @@
 """Capacity to widths: how many units of each group a subnetwork keeps.
 
-Every group keeps the same ratio; `c` is the fraction of the dense encoder's prunable parameters that is left, so the
-largest ratio whose parameters stay within `c` is taken. Rounding to a multiple never exceeds the asked capacity.
+One ratio r says what all groups keep; `c` is the fraction of the dense encoder's prunable parameters that is left, so
+the largest ratio whose parameters stay within `c` is taken. Rounding to a multiple never exceeds the asked capacity.
+
+A group of `w` channels keeps `min(w, r w (W / w)^b)` of them, W those of the widest group. With b = 0 that is the
+same ratio everywhere. With more, narrow groups are cut later: they are where information is lost first, and they hold
+few parameters.
 """
 
 from __future__ import annotations
@@ -26,12 +30,20 @@ class WidthTable:
         groups: The channel groups.
         shapes: Shape of every tensor that a group cuts; the prunable parameters are those of `countable`.
         countable: Names of the tensors that count as prunable parameters.
+        spare_narrow: The exponent b, in [0, 1]. 0: every group keeps the same ratio of its channels; 1: the same number
+            of channels, as far as it has them.
     """
 
     def __init__(
-        self, groups: tuple[ChannelGroup, ...], shapes: Mapping[str, tuple[int, ...]], countable: set[str]
+        self,
+        groups: tuple[ChannelGroup, ...],
+        shapes: Mapping[str, tuple[int, ...]],
+        countable: set[str],
+        spare_narrow: float = 0.0,
     ) -> None:
         self.groups = groups
+        channels = [g.units * g.channels_per_unit for g in groups]
+        self._spared = [(max(channels) / own) ** spare_narrow for own in channels]
         # Per tensor: numel outside the cut dimensions, and for each cut dimension (group, positions per unit).
         cuts: dict[str, dict[int, tuple[int, int]]] = {}
         for number, group in enumerate(groups):
@@ -54,7 +66,10 @@ class WidthTable:
     @lru_cache(maxsize=32)  # noqa: B019 - a table lives as long as its encoder
     def configurations(self, multiple: int) -> tuple[tuple[float, Widths], ...]:
         """Return every (capacity, widths) that some ratio reaches, ascending; the last is (1.0, dense)."""
-        steps = [self._steps(group, multiple) for group in self.groups]
+        steps = [
+            [(ratio / spared, count) for ratio, count in self._steps(group, multiple)]
+            for group, spared in zip(self.groups, self._spared, strict=True)
+        ]
         ratios = sorted({ratio for group in steps for ratio, _ in group})
         table: dict[float, Widths] = {}
         for ratio in ratios:
@@ -64,7 +79,7 @@ class WidthTable:
         return tuple(sorted(table.items()))
 
     def _steps(self, group: ChannelGroup, multiple: int) -> list[tuple[float, int]]:
-        """Return [(smallest ratio, units)] of one group: rounded to the nearest multiple, at least one of them."""
+        """Return [(smallest share kept, units)] of one group: rounded to the nearest multiple, at least one of them."""
         step = multiple if group.channels_per_unit == 1 else 1
         smallest = min(step, group.units)
         counts = [*range(smallest, group.units, step), group.units]

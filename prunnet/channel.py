@@ -20,6 +20,7 @@ class ChannelCut:
 
     Args:
         encoder: The dense encoder; only its structure and the names of its tensors are kept.
+        spare_narrow: How much later narrow groups are cut than wide ones, in [0, 1] (`prunnet.capacity`).
 
     Raises:
         EncoderError: The encoder has no group that could be cut.
@@ -27,7 +28,7 @@ class ChannelCut:
 
     granularity = "channel"
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, spare_narrow: float = 0.0) -> None:
         grouping = find_groups(encoder)
         self.groups, self.fixed = grouping.groups, grouping.fixed
         if not self.groups:
@@ -39,7 +40,7 @@ class ChannelCut:
         self._blueprint = copy.deepcopy(encoder).to("meta").eval()
         shapes = {name: tuple(t.shape) for name, t in encoder.state_dict().items()}
         countable = {name for name, _ in encoder.named_parameters() if not name.startswith("head.")}
-        self.table = WidthTable(self.groups, shapes, countable)
+        self.table = WidthTable(self.groups, shapes, countable, spare_narrow)
         self._slices: dict[str, list[tuple[int, Slice]]] = {}
         for number, group in enumerate(self.groups):
             for s in group.slices:

@@ -52,6 +52,8 @@ class EncoderMetadata(BaseModel):
     backbone: BackboneSpec
     granularity: Granularity
     channel_multiple: int = Field(ge=1)
+    spare_narrow: float = Field(default=0.0, ge=0, le=1)
+    """How much later narrow channel groups are cut than wide ones (`prunnet.capacity`)."""
     adapters: AdapterKind = "none"
     """What subnetworks have of their own (`prunnet.adapters`)."""
     dimension: int = Field(gt=0)
@@ -137,6 +139,7 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
         metadata.channel_multiple,
         metadata.adapters,
         [c for c in metadata.training_capacities if c < 1],
+        metadata.spare_narrow,
     )
     try:
         prunable.load_state_dict(tensors)

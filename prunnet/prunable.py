@@ -14,7 +14,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import UnknownNameError
 from prunnet.weight import WeightCut
 
-_CUTS: dict[str, type[ChannelCut] | type[WeightCut]] = {"channel": ChannelCut, "weight": WeightCut}
+_GRANULARITIES = ("channel", "weight")
 
 
 class PrunableEncoder(nn.Module):
@@ -26,6 +26,7 @@ class PrunableEncoder(nn.Module):
         channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
         adapters: Corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
         trained: Capacities that are trained, for switched adapters.
+        spare_narrow: How much later narrow channel groups are cut than wide ones, in [0, 1] (`prunnet.capacity`).
 
     Raises:
         UnknownNameError: No such granularity.
@@ -39,13 +40,14 @@ class PrunableEncoder(nn.Module):
         channel_multiple: int = 8,
         adapters: AdapterKind = "none",
         trained: Sequence[float] = (),
+        spare_narrow: float = 0.0,
     ) -> None:
         super().__init__()
-        if granularity not in _CUTS:
-            raise UnknownNameError("granularity", granularity, _CUTS)
+        if granularity not in _GRANULARITIES:
+            raise UnknownNameError("granularity", granularity, _GRANULARITIES)
         self.encoder = encoder
         self.channel_multiple = channel_multiple
-        self.cutter = _CUTS[granularity](encoder)
+        self.cutter = ChannelCut(encoder, spare_narrow) if granularity == "channel" else WeightCut(encoder)
         self.scores = self.cutter.new_scores()
         self.adapters = None if adapters == "none" else Adapters(encoder, adapters, trained)
         self._trained: dict[float, Encoder] = {}

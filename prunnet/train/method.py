@@ -43,6 +43,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "prunnet-channel": {"granularity": "channel"},
         # What measured best here (docs/results.md).
         "prunnet": {
+            "spare_narrow": 0.25,
             "subnetworks": "after",
             "adapters": "full",
             "objective": "embedding",
@@ -67,6 +68,9 @@ class MethodSpec(BaseModel):
     """One of `METHODS`; it gives the options that are not said."""
     granularity: Granularity = "channel"
     channel_multiple: int = Field(default=8, ge=1)
+    spare_narrow: float = Field(default=0.0, ge=0, le=1)
+    """How much later narrow channel groups are cut than wide ones: 0, all keep the same ratio of their channels; 1, the
+    same number of channels, as far as they have them (`prunnet.capacity`)."""
     capacities: tuple[Fraction, ...] = (0.2, 0.4, 0.6, 0.8)
     """Capacities beside the dense one, ascending; empty trains the dense encoder alone."""
     networks: Literal["one", "own-classifier", "dense-classifier"] = "one"

@@ -165,14 +165,19 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         options=spec.options,
     )
     if start.capacity < 1:
-        whole = PrunableEncoder(encoder, "channel", method.channel_multiple)
+        whole = PrunableEncoder(encoder, "channel", method.channel_multiple, spare_narrow=method.spare_narrow)
         whole.reset_scores("prefix")
         encoder = whole.extract(start.capacity)
     capacities = method.capacities
     if start.dense is not None:
         _take_weights(encoder, start.dense, recipe)
     prunable = PrunableEncoder(
-        encoder, method.granularity, method.channel_multiple, method.adapters, capacities
+        encoder,
+        method.granularity,
+        method.channel_multiple,
+        method.adapters,
+        capacities,
+        method.spare_narrow,
     )
     for capacity in capacities:
         prunable.achieved(capacity)  # one that is too small to reach is an error now, not after hours

@@ -76,7 +76,7 @@ def test_a_finished_dense_encoder_keeps_its_space(
     first.write_text(RECIPE.format(root=tree))
     assert command.main(["--recipe", str(first), "--out", str(tmp_path / "run")]) == 0
     owned = str(tmp_path / "run" / "encoder")
-    text = RECIPE.format(root=tree).replace("adapters: smooth", "name: prunnet")
+    text = RECIPE.format(root=tree).replace("adapters: smooth", "name: prunnet, spare_narrow: 0")
     second.write_text(text.replace("{steps: 6,", "{steps: 6, follow: {steps: 4, learning_rate: 0.01},"))
     out = tmp_path / "more"
     capsys.readouterr()

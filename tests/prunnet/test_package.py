@@ -26,7 +26,7 @@ def package_folder(
     small_encoder: Encoder, glyph_images: torch.Tensor, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("packages") / "small"
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="full")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="full", spare_narrow=0.5)
     torch.manual_seed(3)
     for correction in prunable.adapters.parameters():
         torch.nn.init.uniform_(correction, -0.1, 0.1)
@@ -38,6 +38,7 @@ def package_folder(
         backbone=BackboneSpec(timm="resnet18", options=BACKBONES["resnet18"][0], features=48),
         granularity="channel",
         channel_multiple=8,
+        spare_narrow=0.5,
         adapters="full",
         dimension=32,
         preprocessing=preprocessing_of(prunable.encoder),
@@ -67,6 +68,8 @@ def test_round_trip(package_folder: Path, small_encoder: Encoder, glyph_images: 
     )
     assert np.array_equal(package.probes.images, glyph_images.numpy()[:32])
     assert package.min_capacity == 0.2
+    spared = PrunableEncoder(copy.deepcopy(small_encoder), spare_narrow=0.5).capacities()
+    assert package.prunable.capacities() == spared != PrunableEncoder(small_encoder).capacities()
 
 
 def test_corrections_are_stored_in_half_precision_and_lose_nothing(
