@@ -23,7 +23,8 @@ def card(metadata: EncoderMetadata) -> str:
         f"* space id `{metadata.space_id}`",
         f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}"
         f"{' and any between' if _draws_between(metadata.recipe) else ''}; "
-        f"widths in multiples of {metadata.channel_multiple}",
+        f"widths in multiples of {metadata.channel_multiple}"
+        + (f", narrow groups cut later (b = {metadata.spare_narrow:g})" if metadata.spare_narrow else ""),
         *_dense_from(metrics),
         f"* trained on {metrics['data']}; test: {metrics['protocol']}"
         + (f"; {metrics['curve']['queries']} queries" if "curve" in metrics else ""),
