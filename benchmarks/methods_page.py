@@ -32,9 +32,9 @@ ABOUT = {
     "switchnet": "first channels, own BatchNorm for each trained width",
     "sfsc": "SwitchNet with gradient projection and uncertainty weights",
     "prunnet-weight": "the paper: masks",
-    "prunnet-masks": "what ships, with masks instead of channels",
+    "prunnet-masks": "`prunnet` with masks instead of channels",
     "prunnet-channel": "the paper's method on channel groups",
-    "prunnet": "what ships: subnetworks follow the finished dense encoder",
+    "prunnet": "subnetworks follow the finished dense encoder",
     CONTROL: "dense alone for as many steps as both rounds of `prunnet`",
 }
 COSTS = ("step", "training")
@@ -85,8 +85,7 @@ def by_capacity(
 def equal_size(runs: Runs, axis: str, shares: Sequence[float]) -> list[str]:
     """Return cross-test mAP at equal shares of the dense network's size, which is one of a row's keys.
 
-    The lines go through the capacities that a method trains. What it was never trained for lies below them, and nobody
-    would choose it.
+    The lines go through all measured points, or through those of the listed capacities where a method trains no others.
     """
     lines = [f"| method | {' | '.join(f'{s:.0%}' for s in shares)} |", "|---" * (len(shares) + 1) + "|"]
     for method, done in runs.items():
@@ -201,8 +200,10 @@ def page(runs: Runs) -> Iterable[str]:
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
         f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, for "
         f"{follow['steps']:,} more steps that leave the dense encoder as it is, {follow['turned']:.0%} of the pictures "
-        "turned or mirrored. mAP in points, mean ± standard "
-        "deviation of seeds.",
+        "turned or mirrored. `prunnet` cuts narrow groups later "
+        f"(`spare_narrow: {plan['methods']['prunnet']['spare_narrow']}`, of which [method](method.md) says how it was "
+        "chosen), the other methods keep the same ratio of all channels. mAP in points, mean ± standard deviation of "
+        "seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
@@ -225,21 +226,21 @@ def page(runs: Runs) -> Iterable[str]:
         *by_capacity(families, measured, lambda row: row["cross_map"]),
         "",
         "## Cross-test mAP at equal parameters",
-        "Capacities in steps of the channel multiple reach different sizes, so this is the fair comparison. Share of "
-        "the dense network's parameters, those that a mask makes zero left out; straight lines between the capacities "
-        "that a method trains.",
+        "Capacities in steps of the channel multiple reach different sizes; here they are the same. Share of the dense "
+        "network's parameters, those that a mask makes zero left out. Straight lines between measured points, those of "
+        "the listed capacities where a method trains no others: what was not trained lies below, and nobody would "
+        "choose it.",
         "",
         *equal_size(families, "nonzero_parameters", (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
         "",
         "## Cross-test mAP at equal MACs",
-        "Share of the dense network's MACs; straight lines as above. A mask saves no MACs, so methods with masks have "
-        "figures at 100 % only.",
+        "What a device feels. Share of the dense network's MACs; straight lines as above. A mask saves no MACs, so "
+        "methods with masks have figures at 100 % only.",
         "",
         *equal_size(families, "macs", (0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)),
         "",
         "## MMACs of one query",
-        "`prunnet` cuts narrow groups later than wide ones, so at the same capacity it has more MACs "
-        "([method](method.md)).",
+        "By the capacity asked for; the same for every seed.",
         "",
         *by_capacity(families, measured, lambda row: row["macs"] / 1e6, lambda alike: f"{alike[0]:.1f}"),
         "",

@@ -32,6 +32,9 @@ class WidthTable:
         countable: Names of the tensors that count as prunable parameters.
         spare_narrow: The exponent b, in [0, 1]. 0: every group keeps the same ratio of its channels; 1: the same number
             of channels, as far as it has them.
+
+    Raises:
+        EncoderError: The exponent is outside its range.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class WidthTable:
         spare_narrow: float = 0.0,
     ) -> None:
         self.groups = groups
+        if not 0 <= spare_narrow <= 1:
+            raise EncoderError(f"spare_narrow is {spare_narrow!r}; it must be in [0, 1]")
         channels = [g.units * g.channels_per_unit for g in groups]
-        self._spared = [(max(channels) / own) ** spare_narrow for own in channels]
+        self._stretch = [(max(channels) / own) ** spare_narrow for own in channels]
         # Per tensor: numel outside the cut dimensions, and for each cut dimension (group, positions per unit).
         cuts: dict[str, dict[int, tuple[int, int]]] = {}
         for number, group in enumerate(groups):
@@ -67,8 +72,9 @@ class WidthTable:
     def configurations(self, multiple: int) -> tuple[tuple[float, Widths], ...]:
         """Return every (capacity, widths) that some ratio reaches, ascending; the last is (1.0, dense)."""
         steps = [
-            [(ratio / spared, count) for ratio, count in self._steps(group, multiple)]
-            for group, spared in zip(self.groups, self._spared, strict=True)
+            # Rounded, so that groups which step together by the rule do so in floating point.
+            [(round(share / stretch, 12), count) for share, count in self._steps(group, multiple)]
+            for group, stretch in zip(self.groups, self._stretch, strict=True)
         ]
         ratios = sorted({ratio for group in steps for ratio, _ in group})
         table: dict[float, Widths] = {}

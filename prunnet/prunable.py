@@ -26,11 +26,13 @@ class PrunableEncoder(nn.Module):
         channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
         adapters: Corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
         trained: Capacities that are trained, for switched adapters.
-        spare_narrow: How much later narrow channel groups are cut than wide ones, in [0, 1] (`prunnet.capacity`).
+        spare_narrow: How much later narrow channel groups are cut than wide ones, in [0, 1] (`prunnet.capacity`); masks
+            have no groups.
 
     Raises:
         UnknownNameError: No such granularity.
-        EncoderError: Nothing of this encoder can be cut, or switched adapters without capacities.
+        EncoderError: Nothing of this encoder can be cut, switched adapters without capacities, or `spare_narrow` out of
+            its range.
     """
 
     def __init__(

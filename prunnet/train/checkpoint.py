@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from prunnet.errors import TrainingError
@@ -108,8 +108,11 @@ def _origin(dense: str) -> str:
 def _recipe(about: dict[str, str]) -> Recipe | None:
     """Return the recipe of a checkpoint; None if it is none that is valid today."""
     try:
-        return Recipe.model_validate_json(about.get("recipe", ""))
-    except ValidationError:
+        written = json.loads(about.get("recipe", ""))
+        # A named method would fill in today's value; a run from before the option kept the same ratio everywhere.
+        written["method"].setdefault("spare_narrow", 0.0)
+        return Recipe.model_validate(written)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

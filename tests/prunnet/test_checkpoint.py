@@ -14,7 +14,9 @@ from prunnet.data.glyph_set import glyph_set
 from prunnet.data.source import TrainingSource
 from prunnet.errors import TrainingError
 from prunnet.train.checkpoint import FILE
+from prunnet.train.method import MethodSpec
 from prunnet.train.recipe import Recipe, ScheduleSpec
+from prunnet.train.schedule import FollowSpec
 from prunnet.train.trainer import train
 from tests.prunnet.test_training import Short, _losses, _recipe
 
@@ -90,3 +92,24 @@ def test_a_checkpoint_from_before_a_field_existed_still_resumes(
     save_file(tensors, file, about | {"recipe": "{}"})
     with pytest.raises(TrainingError, match="another recipe"):
         train(_recipe(6), Short(glyphs, 32), tmp_path, resume=True, quiet=True)
+
+
+def test_a_run_from_before_narrow_groups_were_spared_does_not_go_on_with_other_widths(
+    glyphs: TrainingSource, tmp_path: Path
+) -> None:
+    schedule = _recipe(6).schedule.model_copy(update={"follow": FollowSpec(steps=2, learning_rate=0.01)})
+    method = MethodSpec.model_validate({"name": "prunnet", "channel_multiple": 4, "capacities": [0.3]})
+    today = _recipe(6).model_copy(update={"schedule": schedule, "method": method})
+    assert method.spare_narrow > 0
+    with pytest.raises(InterruptedRunError):
+        train(today, Stops(glyphs, 32), tmp_path, quiet=True)
+    file = tmp_path / FILE
+    with safe_open(file, "pt") as stored:
+        about = stored.metadata()
+    recipe = json.loads(about["recipe"])
+    del recipe["method"]["spare_narrow"]
+    save_file(load_file(file), file, about | {"recipe": json.dumps(recipe)})
+    with pytest.raises(TrainingError, match="another recipe"):
+        train(today, Short(glyphs, 32), tmp_path, resume=True, quiet=True)
+    as_then = today.model_copy(update={"method": method.model_copy(update={"spare_narrow": 0.0})})
+    train(as_then, Short(glyphs, 32), tmp_path, resume=True, quiet=True)

@@ -10,6 +10,7 @@ import pytest
 from prunnet.cli import evaluate
 from prunnet.cli import train as command
 from prunnet.package import load_encoder
+from prunnet.prunable import PrunableEncoder
 
 RECIPE = """\
 schema_version: 1
@@ -20,7 +21,7 @@ encoder:
   options: {{channels: [8, 8, 16, 16], layers: [1, 1, 1, 1]}}
   image_size: [32, 32]
   dimension: 16
-method: {{capacities: [0.3], channel_multiple: 4, adapters: smooth}}
+method: {{capacities: [0.3], channel_multiple: 4, spare_narrow: 0.5, adapters: smooth}}
 schedule: {{steps: 6, batch_size: 8, warmup_steps: 2, learning_rate: 0.05}}
 """
 
@@ -55,6 +56,8 @@ def test_train_then_evaluate(tree: Path, tmp_path: Path, capsys: pytest.CaptureF
     metrics = json.loads(capsys.readouterr().out)
     package = load_encoder(out / "encoder")
     assert package.name == "few-pictures" and package.metadata.training_capacities == (0.3, 1.0)
+    spared = PrunableEncoder(package.prunable.encoder, channel_multiple=4, spare_narrow=0.5).capacities()
+    assert package.prunable.capacities() == spared and package.metadata.spare_narrow == 0.5
     control = metrics["control"]
     assert control["tax"] == pytest.approx(control["dense_map"] - metrics["curve"]["dense_map"], abs=0.01)
     card = (out / "encoder" / "README.md").read_text()
@@ -76,7 +79,7 @@ def test_a_finished_dense_encoder_keeps_its_space(
     first.write_text(RECIPE.format(root=tree))
     assert command.main(["--recipe", str(first), "--out", str(tmp_path / "run")]) == 0
     owned = str(tmp_path / "run" / "encoder")
-    text = RECIPE.format(root=tree).replace("adapters: smooth", "name: prunnet, spare_narrow: 0")
+    text = RECIPE.format(root=tree).replace("adapters: smooth", "name: prunnet")
     second.write_text(text.replace("{steps: 6,", "{steps: 6, follow: {steps: 4, learning_rate: 0.01},"))
     out = tmp_path / "more"
     capsys.readouterr()

@@ -72,6 +72,16 @@ def test_round_trip(package_folder: Path, small_encoder: Encoder, glyph_images: 
     assert package.prunable.capacities() == spared != PrunableEncoder(small_encoder).capacities()
 
 
+def test_a_package_from_before_narrow_groups_were_spared_keeps_its_widths(
+    broken: Path, small_encoder: Encoder
+) -> None:
+    file = broken / "encoder.json"
+    about = json.loads(file.read_text())
+    del about["spare_narrow"]
+    file.write_text(json.dumps(about))
+    assert load_encoder(broken).prunable.capacities() == PrunableEncoder(small_encoder).capacities()
+
+
 def test_corrections_are_stored_in_half_precision_and_lose_nothing(
     package_folder: Path, small_encoder: Encoder
 ) -> None:
@@ -161,6 +171,7 @@ def test_weights_of_another_encoder_are_refused(broken: Path) -> None:
         ({"surprise": 1}, "surprise"),
         ({"schema_version": 2}, "schema_version"),
         ({"channel_multiple": 0}, "channel_multiple"),
+        ({"spare_narrow": 1.5}, "spare_narrow"),
     ],
 )
 def test_metadata_that_does_not_fit(broken: Path, change: dict, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Which group keeps how many channels, against a search that goes through the ratios one by one."""
+"""Which group keeps how many channels, against the rule evaluated for single ratios."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from hypothesis import strategies as st
 
 from prunnet.capacity import Widths, WidthTable
 from prunnet.encoder import Encoder
+from prunnet.errors import EncoderError
+from prunnet.groups import ChannelGroup
 from prunnet.prunable import PrunableEncoder
 from tests.prunnet.conftest import make_encoder
 
 
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return make_encoder("resnet18")
+@pytest.fixture(scope="module", params=["resnet18", "vit_tiny_patch16_224"])
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    return make_encoder(request.param)
+
+
+def _table(encoder: Encoder, spare_narrow: float) -> WidthTable:
+    return PrunableEncoder(encoder, spare_narrow=spare_narrow).cutter.table
 
 
 def _nearest(width: float, units: int, multiple: int) -> int:
@@ -25,16 +31,15 @@ def _nearest(width: float, units: int, multiple: int) -> int:
     return max(allowed, key=lambda k: (-abs(k - width), k))
 
 
-def _at(table: WidthTable, ratio: float, spare_narrow: float, multiple: int) -> Widths:
-    widest = max(group.units for group in table.groups)
-    return tuple(
-        _nearest(
-            min(g.units, ratio * g.units * (widest / g.units) ** spare_narrow),
-            g.units,
-            multiple,
-        )
-        for g in table.groups
-    )
+def _by_rule(groups: tuple[ChannelGroup, ...], ratio: float, spare_narrow: float, multiple: int) -> Widths:
+    """Return the units of each group; a unit may be several channels, a head of attention, and is then kept singly."""
+    channels = {group: group.units * group.channels_per_unit for group in groups}
+    found = []
+    for group, own in channels.items():
+        kept = min(own, ratio * own * (max(channels.values()) / own) ** spare_narrow)
+        step = multiple if group.channels_per_unit == 1 else 1
+        found.append(_nearest(kept / group.channels_per_unit, group.units, step))
+    return tuple(found)
 
 
 @settings(max_examples=40, deadline=None)
@@ -46,17 +51,16 @@ def _at(table: WidthTable, ratio: float, spare_narrow: float, multiple: int) -> 
 def test_a_ratio_gives_the_widths_of_the_rule(
     encoder: Encoder, spare_narrow: float, multiple: int, ratio: float
 ) -> None:
-    table = PrunableEncoder(encoder, spare_narrow=spare_narrow).cutter.table
-    wanted = _at(table, ratio, spare_narrow, multiple)
-    configurations = {widths for _, widths in table.configurations(multiple)}
-    near = {wanted, *(_at(table, ratio * (1 + e), spare_narrow, multiple) for e in (-1e-9, 1e-9))}
-    assert near & configurations
+    table = _table(encoder, spare_narrow)
+    # A hair beside the ratio as well: where two widths meet, rounding decides.
+    wanted = {_by_rule(table.groups, ratio * (1 + e), spare_narrow, multiple) for e in (-1e-9, 0, 1e-9)}
+    assert wanted & {widths for _, widths in table.configurations(multiple)}
 
 
 @pytest.mark.parametrize("spare_narrow", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("multiple", [1, 8])
 def test_larger_capacities_contain_smaller_ones(encoder: Encoder, spare_narrow: float, multiple: int) -> None:
-    table = PrunableEncoder(encoder, spare_narrow=spare_narrow).cutter.table
+    table = _table(encoder, spare_narrow)
     configurations = table.configurations(multiple)
     assert [c for c, _ in configurations] == sorted({c for c, _ in configurations})
     for (_, narrow), (_, wide) in itertools.pairwise(configurations):
@@ -64,11 +68,28 @@ def test_larger_capacities_contain_smaller_ones(encoder: Encoder, spare_narrow: 
     assert configurations[-1] == (1.0, table.dense)
 
 
-def test_the_exponent_runs_from_the_same_ratio_to_the_same_number(encoder: Encoder) -> None:
-    same_ratio = PrunableEncoder(encoder).cutter.table.widths(0.3, 1)[1]
-    same_number = PrunableEncoder(encoder, spare_narrow=1.0).cutter.table.widths(0.3, 1)[1]
-    dense = PrunableEncoder(encoder).cutter.table.dense
-    ratios = [kept / units for kept, units in zip(same_ratio, dense, strict=True)]
-    assert max(ratios) - min(ratios) <= 1 / min(dense)
-    widest = max(same_number)
-    assert all(kept == min(units, widest) for kept, units in zip(same_number, dense, strict=True))
+@pytest.mark.parametrize("multiple", [1, 8, 16])
+def test_one_keeps_the_same_number_of_channels_everywhere(multiple: int) -> None:
+    """On widths whose ratios are no powers of two, where floating point would part groups that belong together."""
+    options = {"channels": [16, 32, 96, 160], "layers": [1, 1, 1, 1]}
+    encoder = Encoder.from_timm("resnet18", dimension=8, image_size=(32, 32), options=options)
+    table = _table(encoder, 1.0)
+    for _, widths in table.configurations(multiple):
+        cut = [kept for kept, group in zip(widths, table.groups, strict=True) if kept < group.units]
+        assert len(set(cut)) <= 1
+        assert all(
+            kept == group.units for kept, group in zip(widths, table.groups, strict=True) if kept not in cut
+        )
+
+
+def test_zero_keeps_the_same_ratio_everywhere(encoder: Encoder) -> None:
+    table = _table(encoder, 0.0)
+    _, widths = table.widths(0.5, 1)
+    ratios = [kept / group.units for kept, group in zip(widths, table.groups, strict=True)]
+    assert max(ratios) - min(ratios) <= 1 / min(group.units for group in table.groups)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
+def test_an_exponent_outside_its_range_is_refused(encoder: Encoder, wrong: float) -> None:
+    with pytest.raises(EncoderError, match="spare_narrow"):
+        _table(encoder, wrong)
