@@ -200,10 +200,9 @@ def page(runs: Runs) -> Iterable[str]:
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
         f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, for "
         f"{follow['steps']:,} more steps that leave the dense encoder as it is, {follow['turned']:.0%} of the pictures "
-        "turned or mirrored. `prunnet` cuts narrow groups later "
+        "turned or mirrored. `prunnet` cuts narrow channel groups later and `prunnet-masks` small layers "
         f"(`spare_narrow: {plan['methods']['prunnet']['spare_narrow']}`, of which [method](method.md) says how it was "
-        "chosen), the other methods keep the same ratio of all channels. mAP in points, mean ± standard deviation of "
-        "seeds.",
+        "chosen); the other methods keep the same ratio everywhere. mAP in points, mean ± standard deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())

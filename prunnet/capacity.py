@@ -13,7 +13,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from prunnet.errors import EncoderError
@@ -21,6 +21,17 @@ from prunnet.groups import ChannelGroup
 
 Widths = tuple[int, ...]
 """Units kept, one number for each group."""
+
+
+def stretches(sizes: Sequence[int], spare_narrow: float) -> list[float]:
+    """Return by how much more than the common ratio each size keeps: `(largest / size)^b`, at least 1.
+
+    Raises:
+        EncoderError: The exponent is not in [0, 1].
+    """
+    if not 0 <= spare_narrow <= 1:
+        raise EncoderError(f"spare_narrow is {spare_narrow!r}; it must be in [0, 1]")
+    return [(max(sizes) / size) ** spare_narrow for size in sizes]
 
 
 class WidthTable:
@@ -45,10 +56,7 @@ class WidthTable:
         spare_narrow: float = 0.0,
     ) -> None:
         self.groups = groups
-        if not 0 <= spare_narrow <= 1:
-            raise EncoderError(f"spare_narrow is {spare_narrow!r}; it must be in [0, 1]")
-        channels = [g.units * g.channels_per_unit for g in groups]
-        self._stretch = [(max(channels) / own) ** spare_narrow for own in channels]
+        self._stretch = stretches([g.units * g.channels_per_unit for g in groups], spare_narrow)
         # Per tensor: numel outside the cut dimensions, and for each cut dimension (group, positions per unit).
         cuts: dict[str, dict[int, tuple[int, int]]] = {}
         for number, group in enumerate(groups):

@@ -13,6 +13,7 @@ def card(metadata: EncoderMetadata) -> str:
     metrics = metadata.metrics
     pre = metadata.preprocessing
     backbone = metadata.backbone.timm or "a module of the user's own"
+    narrow = "narrow groups" if metadata.granularity == "channel" else "small layers"
     lines = [
         f"# {metadata.name}",
         "",
@@ -24,7 +25,7 @@ def card(metadata: EncoderMetadata) -> str:
         f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}"
         f"{' and any between' if _draws_between(metadata.recipe) else ''}; "
         f"widths in multiples of {metadata.channel_multiple}"
-        + (f", narrow groups cut later (b = {metadata.spare_narrow:g})" if metadata.spare_narrow else ""),
+        + (f", {narrow} cut later (b = {metadata.spare_narrow:g})" if metadata.spare_narrow else ""),
         *_dense_from(metrics),
         f"* trained on {metrics['data']}; test: {metrics['protocol']}"
         + (f"; {metrics['curve']['queries']} queries" if "curve" in metrics else ""),

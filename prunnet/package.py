@@ -53,7 +53,7 @@ class EncoderMetadata(BaseModel):
     granularity: Granularity
     channel_multiple: int = Field(ge=1)
     spare_narrow: float = Field(default=0.0, ge=0, le=1)
-    """How much later narrow channel groups are cut than wide ones (`prunnet.capacity`)."""
+    """How much later narrow channel groups, or small layers, are cut (`prunnet.capacity`, `prunnet.weight`)."""
     adapters: AdapterKind = "none"
     """What subnetworks have of their own (`prunnet.adapters`)."""
     dimension: int = Field(gt=0)

@@ -14,7 +14,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import UnknownNameError
 from prunnet.weight import WeightCut
 
-_GRANULARITIES = ("channel", "weight")
+_CUTS: dict[str, type[ChannelCut] | type[WeightCut]] = {"channel": ChannelCut, "weight": WeightCut}
 
 
 class PrunableEncoder(nn.Module):
@@ -26,8 +26,8 @@ class PrunableEncoder(nn.Module):
         channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
         adapters: Corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
         trained: Capacities that are trained, for switched adapters.
-        spare_narrow: How much later narrow channel groups are cut than wide ones, in [0, 1] (`prunnet.capacity`); masks
-            have no groups.
+        spare_narrow: How much later narrow channel groups are cut than wide ones, or small layers than large ones where
+            single weights are masked, in [0, 1] (`prunnet.capacity`, `prunnet.weight`).
 
     Raises:
         UnknownNameError: No such granularity.
@@ -45,11 +45,11 @@ class PrunableEncoder(nn.Module):
         spare_narrow: float = 0.0,
     ) -> None:
         super().__init__()
-        if granularity not in _GRANULARITIES:
-            raise UnknownNameError("granularity", granularity, _GRANULARITIES)
+        if granularity not in _CUTS:
+            raise UnknownNameError("granularity", granularity, _CUTS)
         self.encoder = encoder
         self.channel_multiple = channel_multiple
-        self.cutter = ChannelCut(encoder, spare_narrow) if granularity == "channel" else WeightCut(encoder)
+        self.cutter = _CUTS[granularity](encoder, spare_narrow)
         self.scores = self.cutter.new_scores()
         self.adapters = None if adapters == "none" else Adapters(encoder, adapters, trained)
         self._trained: dict[float, Encoder] = {}

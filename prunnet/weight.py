@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunnet.capacity import stretches
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.thresholds import Thresholds
@@ -18,19 +19,24 @@ _GRID = tuple(i / 100 for i in range(1, 101))
 
 
 class WeightCut:
-    """Masks single weights by learned scores of the same shape, at the same ratio in each layer.
+    """Masks single weights by learned scores of the same shape.
+
+    In the paper every layer keeps the same ratio. With an exponent b > 0 a layer of `n` weights keeps
+    `min(n, r n (N / n)^b)`, N those of the largest layer, and one ratio r says what all of them keep. Small layers lose
+    most, so they are cut later; 0.5 is close to the Erdos-Renyi densities of sparse training (Evci et al., ICML 2020).
 
     Args:
         encoder: The dense encoder. Weights of the backbone's convolutions and linear layers are prunable; projector,
             classifier, normalisations and biases are not.
+        spare_narrow: The exponent b, in [0, 1].
 
     Raises:
-        EncoderError: The backbone has no convolution or linear layer.
+        EncoderError: The backbone has no convolution or linear layer, or the exponent is out of its range.
     """
 
     granularity = "weight"
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, spare_narrow: float = 0.0) -> None:
         self.shapes = {
             f"backbone.{name}.weight": tuple(module.weight.shape)
             for name, module in encoder.backbone.named_modules()
@@ -42,6 +48,12 @@ class WeightCut:
         self._blueprint = copy.deepcopy(encoder).to("meta").eval()
         self._thresholds = Thresholds()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
+        self._stretch = dict(
+            zip(self._sizes, stretches(list(self._sizes.values()), spare_narrow), strict=True)
+        )
+        # What all layers keep grows piecewise linearly with the ratio; it bends where one has nothing left to give.
+        self._ratios = np.array([0.0, *sorted({1 / stretch for stretch in self._stretch.values()})])
+        self._kept_at = np.array([sum(self._share(n, r) for n in self._sizes) for r in self._ratios])
         # Each tensor keeps a weight at least, which in a very small network is more than some capacities allow.
         self._capacities = tuple(c for c in _GRID if self._kept(c) <= c * self._kept(1.0) + 1e-6)
 
@@ -93,8 +105,14 @@ class WeightCut:
         return sum(self._count(name, capacity) for name in self.shapes)
 
     def _count(self, name: str, capacity: float) -> int:
+        ratio = float(np.interp(capacity * sum(self._sizes.values()), self._kept_at, self._ratios))
         # Rounded down, not to nearest as in the paper: what is reached must not exceed what was asked.
-        return max(1, math.floor(capacity * self._sizes[name] + 1e-6))
+        return max(1, math.floor(self._share(name, ratio) + 1e-6))
+
+    def _share(self, name: str, ratio: float) -> float:
+        """Return what one layer keeps at a ratio, weights; not yet a whole number."""
+        size = self._sizes[name]
+        return min(size, ratio * size * self._stretch[name])
 
     def cut(
         self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int = 1
@@ -117,7 +135,7 @@ class WeightCut:
         self._thresholds.expect(scores, {name: found for name, found in counts.items() if found})
 
     def mask(self, name: str, capacity: float, scores: Mapping[str, Tensor]) -> Tensor:
-        """Return the mask of one weight: bool of its shape, true for the top `floor(c * n)` by |score|.
+        """Return the mask of one weight: bool of its shape, true for as many as it keeps, the top by |score|.
 
         Of equal scores those that come first are kept, so masks are nested with ties too.
         """

@@ -70,7 +70,8 @@ class MethodSpec(BaseModel):
     channel_multiple: int = Field(default=8, ge=1)
     spare_narrow: float = Field(default=0.0, ge=0, le=1)
     """How much later narrow channel groups are cut than wide ones: 0, all keep the same ratio of their channels; 1, the
-    same number of channels, as far as they have them (`prunnet.capacity`). Masks have no groups: 0."""
+    same number of channels, as far as they have them (`prunnet.capacity`). Of masks, the same for the weights of small
+    layers and large ones (`prunnet.weight`)."""
     capacities: tuple[Fraction, ...] = (0.2, 0.4, 0.6, 0.8)
     """Capacities beside the dense one, ascending; empty trains the dense encoder alone."""
     networks: Literal["one", "own-classifier", "dense-classifier"] = "one"
@@ -120,10 +121,7 @@ class MethodSpec(BaseModel):
             return values
         if values["name"] not in METHODS:
             raise ValueError(f"name: no such method; allowed: {', '.join(METHODS)}")
-        named = dict(METHODS[values["name"]])
-        if values.get("granularity") == "weight":
-            named.pop("spare_narrow", None)
-        return {**named, **values}
+        return {**METHODS[values["name"]], **values}
 
     @model_validator(mode="after")
     def _agree(self) -> MethodSpec:
@@ -131,8 +129,6 @@ class MethodSpec(BaseModel):
             raise ValueError("capacities: not ascending; allowed: each capacity once, ascending, without 1.0")
         if self.scores == "prefix" and self.granularity == "weight":
             raise ValueError("scores: weights have no prefix; allowed: magnitude, random")
-        if self.spare_narrow and self.granularity == "weight":
-            raise ValueError("spare_narrow: masks have no channel groups; allowed: granularity channel")
         if self.networks != "one" and self.granularity == "weight":
             raise ValueError("networks: separate networks are narrower ones; allowed: granularity channel")
         if self.weighting == "uncertainty" and self.objective == "embedding":

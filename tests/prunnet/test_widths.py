@@ -1,8 +1,9 @@
-"""Which group keeps how many channels, against the rule evaluated for single ratios."""
+"""Which group keeps how many channels, and which layer how many weights, against the rule for single ratios."""
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -93,3 +94,23 @@ def test_zero_keeps_the_same_ratio_everywhere(encoder: Encoder) -> None:
 def test_an_exponent_outside_its_range_is_refused(encoder: Encoder, wrong: float) -> None:
     with pytest.raises(EncoderError, match="spare_narrow"):
         _table(encoder, wrong)
+
+
+@settings(max_examples=40, deadline=None)
+@given(spare_narrow=st.sampled_from([0.0, 0.3, 0.5, 1.0]), capacity=st.floats(0.05, 1.0))
+def test_masks_keep_the_weights_of_the_rule(encoder: Encoder, spare_narrow: float, capacity: float) -> None:
+    prunable = PrunableEncoder(encoder, "weight", spare_narrow=spare_narrow)
+    sizes = {name: math.prod(shape) for name, shape in prunable.cutter.shapes.items()}
+    largest, wanted = max(sizes.values()), capacity * sum(sizes.values())
+
+    def by_rule(ratio: float) -> dict[str, float]:
+        return {k: min(n, ratio * n * (largest / n) ** spare_narrow) for k, n in sizes.items()}
+
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if sum(by_rule(middle).values()) > wanted else (middle, high)
+    kept = {name: int(prunable.cutter.mask(name, capacity, prunable.ranking).sum()) for name in sizes}
+    for name, share in by_rule(low).items():
+        assert share - 1.001 <= kept[name] <= max(1, share + 1e-3), name
+    assert sum(kept.values()) / sum(sizes.values()) == prunable.achieved(capacity) <= capacity + 1e-9
