@@ -69,8 +69,12 @@ class Adapters(nn.Module):
         for key, correction in self.corrections.items():
             name = key.replace("/", ".")
             if name in tensors:
-                for factor, term in zip(factors, correction, strict=False):  # most parameters have one term
-                    result[name] = torch.add(result[name], term, alpha=factor)
+                # Most parameters have one term; of switched ones all but one are off.
+                used = [k for k, factor in enumerate(factors[: len(correction)]) if factor]
+                every = len(used) == len(correction)
+                terms = correction.unbind() if every else [correction[k] for k in used]
+                for k, term in zip(used, terms, strict=True):
+                    result[name] = torch.add(result[name], term, alpha=factors[k])
         return result
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from prunnet.capacity import Widths, WidthTable
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup, Slice, find_groups
+from prunnet.ranked import Remembered, by_size
 from prunnet.slicing import sliced
 
 
@@ -45,6 +46,8 @@ class ChannelCut:
         for number, group in enumerate(self.groups):
             for s in group.slices:
                 self._slices.setdefault(s.name, []).append((number, s))
+        self._tables: dict[tuple[int, torch.device], _Table] = {}
+        self._orders = Remembered()
 
     def new_scores(self) -> nn.ParameterDict:
         """Return fresh scores, float32 [units] for each group, uniform in [-1, 1)."""
@@ -60,7 +63,11 @@ class ChannelCut:
         scores = {}
         for group in self.groups:
             total = sum(
-                (_per_unit(tensors[s.name].detach().square(), s).sqrt() for s in group.slices if s.consumer),
+                (
+                    self._per_unit(tensors[s.name].detach().square(), s).sqrt()
+                    for s in group.slices
+                    if s.consumer
+                ),
                 start=torch.zeros(()),
             )
             scores[score_key(group)] = total / total.mean().clamp(min=1e-12)
@@ -84,7 +91,7 @@ class ChannelCut:
             total: Tensor | float = 0.0
             for s in group.slices:
                 if s.consumer and s.name in gradients:
-                    total = total + _per_unit(gradients[s.name] * tensors[s.name].detach(), s)
+                    total = total + self._per_unit(gradients[s.name] * tensors[s.name].detach(), s)
             if isinstance(total, Tensor):
                 result[score_key(group)] = total
         return result
@@ -98,13 +105,15 @@ class ChannelCut:
         return self.table.widths(capacity, multiple)[0]
 
     def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:
-        """Do nothing: ranking channels costs next to nothing."""
+        """Rank the units once for all capacities that are going to be cut by these scores."""
+        for group in self.groups:
+            self._orders.renew(group.name, scores[score_key(group)], by_size)
 
     def kept(self, capacity: float, scores: Mapping[str, Tensor], multiple: int) -> list[Tensor]:
         """Return the kept units of each group, int64, ascending: the top by |score|, ties to the lower number."""
         _, widths = self.table.widths(capacity, multiple)
         return [
-            torch.argsort(scores[score_key(g)].detach().abs(), descending=True, stable=True)[:k].sort().values
+            self._orders.of(g.name, scores[score_key(g)], by_size)[:k].sort().values
             for g, k in zip(self.groups, widths, strict=True)
         ]
 
@@ -126,11 +135,23 @@ class ChannelCut:
                     continue
                 index = positions.get(id(s.table))
                 if index is None:
-                    chosen = s.table[kept[number].cpu()].flatten().sort().values
+                    chosen = self._table(s, kept[number].device).positions(kept[number])
                     index = positions[id(s.table)] = chosen.to(tensor.device)
                 indices[s.dim] = index
             result[name] = sliced(tensor, indices)
         return result
+
+    def _table(self, s: Slice, device: torch.device) -> _Table:
+        """Return a slice's table on a device, where it stays: a GPU would have to be waited for in every step."""
+        table = self._tables.get((id(s.table), device))
+        if table is None or table.source is not s.table:
+            table = self._tables[id(s.table), device] = _Table(s.table, device)
+        return table
+
+    def _per_unit(self, values: Tensor, s: Slice) -> Tensor:
+        """Sum `values`, shaped like the slice's tensor, over all that each unit owns: [units]."""
+        others = [d for d in range(values.ndim) if d != s.dim]
+        return self._table(s, values.device).sums(values.sum(others))
 
     def skeleton(self, capacity: float, multiple: int) -> Encoder:
         """Return a plain encoder of that capacity on the meta device: shapes without weights."""
@@ -153,15 +174,31 @@ class ChannelCut:
         return encoder
 
 
+class _Table:
+    """The positions of a group's units in one dimension of one tensor, [units, m], on one device."""
+
+    def __init__(self, source: Tensor, device: torch.device) -> None:
+        self.source, self._values = source, source.to(device)
+        flat = source.flatten()
+        self._itself = torch.equal(flat, torch.arange(len(source)))
+        """Unit i is position i: nothing needs to be looked up."""
+        self._ascending = bool((flat.diff() > 0).all())
+
+    def positions(self, units: Tensor) -> Tensor:
+        """Return the positions of ascending units, ascending."""
+        if self._itself:
+            return units
+        found = self._values[units].flatten()
+        return found if self._ascending else found.sort().values
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sum values of all positions over each unit's: [units]."""
+        return values if self._itself else values[self._values].sum(1)
+
+
 def score_key(group: ChannelGroup) -> str:
     """Return the name of the group's scores in a ParameterDict, which admits no dots."""
     return group.name.replace(".", "/")
-
-
-def _per_unit(values: Tensor, s: Slice) -> Tensor:
-    """Sum `values`, shaped like the slice's tensor, over all that each unit owns: [units]."""
-    others = [d for d in range(values.ndim) if d != s.dim]
-    return values.sum(others)[s.table.to(values.device)].sum(1)
 
 
 def _fit_attributes(modules: Mapping[str, nn.Module], name: str, group: ChannelGroup, width: int) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunnet.capacity import stretches
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.thresholds import Thresholds
+from prunnet.ranked import Ranked
 
 _GRID = tuple(i / 100 for i in range(1, 101))
 
@@ -46,7 +46,7 @@ class WeightCut:
             raise EncoderError("the backbone has no convolution or linear layer to prune")
         self.fixed = {"head": "projector and classifier are never pruned", "normalisations": "never pruned"}
         self._blueprint = copy.deepcopy(encoder).to("meta").eval()
-        self._thresholds = Thresholds()
+        self._ranked = Ranked()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
         self._stretch = dict(
             zip(self._sizes, stretches(list(self._sizes.values()), spare_narrow), strict=True)
@@ -132,29 +132,19 @@ class WeightCut:
     def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:
         """Rank once for several capacities that are going to be cut by these scores."""
         counts = {_key(name): [self._count(name, c) for c in capacities if c < 1] for name in self.shapes}
-        self._thresholds.expect(scores, {name: found for name, found in counts.items() if found})
+        self._ranked.expect(scores, {name: found for name, found in counts.items() if found})
 
     def mask(self, name: str, capacity: float, scores: Mapping[str, Tensor]) -> Tensor:
         """Return the mask of one weight: bool of its shape, true for as many as it keeps, the top by |score|.
 
         Of equal scores those that come first are kept, so masks are nested with ties too.
         """
-        count, sizes = self._count(name, capacity), scores[_key(name)].detach().abs()
-        threshold = self._thresholds.of(_key(name), scores[_key(name)], count)
-        kept = sizes >= threshold
-        if sizes.device.type != "cpu" or _true(kept) > count:  # a GPU is not made to wait for the answer
-            above, tied = sizes > threshold, (sizes == threshold).flatten()
-            kept = above | (tied & (tied.cumsum(0) <= count - above.sum())).view(sizes.shape)
-        return kept
+        return self._ranked.mask(_key(name), scores[_key(name)], self._count(name, capacity))
 
     def skeleton(self, capacity: float, multiple: int = 1) -> Encoder:
         """Return a plain encoder on the meta device; masks change no shape. Raises EncoderError as `achieved`."""
         self.achieved(capacity)
         return copy.deepcopy(self._blueprint)
-
-
-def _true(mask: Tensor) -> int:
-    return int(np.count_nonzero(mask.numpy()))
 
 
 def _key(name: str) -> str:

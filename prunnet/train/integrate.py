@@ -8,6 +8,7 @@ read where they lie, a piece at a time that fits the processor's cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -68,9 +69,7 @@ def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration)
     products = torch.cat([_products(rows) for rows in stacks])
     device = products.device
     sizes = [len(rows[0]) for rows in stacks]
-    owner = torch.repeat_interleave(
-        torch.arange(len(stacks), device=device), torch.tensor(sizes, device=device)
-    )
+    owner = _owners(tuple(sizes), device)
     lengths = products.new_ones(len(stacks), losses)
     if how.balance is not None and dense_first:
         lengths = _shortened(products, owner, len(stacks), how.balance)
@@ -92,6 +91,12 @@ def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration)
             target.addcmul_(row, factor[:, None])
         result.append(mixed)
     return result
+
+
+@lru_cache(maxsize=64)
+def _owners(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the tensor's number of each filter. Kept: a GPU would have to be waited for in every step."""
+    return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device)
 
 
 def _room(gradient: Tensor) -> Tensor:
@@ -146,7 +151,8 @@ def _project(mixing: Tensor, products: Tensor, protected: int) -> None:
     length = products.diagonal(dim1=1, dim2=2)
     for j in range(losses):
         along = torch.einsum("fil,fl->fi", mixing, products[:, :, j])
-        step = torch.where((along < 0) & (length[:, j, None] > 0), -along / length[:, j, None], 0.0)
+        conflict = (along < 0) & (length[:, j, None] > 0)
+        step = torch.where(conflict, -along / length[:, j, None], along.new_zeros(()))
         step[:, j] = 0
         step[:, :protected] = 0
         mixing[:, :, j] += step

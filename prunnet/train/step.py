@@ -63,7 +63,7 @@ class JointStep:
         self._shared = self._reached_by_subnetworks(len(heads))
 
     @joined_statistics()
-    def __call__(self, pixels: Tensor, labels: Tensor, capacities: Sequence[float]) -> list[float]:
+    def __call__(self, pixels: Tensor, labels: Tensor, capacities: Sequence[float]) -> Tensor:
         """Set the gradient of every parameter and score; under `torchrun`, that of the processes' joined batch.
 
         Args:
@@ -72,7 +72,7 @@ class JointStep:
             capacities: The subnetworks of this step.
 
         Returns:
-            The losses: dense, then each capacity.
+            The losses, float32 [1 + capacities]: dense, then each capacity. A GPU is not waited for.
         """
         trained, part = self._trained, share(len(labels), pixels.device)
         with self._precision(pixels):
@@ -102,7 +102,7 @@ class JointStep:
         return self._integrated(losses, rows)
 
     @joined_statistics()
-    def follow(self, pixels: Tensor, capacities: Sequence[float]) -> list[float]:
+    def follow(self, pixels: Tensor, capacities: Sequence[float]) -> Tensor:
         """Set the gradient of what belongs to the subnetworks alone; the dense encoder gets none.
 
         They learn its embedding on the statistics of the batch, by which they are normalised too: what the running ones
@@ -113,7 +113,7 @@ class JointStep:
             capacities: The subnetworks of this step.
 
         Returns:
-            The loss of each capacity, one minus the cosine to the dense embedding.
+            The loss of each capacity, one minus the cosine to the dense embedding: float32 [capacities].
         """
         part = share(len(pixels), pixels.device)
         weights = {name: p.detach().requires_grad_(self._ranked) for name, p in self.named.items()}
@@ -137,7 +137,7 @@ class JointStep:
             losses.append(loss.detach())
         return self._integrated(losses, rows)
 
-    def _integrated(self, losses: list[Tensor], rows: list[Row]) -> list[float]:
+    def _integrated(self, losses: list[Tensor], rows: list[Row]) -> Tensor:
         """Set every parameter's gradient to the integration of the losses' own; returns the losses."""
         joint_losses = torch.stack(losses)
         average([joint_losses])
@@ -148,7 +148,7 @@ class JointStep:
         joint = integrate(rows, how) if len(rows) > 1 else rows[0]
         for parameter, joined in zip(self.parameters, joint, strict=True):
             parameter.grad = joined
-        return [float(loss) for loss in joint_losses]
+        return joint_losses
 
     def _reached_by_subnetworks(self, heads: int) -> list[int]:
         """Return the numbers of the parameters that learn from subnetworks too."""

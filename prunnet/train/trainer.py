@@ -9,18 +9,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from prunnet.data.source import TrainingSource
 from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
+from prunnet.train.ahead import made_ahead, threads_for
 from prunnet.train.checkpoint import FILE, RunIdentity, load_checkpoint, save_checkpoint
+from prunnet.train.graphs import GraphedStep
 from prunnet.train.health import check_state, check_step, warn_of_early_start
 from prunnet.train.log import StepRecord, TrainingLog
 from prunnet.train.method import MethodSpec
@@ -105,10 +108,14 @@ def train(
     if not resume and (out / FILE).exists():
         raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     per_epoch = recipe.schedule.steps_per_epoch(source.size)
-    with Progress(recipe.schedule.total, first, quiet or rank > 0) as progress, _fast_small_numbers():
-        log = TrainingLog(out, first, writes=rank == 0)
-        for step in range(first, recipe.schedule.total):
-            record = _one_step(recipe, source, joint, optimizer, step, rank, world, device, out)
+    steps = range(first, recipe.schedule.total)
+    with Progress(recipe.schedule.total, first, quiet or rank > 0) as progress, _arithmetic():
+        log, graphed = TrainingLog(out, first, writes=rank == 0), GraphedStep(joint)
+        share = partial(_batch, recipe, source, rank, world)
+        batches = made_ahead(share, steps, threads_for(device, world))
+        for step, (pixels, labels) in zip(steps, batches, strict=True):
+            here = pixels.to(device), labels.to(device)
+            record = _one_step(recipe, source.classes, graphed, optimizer, step, here, rank == 0, out)
             progress.advance(record.losses)
             log.add(step + 1, record)
             if (step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.total:
@@ -231,33 +238,37 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
     return tuple(sorted(chance.sample(capacities, count)))
 
 
+def _batch(recipe: Recipe, source: TrainingSource, rank: int, world: int, step: int) -> tuple[Tensor, Tensor]:
+    """Return the pixels and labels of one process's share of a step."""
+    schedule = recipe.schedule
+    pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
+    if schedule.follow and step >= schedule.first_round:
+        pixels = turned(pixels, schedule.follow.turned, recipe.seed, step)
+    return pixels[rank::world].contiguous(memory_format=torch.channels_last), labels[rank::world]
+
+
 def _one_step(
     recipe: Recipe,
-    source: TrainingSource,
-    joint: JointStep,
+    classes: int,
+    graphed: GraphedStep,
     optimizer: torch.optim.Optimizer,
     step: int,
-    rank: int,
-    world: int,
-    device: torch.device,
+    batch: tuple[Tensor, Tensor],
+    speaks: bool,
     out: Path,
 ) -> StepRecord:
-    method, schedule = recipe.method, recipe.schedule
+    method, schedule, joint = recipe.method, recipe.schedule, graphed.joint
     capacities = capacities_of_step(method, schedule, recipe.seed, step)
     started = bool(capacities) and not (step and capacities_of_step(method, schedule, recipe.seed, step - 1))
     if started and step and method.scores == "magnitude":
         joint.prunable.reset_scores("magnitude")
     follows = step >= schedule.first_round
-    pixels, labels = source.batch(recipe.seed, step, schedule.batch_size)
-    if schedule.follow and follows:
-        pixels = turned(pixels, schedule.follow.turned, recipe.seed, step)
-    pixels, labels = pixels[rank::world].to(device), labels[rank::world].to(device)
     joint.prunable.train()
     rate = learning_rate(schedule, step)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
-    losses = joint.follow(pixels, capacities) if follows else joint(pixels, labels, capacities)
+    pixels, labels = batch
+    losses = graphed.follow(pixels, capacities) if follows else graphed(pixels, labels, capacities)
     length = float(nn.utils.clip_grad_norm_(joint.parameters, schedule.clip))
     names = [str(c) if c in method.capacities else "between" for c in capacities]
     of_each = defaultdict[str, list[float]](list)
@@ -265,17 +276,22 @@ def _one_step(
         of_each[name].append(loss)
     named = {name: statistics.fmean(found) for name, found in of_each.items()}
     check_step(step, named, length, out)
-    if started and method.objective == "embedding" and rank == 0 and not follows:
-        warn_of_early_start(step, losses[0], source.classes)
+    if started and method.objective == "embedding" and speaks and not follows:
+        warn_of_early_start(step, losses[0], classes)
     optimizer.step()
     return StepRecord(named, rate, length, schedule.batch_size)
 
 
 @contextmanager
-def _fast_small_numbers() -> Iterator[None]:
-    """Treat denormal numbers as zero while training: on some CPUs they cost a hundredfold."""
+def _arithmetic() -> Iterator[None]:
+    """Compute as a recipe says, alike in every run.
+
+    Denormal numbers count as zero while training: on some CPUs they cost a hundredfold. On a GPU, float32 is not
+    shortened to TF32, and convolutions add up in the same order each time.
+    """
     torch.set_flush_denormal(True)
     try:
-        yield
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
     finally:
         torch.set_flush_denormal(False)

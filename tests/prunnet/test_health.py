@@ -43,10 +43,10 @@ def test_nan_in_the_middle_of_an_epoch_leaves_the_checkpoint(
 ) -> None:
     original = trainer._one_step
 
-    def one_step(recipe, source, joint, optimizer, step, *rest):
+    def one_step(recipe, classes, graphed, optimizer, step, *rest):
         if step == 5:  # an epoch is four steps
-            spoil(joint)
-        return original(recipe, source, joint, optimizer, step, *rest)
+            spoil(graphed.joint)
+        return original(recipe, classes, graphed, optimizer, step, *rest)
 
     recipe, source = _recipe(8, granularity=granularity, scores="random"), Short(data.train, 64)
     monkeypatch.setattr(trainer, "_one_step", one_step)
@@ -66,10 +66,10 @@ def test_a_step_that_overflows_at_the_end_of_an_epoch_is_not_saved(
 ) -> None:
     original = trainer._one_step
 
-    def one_step(recipe, source, joint, optimizer, step, *rest):
-        record = original(recipe, source, joint, optimizer, step, *rest)
+    def one_step(recipe, classes, graphed, optimizer, step, *rest):
+        record = original(recipe, classes, graphed, optimizer, step, *rest)
         if step == 3:
-            next(iter(joint.prunable.scores.values())).data[0] = float("inf")
+            next(iter(graphed.joint.prunable.scores.values())).data[0] = float("inf")
         return record
 
     monkeypatch.setattr(trainer, "_one_step", one_step)

@@ -12,6 +12,7 @@ from prunnet.channel import score_key
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError, UnknownNameError
 from prunnet.prunable import PrunableEncoder
+from prunnet.ranked import Ranked, Remembered, by_size, ranks
 from tests.oracles.masking import masked_encoder
 
 
@@ -245,3 +246,21 @@ def test_full_adapters_correct_every_parameter_and_fade_towards_dense(small_enco
 def small_prunable(small_encoder: Encoder) -> PrunableEncoder:
     torch.manual_seed(0)
     return PrunableEncoder(copy.deepcopy(small_encoder), "channel")
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.data())
+def test_ranks_keep_what_thresholds_keep(values: list[int], data: st.DataObject) -> None:
+    """A GPU masks by rank, the CPU by threshold; ties abound."""
+    score, ranked = torch.tensor(values, dtype=torch.float32), Ranked()
+    count = data.draw(st.integers(1, len(values)))
+    assert torch.equal(ranks(score) < count, ranked.mask("s", score, count))
+
+
+def test_a_changed_score_is_ranked_anew() -> None:
+    remembered, score = Remembered(), torch.tensor([1.0, 3.0, 2.0])
+    assert remembered.of("s", score, by_size).tolist() == [1, 2, 0]
+    with torch.no_grad():
+        score[0] = 9
+    assert remembered.of("s", score, by_size).tolist() == [0, 1, 2]
+    other = torch.tensor([0.0, 1.0, 5.0])
+    assert remembered.of("s", other, by_size).tolist() == [2, 1, 0]

@@ -59,7 +59,7 @@ def _gradients(case: str, rank: int, world: int) -> dict[str, Tensor]:
         losses = joint(pixels[rank::world], labels[rank::world], CAPACITIES)
     result = {f"gradient {n}": p.grad for n, p in enumerate(joint.parameters) if p.grad is not None}
     result |= {f"statistics {n}": b.detach() for n, b in joint.prunable.encoder.named_buffers()}
-    return {**result, "losses": torch.tensor(losses)}
+    return {**result, "losses": losses.detach().float()}
 
 
 def _main(folder: Path) -> None:
