@@ -106,16 +106,22 @@ class ChannelCut:
 
     def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:
         """Rank the units once for all capacities that are going to be cut by these scores."""
-        for group in self.groups:
+        for group in self.groups if capacities else ():
             self._orders.renew(group.name, scores[score_key(group)], by_size)
+
+    def forget(self) -> None:
+        """Free what `expect` and `cut` keep for the next time."""
+        self._orders.forget()
 
     def kept(self, capacity: float, scores: Mapping[str, Tensor], multiple: int) -> list[Tensor]:
         """Return the kept units of each group, int64, ascending: the top by |score|, ties to the lower number."""
         _, widths = self.table.widths(capacity, multiple)
-        return [
-            self._orders.of(g.name, scores[score_key(g)], by_size)[:k].sort().values
-            for g, k in zip(self.groups, widths, strict=True)
-        ]
+        return [self._top(g, scores[score_key(g)], k) for g, k in zip(self.groups, widths, strict=True)]
+
+    def _top(self, group: ChannelGroup, score: Tensor, count: int) -> Tensor:
+        if count == group.units:
+            return torch.arange(count, device=score.device)
+        return self._orders.of(group.name, score, by_size)[:count].sort().values
 
     def cut(
         self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int

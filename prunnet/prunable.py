@@ -110,6 +110,10 @@ class PrunableEncoder(nn.Module):
         """Say which subnetworks `features_of` is going to run, so that they are ranked together; it need not be."""
         self.cutter.expect(capacities, self.ranking)
 
+    def forget(self) -> None:
+        """Free rankings that are kept between steps."""
+        self.cutter.forget()
+
     def features_at(self, capacity: float, pixels: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Run one subnetwork in training: batch statistics, weights cut out of `parameters` differentiably.
 

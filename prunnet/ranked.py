@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +12,17 @@ from torch import Tensor
 
 
 class Remembered:
-    """What was made of tensors of scores, by name; forgotten as soon as they are changed, replaced or moved."""
+    """What was made of tensors of scores, by name, until they are seen to be changed, replaced or moved.
+
+    An optimizer that is fused changes tensors without a sign; whoever trains renews.
+    """
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[Tensor, int, Tensor]] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Remembered:
+        """Return one that remembers nothing: a copied tensor counts its changes from the start."""
+        return Remembered()
 
     def of(self, name: str, score: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
         """Return `make(score)`, a tensor on the same device."""
@@ -31,19 +39,27 @@ class Remembered:
         self._made[name] = score, score._version, made
         return made
 
+    def forget(self) -> None:
+        """Free everything."""
+        self._made.clear()
+
 
 class Ranked:
     """Masks of the largest absolute values of a tensor of scores, by name; of equal ones those that come first.
 
     What a training step is going to ask for is found together (`expect`). On the CPU these are thresholds: a partition
     at several places costs little more than at one, and the tensors are shared out among the processor's cores. On a
-    GPU it is the rank of every score, sorted once for all counts without making the processor wait. Either is forgotten
-    as soon as the scores are changed or replaced.
+    GPU it is the rank of every score, sorted once for all counts without making the processor wait. Either holds until
+    the scores are seen to be changed, as with `Remembered`.
     """
 
     def __init__(self) -> None:
         self._thresholds: dict[str, tuple[Tensor, int, dict[int, Tensor]]] = {}
         self._ranks = Remembered()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ranked:
+        """Return one that remembers nothing, as `Remembered` does."""
+        return Ranked()
 
     def expect(self, scores: Mapping[str, Tensor], counts: Mapping[str, Sequence[int]]) -> None:
         """Rank in advance.
@@ -53,14 +69,20 @@ class Ranked:
             counts: For each name, how many entries are kept, each in 1..n.
         """
         on_cpu = [name for name in counts if scores[name].device.type == "cpu"]
+        for name in counts.keys() - on_cpu:
+            self._ranks.renew(name, scores[name], ranks)
+        if not on_cpu:
+            return
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
             found = pool.map(lambda name: largest(scores[name].detach().abs(), counts[name]), on_cpu)
             for name, values in zip(on_cpu, found, strict=True):
                 known = dict(zip(counts[name], values, strict=True))
                 self._thresholds[name] = (scores[name], scores[name]._version, known)
-        for name in counts:
-            if scores[name].device.type != "cpu":
-                self._ranks.renew(name, scores[name], ranks)
+
+    def forget(self) -> None:
+        """Free everything."""
+        self._thresholds.clear()
+        self._ranks.forget()
 
     def mask(self, name: str, score: Tensor, count: int) -> Tensor:
         """Return bool of the scores' shape, true for the `count` of largest absolute value."""

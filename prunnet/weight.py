@@ -134,6 +134,10 @@ class WeightCut:
         counts = {_key(name): [self._count(name, c) for c in capacities if c < 1] for name in self.shapes}
         self._ranked.expect(scores, {name: found for name, found in counts.items() if found})
 
+    def forget(self) -> None:
+        """Free what `expect` and `cut` keep for the next time."""
+        self._ranked.forget()
+
     def mask(self, name: str, capacity: float, scores: Mapping[str, Tensor]) -> Tensor:
         """Return the mask of one weight: bool of its shape, true for as many as it keeps, the top by |score|.
 

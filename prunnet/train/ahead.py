@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import torch
 T = TypeVar("T")
 
 
-def made_ahead(make: Callable[[int], T], steps: range, threads: int) -> Iterator[T]:
+def made_ahead(make: Callable[[int], T], steps: range, threads: int) -> Generator[T]:
     """Yield `make(step)` of each step in turn.
 
     Args:

@@ -8,7 +8,7 @@ read where they lie, a piece at a time that fits the processor's cache.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -69,17 +69,17 @@ def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration)
     products = torch.cat([_products(rows) for rows in stacks])
     device = products.device
     sizes = [len(rows[0]) for rows in stacks]
-    owner = _owners(tuple(sizes), device)
+    owner, counts = _filters(tuple(sizes), device)
     lengths = products.new_ones(len(stacks), losses)
     if how.balance is not None and dense_first:
-        lengths = _shortened(products, owner, len(stacks), how.balance)
+        lengths = _shortened(products, counts, how.balance)
         products = products * lengths[owner, :, None] * lengths[owner, None, :]
     mixing = (
         torch.eye(losses, dtype=products.dtype, device=device).expand(len(products), losses, losses).clone()
     )
     if how.project:
         _project(mixing, products, protected=1 if how.protect_dense and dense_first else 0)
-    weights = _weights(mixing, products, owner, len(stacks), how.alpha)
+    weights = _weights(mixing, products, counts, how.alpha)
     weights = weights / weights.sum(1, keepdim=True) * losses
     factors = torch.einsum("fi,fij->fj", weights[owner], mixing) * lengths[owner]
     result = []
@@ -93,10 +93,19 @@ def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration)
     return result
 
 
-@lru_cache(maxsize=64)
-def _owners(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return the tensor's number of each filter. Kept: a GPU would have to be waited for in every step."""
-    return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)).to(device)
+@cache
+def _filters(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the tensor's number of each filter, and how many filters each tensor has.
+
+    Kept: a GPU would have to be waited for in every step, and recorded steps read them where they lie.
+    """
+    counts = torch.tensor(sizes)
+    return torch.repeat_interleave(torch.arange(len(sizes)), counts).to(device), counts.to(device)
+
+
+def _by_tensor(values: Tensor, counts: Tensor) -> Tensor:
+    """Sum [filters, K] over the filters of each tensor, in their order on every device: [tensors, K]."""
+    return torch.segment_reduce(values.contiguous(), "sum", lengths=counts, axis=0, unsafe=True)
 
 
 def _room(gradient: Tensor) -> Tensor:
@@ -135,10 +144,9 @@ def _product(rows: tuple[Tensor, ...]) -> Tensor:
     return torch.bmm(stacked, stacked.transpose(1, 2))
 
 
-def _shortened(products: Tensor, owner: Tensor, tensors: int, balance: float) -> Tensor:
+def _shortened(products: Tensor, counts: Tensor, balance: float) -> Tensor:
     """Return the factor on each gradient of each tensor, [tensors, K]; the dense gradient's is 1."""
-    squares = products.new_zeros(tensors, products.shape[1])
-    squares.index_add_(0, owner, products.diagonal(dim1=1, dim2=2))
+    squares = _by_tensor(products.diagonal(dim1=1, dim2=2), counts)
     limit = balance * squares[:, :1].sqrt()
     factors = (limit / squares.sqrt().clamp(min=1e-30)).clamp(max=1.0)
     factors[:, 0] = 1.0
@@ -158,14 +166,11 @@ def _project(mixing: Tensor, products: Tensor, protected: int) -> None:
         mixing[:, :, j] += step
 
 
-def _weights(mixing: Tensor, products: Tensor, owner: Tensor, tensors: int, alpha: float) -> Tensor:
+def _weights(mixing: Tensor, products: Tensor, counts: Tensor, alpha: float) -> Tensor:
     """Return `((cos(g~_i, g_i) + 1) / 2) ** alpha` for each tensor, [tensors, K]; zero counts as unchanged."""
-    moved = torch.einsum("fil,fli->fi", mixing, products)
-    after = torch.einsum("fil,flm,fim->fi", mixing, products, mixing)
-    before = products.diagonal(dim1=1, dim2=2)
-    sums = products.new_zeros(3, tensors, mixing.shape[1])
-    for row, values in zip(sums, (moved, after, before), strict=True):
-        row.index_add_(0, owner, values)
-    lengths = (sums[1] * sums[2]).clamp(min=0).sqrt()
-    cosine = torch.where(lengths > 0, sums[0] / lengths.clamp(min=1e-30), torch.ones_like(lengths))
+    moved = _by_tensor(torch.einsum("fil,fli->fi", mixing, products), counts)
+    after = _by_tensor(torch.einsum("fil,flm,fim->fi", mixing, products, mixing), counts)
+    before = _by_tensor(products.diagonal(dim1=1, dim2=2), counts)
+    lengths = (after * before).clamp(min=0).sqrt()
+    cosine = torch.where(lengths > 0, moved / lengths.clamp(min=1e-30), torch.ones_like(lengths))
     return ((cosine.clamp(-1, 1) + 1) / 2) ** alpha

@@ -185,9 +185,5 @@ def new_optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.Optim
         {"params": plain, "weight_decay": 0.0},
     ]
     if schedule.optimizer == "adamw":
-        fused = all(
-            p.is_cuda for p in joint.parameters
-        )  # many times fewer launches than parameter by parameter
-        betas = (schedule.momentum, 0.999)
-        return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=betas, fused=fused or None)
+        return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(schedule.momentum, 0.999))
     return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)

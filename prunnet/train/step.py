@@ -190,9 +190,12 @@ class JointStep:
         signs = {k: s.detach().sign() for k, s in self.prunable.scores.items()}
         return [*row, *(scores[k] * sign if k in scores else None for k, sign in signs.items())]
 
+    def is_low(self, pixels: Tensor) -> bool:
+        """Tell whether the passes on these pixels are in bfloat16."""
+        return pixels.is_cuda if self._precision_name == "auto" else self._precision_name == "bf16"
+
     def _precision(self, pixels: Tensor) -> torch.autocast:
-        low = pixels.is_cuda if self._precision_name == "auto" else self._precision_name == "bf16"
-        return torch.autocast(pixels.device.type, torch.bfloat16, enabled=low)
+        return torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.is_low(pixels))
 
 
 def _distance(features: Tensor, goal: Tensor) -> Tensor:

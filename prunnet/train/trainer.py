@@ -7,7 +7,7 @@ import random
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,10 +109,11 @@ def train(
         raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     per_epoch = recipe.schedule.steps_per_epoch(source.size)
     steps = range(first, recipe.schedule.total)
-    with Progress(recipe.schedule.total, first, quiet or rank > 0) as progress, _arithmetic():
+    with ExitStack() as stack, _arithmetic():
+        progress = stack.enter_context(Progress(recipe.schedule.total, first, quiet or rank > 0))
         log, graphed = TrainingLog(out, first, writes=rank == 0), GraphedStep(joint)
         share = partial(_batch, recipe, source, rank, world)
-        batches = made_ahead(share, steps, threads_for(device, world))
+        batches = stack.enter_context(closing(made_ahead(share, steps, threads_for(device, world))))
         for step, (pixels, labels) in zip(steps, batches, strict=True):
             here = pixels.to(device), labels.to(device)
             record = _one_step(recipe, source.classes, graphed, optimizer, step, here, rank == 0, out)
@@ -127,6 +128,7 @@ def train(
         joint.prunable.reset_scores(recipe.method.scores)
     if joint.prunable.adapters is not None:
         joint.prunable.adapters.round()
+    joint.prunable.forget()
     return Trained(joint.prunable.cpu().eval(), joint.classifier.cpu())
 
 
@@ -286,8 +288,8 @@ def _one_step(
 def _arithmetic() -> Iterator[None]:
     """Compute as a recipe says, alike in every run.
 
-    Denormal numbers count as zero while training: on some CPUs they cost a hundredfold. On a GPU, float32 is not
-    shortened to TF32, and convolutions add up in the same order each time.
+    Denormal numbers count as zero while training: on some CPUs they cost a hundredfold. On a GPU,
+    convolutions in float32 are not shortened to TF32 and add up in the same order each time.
     """
     torch.set_flush_denormal(True)
     try:

@@ -264,3 +264,15 @@ def test_a_changed_score_is_ranked_anew() -> None:
     assert remembered.of("s", score, by_size).tolist() == [0, 1, 2]
     other = torch.tensor([0.0, 1.0, 5.0])
     assert remembered.of("s", other, by_size).tolist() == [2, 1, 0]
+
+
+def test_a_copy_remembers_nothing() -> None:
+    """A copied tensor counts its changes from the start, so an old ranking would seem to be of today."""
+    remembered, scores = Remembered(), {"s": nn.Parameter(torch.tensor([1.0, 3.0, 2.0]))}
+    with torch.no_grad():
+        scores["s"].mul_(1)
+    remembered.of("s", scores["s"], by_size)
+    again, copied = copy.deepcopy((remembered, scores))
+    with torch.no_grad():
+        copied["s"].copy_(torch.tensor([5.0, 0.0, 1.0]))
+    assert again.of("s", copied["s"], by_size).tolist() == [0, 2, 1]
