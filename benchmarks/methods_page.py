@@ -186,7 +186,7 @@ def page(runs: Runs) -> Iterable[str]:
     dense = first["rows"][-1]
     seeds = {method: [run["seed"] for run in done] for method, done in runs.items()}
     families = without_control(runs)
-    follow = plan["follow"]
+    follow, methods = plan["follow"], plan["methods"]
     yield from (
         "# Methods side by side",
         "",
@@ -200,9 +200,12 @@ def page(runs: Runs) -> Iterable[str]:
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
         f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, for "
         f"{follow['steps']:,} more steps that leave the dense encoder as it is, {follow['turned']:.0%} of the pictures "
-        "turned or mirrored. `prunnet` cuts narrow channel groups later and `prunnet-masks` small layers "
-        f"(`spare_narrow: {plan['methods']['prunnet']['spare_narrow']}`, of which [method](method.md) says how it was "
-        "chosen); the other methods keep the same ratio everywhere. mAP in points, mean ± standard deviation of seeds.",
+        "turned or mirrored. `prunnet` cuts narrow channel groups later "
+        f"(`spare_narrow: {methods['prunnet']['spare_narrow']}`) in multiples of "
+        f"{methods['prunnet']['channel_multiple']} channels, and `prunnet-masks` small layers "
+        f"(`spare_narrow: {methods['prunnet-masks']['spare_narrow']}`; [method](method.md) says how these were "
+        "chosen); the other methods keep the same ratio everywhere, in multiples of "
+        f"{methods['switchnet']['channel_multiple']}. mAP in points, mean ± standard deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
