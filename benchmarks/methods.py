@@ -53,18 +53,21 @@ class Run:
 def planned(seeds: list[int]) -> list[Run]:
     """Return the runs of methods.yaml, all methods of one seed before the next seed.
 
-    Methods that train their subnetworks after the dense encoder take the plan's second round, and have a control: the
-    dense encoder trained alone for as many steps as both rounds.
+    Methods that train their subnetworks after the dense encoder say for how many steps, and have a control: the dense
+    encoder trained alone for as many steps as both rounds of the longest.
     """
     plan = read_document(PLAN).values
     runs = []
     for seed in seeds:
-        for name, options in plan["methods"].items():
+        longest: Recipe | None = None
+        for name, planned_options in plan["methods"].items():
+            options = dict(planned_options)
+            follow_steps = options.pop("follow_steps", None)
             method = MethodSpec.model_validate(
                 {"name": name, **({} if name == "magnitude" else {"capacities": plan["trained"]}), **options}
             )
-            after = method.subnetworks == "after"
-            schedule = {**plan["base"]["schedule"], **({"follow": plan["follow"]} if after else {})}
+            follow = {"follow": {**plan["follow"], "steps": follow_steps}} if follow_steps else {}
+            schedule = {**plan["base"]["schedule"], **follow}
             recipe = Recipe.model_validate(
                 {
                     **plan["base"],
@@ -76,9 +79,11 @@ def planned(seeds: list[int]) -> list[Run]:
             )
             measured = plan["trained"] if name in ("independent", "bct") else plan["measured"]
             runs.append(Run(name, recipe, tuple(measured)))
-            if after and not any(run.recipe.name == f"{CONTROL}-{seed}" for run in runs):
-                alone = recipe.dense_alone().model_copy(update={"name": f"{CONTROL}-{seed}"})
-                runs.append(Run(CONTROL, alone, ()))
+            if follow_steps and (longest is None or recipe.schedule.total > longest.schedule.total):
+                longest = recipe
+        if longest is not None:
+            alone = longest.dense_alone().model_copy(update={"name": f"{CONTROL}-{seed}"})
+            runs.append(Run(CONTROL, alone, ()))
     return runs
 
 

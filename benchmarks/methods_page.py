@@ -198,13 +198,15 @@ def page(runs: Runs) -> Iterable[str]:
         f"Network: {base['encoder']['backbone']} {base['encoder']['options']}, {base['encoder']['image_size'][0]} px, "
         f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
-        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, for "
-        f"{follow['steps']:,} more steps that leave the dense encoder as it is, {follow['turned']:.0%} of the pictures "
-        "turned or mirrored. `prunnet` cuts narrow channel groups later "
-        f"(`spare_narrow: {methods['prunnet']['spare_narrow']}`) in multiples of "
-        f"{methods['prunnet']['channel_multiple']} channels, and `prunnet-masks` small layers "
-        f"(`spare_narrow: {methods['prunnet-masks']['spare_narrow']}`; [method](method.md) says how these were "
-        "chosen); the other methods keep the same ratio everywhere, in multiples of "
+        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, one "
+        f"for a step of {methods['prunnet']['follow_steps']:,} more and two for a step of "
+        f"{methods['prunnet-masks']['follow_steps']:,}, which leave the dense encoder as it is, "
+        f"{follow['turned']:.0%} of the pictures turned or mirrored. `prunnet` cuts narrow channel groups later "
+        f"(`spare_narrow: {methods['prunnet']['spare_narrow']}`), the last residual stream too and the insides of the "
+        f"last blocks sooner (`shares`), in multiples of {methods['prunnet']['channel_multiple']} channels, and "
+        f"`prunnet-masks` small layers later (`spare_narrow: {methods['prunnet-masks']['spare_narrow']}`). These were "
+        "chosen by short runs of seed 0, measured on the same queries ([method](method.md)). The other methods keep "
+        "the same ratio everywhere, as published, in multiples of "
         f"{methods['switchnet']['channel_multiple']}. mAP in points, mean ± standard deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
@@ -215,8 +217,8 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         "## The dense encoder",
         "Tax: dense mAP of the same network trained dense alone, minus this one's; alone for as many steps as this "
-        "dense encoder learned, and for as many as the run had in all. A step that trains subnetworks, and the whole "
-        "training, in those of the dense encoder alone, by `python -m benchmarks.methods_cost`. "
+        "dense encoder learned, and for as many as the longest run had in all. A step that trains subnetworks, and the "
+        "whole training, in those of the dense encoder alone, by `python -m benchmarks.methods_cost`. "
         "The scores are drawn before the classifier, and there are more of them for masks: `prunnet-weight` and "
         "`prunnet-masks` start at another classifier than the other methods of the same seed, so their tax has the "
         "spread of dense encoders in it.",

@@ -3,9 +3,10 @@
 One ratio r says what all groups keep; `c` is the fraction of the dense encoder's prunable parameters that is left, so
 the largest ratio whose parameters stay within `c` is taken. Rounding to a multiple never exceeds the asked capacity.
 
-A group of `w` channels keeps `min(w, r w (W / w)^b)` of them, W those of the widest group. With b = 0 that is the
-same ratio everywhere. With more, narrow groups are cut later: they are where information is lost first, and they hold
-few parameters.
+A group of `w` channels keeps `min(w, r w (W / w)^b f)` of them, W those of the widest group. With b = 0 and f = 1 that
+is the same ratio everywhere. With more, narrow groups are cut later: they are where information is lost first, and they
+hold few parameters. The factors f are named by the user, for what the width does not tell: which groups an encoder can
+spare.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
+from types import MappingProxyType
 
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup
@@ -22,16 +25,37 @@ from prunnet.groups import ChannelGroup
 Widths = tuple[int, ...]
 """Units kept, one number for each group."""
 
+NO_SHARES: Mapping[str, float] = MappingProxyType({})
+"""Every group keeps what its width says."""
 
-def stretches(sizes: Sequence[int], spare_narrow: float) -> list[float]:
-    """Return by how much more than the common ratio each size keeps: `(largest / size)^b`, at least 1.
+
+def stretches(sizes: Mapping[str, int], spare_narrow: float, shares: Mapping[str, float]) -> list[float]:
+    """Return by how much more than the common ratio each part of an encoder keeps: `(largest / size)^b f`.
+
+    Args:
+        sizes: Channels of every group, or weights of every layer, by the name of its module.
+        spare_narrow: The exponent b.
+        shares: The factors f, by patterns of names (`*` stands for anything); those of all patterns that fit a name
+            are multiplied, and one that none fits has 1.
 
     Raises:
-        EncoderError: The exponent is not in [0, 1].
+        EncoderError: The exponent is not in [0, 1], a factor is not above 0, or a pattern fits no name.
     """
     if not 0 <= spare_narrow <= 1:
         raise EncoderError(f"spare_narrow is {spare_narrow!r}; it must be in [0, 1]")
-    return [(max(sizes) / size) ** spare_narrow for size in sizes]
+    for pattern, factor in shares.items():
+        if not 0 < factor < math.inf:
+            raise EncoderError(f"shares: {pattern!r} is {factor!r}; it must be above 0")
+        if not any(fnmatchcase(name, pattern) for name in sizes):
+            raise EncoderError(
+                f"shares: {pattern!r} fits nothing that is cut; there are {', '.join(sorted(sizes))}"
+            )
+    largest = max(sizes.values())
+    return [
+        (largest / size) ** spare_narrow
+        * math.prod(factor for pattern, factor in shares.items() if fnmatchcase(name, pattern))
+        for name, size in sizes.items()
+    ]
 
 
 class WidthTable:
@@ -43,9 +67,10 @@ class WidthTable:
         countable: Names of the tensors that count as prunable parameters.
         spare_narrow: The exponent b, in [0, 1]. 0: every group keeps the same ratio of its channels; 1: the same number
             of channels, as far as it has them.
+        shares: Factors on what single groups keep, by patterns of their names (`stretches`).
 
     Raises:
-        EncoderError: The exponent is outside its range.
+        EncoderError: The exponent or a factor is outside its range, or a pattern fits no group.
     """
 
     def __init__(
@@ -54,9 +79,12 @@ class WidthTable:
         shapes: Mapping[str, tuple[int, ...]],
         countable: set[str],
         spare_narrow: float = 0.0,
+        shares: Mapping[str, float] = NO_SHARES,
     ) -> None:
         self.groups = groups
-        self._stretch = stretches([g.units * g.channels_per_unit for g in groups], spare_narrow)
+        self._stretch = stretches(
+            {g.name: g.units * g.channels_per_unit for g in groups}, spare_narrow, shares
+        )
         # Per tensor: numel outside the cut dimensions, and for each cut dimension (group, positions per unit).
         cuts: dict[str, dict[int, tuple[int, int]]] = {}
         for number, group in enumerate(groups):

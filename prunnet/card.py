@@ -25,7 +25,10 @@ def card(metadata: EncoderMetadata) -> str:
         f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}"
         f"{' and any between' if _draws_between(metadata.recipe) else ''}; "
         f"widths in multiples of {metadata.channel_multiple}"
-        + (f", {narrow} cut later (b = {metadata.spare_narrow:g})" if metadata.spare_narrow else ""),
+        + (f", {narrow} cut later (b = {metadata.spare_narrow:g})" if metadata.spare_narrow else "")
+        + "".join(
+            f", `{pattern}` keeps {factor:g} times its share" for pattern, factor in metadata.shares.items()
+        ),
         *_dense_from(metrics),
         f"* trained on {metrics['data']}; test: {metrics['protocol']}"
         + (f"; {metrics['curve']['queries']} queries" if "curve" in metrics else ""),

@@ -54,6 +54,8 @@ class EncoderMetadata(BaseModel):
     channel_multiple: int = Field(ge=1)
     spare_narrow: float = Field(default=0.0, ge=0, le=1)
     """How much later narrow channel groups, or small layers, are cut (`prunnet.capacity`, `prunnet.weight`)."""
+    shares: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Factors on what single groups or layers keep, by patterns of their names (`prunnet.capacity.stretches`)."""
     adapters: AdapterKind = "none"
     """What subnetworks have of their own (`prunnet.adapters`)."""
     dimension: int = Field(gt=0)
@@ -140,6 +142,7 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
         metadata.adapters,
         [c for c in metadata.training_capacities if c < 1],
         metadata.spare_narrow,
+        metadata.shares,
     )
     try:
         prunable.load_state_dict(tensors)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunnet.capacity import stretches
+from prunnet.capacity import NO_SHARES, stretches
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.ranked import Ranked
@@ -29,14 +29,17 @@ class WeightCut:
         encoder: The dense encoder. Weights of the backbone's convolutions and linear layers are prunable; projector,
             classifier, normalisations and biases are not.
         spare_narrow: The exponent b, in [0, 1].
+        shares: Factors on what single layers keep, by patterns of their names (`prunnet.capacity.stretches`).
 
     Raises:
-        EncoderError: The backbone has no convolution or linear layer, or the exponent is out of its range.
+        EncoderError: The backbone has no convolution or linear layer, or an option does not fit it.
     """
 
     granularity = "weight"
 
-    def __init__(self, encoder: Encoder, spare_narrow: float = 0.0) -> None:
+    def __init__(
+        self, encoder: Encoder, spare_narrow: float = 0.0, shares: Mapping[str, float] = NO_SHARES
+    ) -> None:
         self.shapes = {
             f"backbone.{name}.weight": tuple(module.weight.shape)
             for name, module in encoder.backbone.named_modules()
@@ -48,9 +51,8 @@ class WeightCut:
         self._blueprint = copy.deepcopy(encoder).to("meta").eval()
         self._ranked = Ranked()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
-        self._stretch = dict(
-            zip(self._sizes, stretches(list(self._sizes.values()), spare_narrow), strict=True)
-        )
+        layers = {name.removesuffix(".weight"): size for name, size in self._sizes.items()}
+        self._stretch = dict(zip(self._sizes, stretches(layers, spare_narrow, shares), strict=True))
         # What all layers keep grows piecewise linearly with the ratio; it bends where one has nothing left to give.
         self._ratios = np.array([0.0, *sorted({1 / stretch for stretch in self._stretch.values()})])
         self._kept_at = np.array([sum(self._share(n, r) for n in self._sizes) for r in self._ratios])

@@ -72,6 +72,9 @@ class MethodSpec(BaseModel):
     """How much later narrow channel groups are cut than wide ones: 0, all keep the same ratio of their channels; 1, the
     same number of channels, as far as they have them (`prunnet.capacity`). Of masks, the same for the weights of small
     layers and large ones (`prunnet.weight`)."""
+    shares: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Factors on what single groups or layers keep, by patterns of their names, such as `"*.layer4.*.conv1": 0.5`
+    (`prunnet.capacity.stretches`)."""
     capacities: tuple[Fraction, ...] = (0.2, 0.4, 0.6, 0.8)
     """Capacities beside the dense one, ascending; empty trains the dense encoder alone."""
     networks: Literal["one", "own-classifier", "dense-classifier"] = "one"
@@ -84,7 +87,11 @@ class MethodSpec(BaseModel):
     """Subnetworks drawn for one step. None trains all of them in every step."""
     draw: Literal["listed", "sandwich"] = "listed"
     """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
-    capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019)."""
+    capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019).
+    One for a step takes the smallest and another in turns."""
+    smallest_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the steps in which the sandwich rule takes the smallest capacity. In the others one from the lower half
+    of the logarithms takes its place."""
     adapters: Literal["none", "smooth", "full", "switched"] = "none"
     """What the subnetworks have of their own (`prunnet.adapters`)."""
     dense_only: tuple[Part, ...] = PARTS
@@ -133,10 +140,13 @@ class MethodSpec(BaseModel):
             raise ValueError("networks: separate networks are narrower ones; allowed: granularity channel")
         if self.weighting == "uncertainty" and self.objective == "embedding":
             raise ValueError("weighting: uncertainty is read off class logits; allowed: objective labels")
-        if self.draw == "sandwich" and (not self.capacities or (self.per_step or 0) < 2):
+        if self.smallest_share < 1 and self.draw != "sandwich":
             raise ValueError(
-                "draw: the sandwich rule draws the smallest capacity and others; allowed: with capacities, and "
-                "per_step of at least 2"
+                "smallest_share: only the sandwich rule takes the smallest; allowed: draw sandwich"
+            )
+        if self.draw == "sandwich" and (not self.capacities or self.per_step is None):
+            raise ValueError(
+                "draw: the sandwich rule draws the smallest capacity and others; allowed: with capacities and per_step"
             )
         if self.subnetworks == "after":
             self._agree_after()

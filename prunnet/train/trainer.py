@@ -174,7 +174,13 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         options=spec.options,
     )
     if start.capacity < 1:
-        whole = PrunableEncoder(encoder, "channel", method.channel_multiple, spare_narrow=method.spare_narrow)
+        whole = PrunableEncoder(
+            encoder,
+            "channel",
+            method.channel_multiple,
+            spare_narrow=method.spare_narrow,
+            shares=method.shares,
+        )
         whole.reset_scores("prefix")
         encoder = whole.extract(start.capacity)
     capacities = method.capacities
@@ -187,6 +193,7 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         method.adapters,
         capacities,
         method.spare_narrow,
+        method.shares,
     )
     for capacity in capacities:
         prunable.achieved(capacity)  # one that is too small to reach is an error now, not after hours
@@ -232,9 +239,15 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
         return ()
     chance = random.Random(f"{seed}/{step}")
     if method.draw == "sandwich" and count is not None:
-        drawn = (round(capacities[0] ** chance.random(), 3) for _ in range(count - 1))
-        between = {max(capacities[0], capacity) for capacity in drawn}
-        return tuple(sorted({capacities[0], *between} - {1.0}))
+        lowest = capacities[0]
+        if method.smallest_share < 1 and chance.random() >= method.smallest_share:
+            lowest = round(lowest ** (1 - chance.random() / 2), 3)
+        drawn = (round(lowest ** chance.random(), 3) for _ in range(max(1, count - 1)))
+        between = {max(lowest, capacity) for capacity in drawn}
+        taken = sorted({lowest, *between} - {1.0})
+        if count == 1:
+            return (taken[0] if step % 2 else taken[-1],)
+        return tuple(taken)
     if count is None or count >= len(capacities):
         return capacities
     return tuple(sorted(chance.sample(capacities, count)))

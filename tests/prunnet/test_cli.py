@@ -21,7 +21,12 @@ encoder:
   options: {{channels: [8, 8, 16, 16], layers: [1, 1, 1, 1]}}
   image_size: [32, 32]
   dimension: 16
-method: {{capacities: [0.3], channel_multiple: 4, spare_narrow: 0.5, adapters: smooth}}
+method:
+  capacities: [0.3]
+  channel_multiple: 4
+  spare_narrow: 0.5
+  shares: {{"*.layer4.*": 0.8}}
+  adapters: smooth
 schedule: {{steps: 6, batch_size: 8, warmup_steps: 2, learning_rate: 0.05}}
 """
 
@@ -56,11 +61,16 @@ def test_train_then_evaluate(tree: Path, tmp_path: Path, capsys: pytest.CaptureF
     metrics = json.loads(capsys.readouterr().out)
     package = load_encoder(out / "encoder")
     assert package.name == "few-pictures" and package.metadata.training_capacities == (0.3, 1.0)
-    spared = PrunableEncoder(package.prunable.encoder, channel_multiple=4, spare_narrow=0.5).capacities()
+    shares = {"*.layer4.*": 0.8}
+    spared = PrunableEncoder(
+        package.prunable.encoder, channel_multiple=4, spare_narrow=0.5, shares=shares
+    ).capacities()
     assert package.prunable.capacities() == spared and package.metadata.spare_narrow == 0.5
+    assert package.metadata.shares == shares
     control = metrics["control"]
     assert control["tax"] == pytest.approx(control["dense_map"] - metrics["curve"]["dense_map"], abs=0.01)
     card = (out / "encoder" / "README.md").read_text()
+    assert "`*.layer4.*` keeps 0.8 times its share" in card
     assert package.space_id in card and f"{metrics['curve']['dense_map']:.1f}" in card
     assert evaluate.main([str(out / "encoder"), "--dataset", str(tree), "--capacity", "0.5", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunnet.capacity import Widths, WidthTable
+from prunnet.capacity import Widths, WidthTable, stretches
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup
@@ -32,12 +32,18 @@ def _nearest(width: float, units: int, multiple: int) -> int:
     return max(allowed, key=lambda k: (-abs(k - width), k))
 
 
-def _by_rule(groups: tuple[ChannelGroup, ...], ratio: float, spare_narrow: float, multiple: int) -> Widths:
-    """Return the units of each group; a unit may be several channels, a head of attention, and is then kept singly."""
+def _by_rule(
+    groups: tuple[ChannelGroup, ...], ratio: float, spare_narrow: float, multiple: int, first: float = 1.0
+) -> Widths:
+    """Return the units of each group; a unit may be several channels, a head of attention, and is then kept singly.
+
+    The first group keeps so many times what its width says.
+    """
     channels = {group: group.units * group.channels_per_unit for group in groups}
     found = []
     for group, own in channels.items():
-        kept = min(own, ratio * own * (max(channels.values()) / own) ** spare_narrow)
+        factor = first if group is groups[0] else 1.0
+        kept = min(own, ratio * factor * own * (max(channels.values()) / own) ** spare_narrow)
         step = multiple if group.channels_per_unit == 1 else 1
         found.append(_nearest(kept / group.channels_per_unit, group.units, step))
     return tuple(found)
@@ -48,13 +54,18 @@ def _by_rule(groups: tuple[ChannelGroup, ...], ratio: float, spare_narrow: float
     spare_narrow=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     multiple=st.sampled_from([1, 4, 8]),
     ratio=st.floats(0.01, 1.0),
+    first=st.sampled_from([0.3, 1.0, 2.5]),
 )
 def test_a_ratio_gives_the_widths_of_the_rule(
-    encoder: Encoder, spare_narrow: float, multiple: int, ratio: float
+    encoder: Encoder, spare_narrow: float, multiple: int, ratio: float, first: float
 ) -> None:
-    table = _table(encoder, spare_narrow)
+    name = _table(encoder, 0).groups[0].name
+    shares = {name: first} if first != 1 else {}
+    table = PrunableEncoder(encoder, spare_narrow=spare_narrow, shares=shares).cutter.table
     # A hair beside the ratio as well: where two widths meet, rounding decides.
-    wanted = {_by_rule(table.groups, ratio * (1 + e), spare_narrow, multiple) for e in (-1e-9, 0, 1e-9)}
+    wanted = {
+        _by_rule(table.groups, ratio * (1 + e), spare_narrow, multiple, first) for e in (-1e-9, 0, 1e-9)
+    }
     assert wanted & {widths for _, widths in table.configurations(multiple)}
 
 
@@ -96,17 +107,49 @@ def test_an_exponent_outside_its_range_is_refused(encoder: Encoder, wrong: float
         _table(encoder, wrong)
 
 
+def test_factors_of_all_patterns_that_fit_are_multiplied() -> None:
+    sizes = {"a.conv1": 8, "a.conv2": 8, "b.conv1": 8}
+    shares = {"a.*": 0.5, "*.conv1": 3.0}
+    assert stretches(sizes, 1.0, shares) == [1.5, 0.5, 3.0]
+
+
+@pytest.mark.parametrize("granularity", ["channel", "weight"])
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        ({"*.layer9.*": 0.5}, "'\\*.layer9.\\*' fits nothing that is cut; there are backbone"),
+        ({"*": 0.0}, "above 0"),
+        ({"*": float("nan")}, "above 0"),
+    ],
+)
+def test_factors_that_do_not_fit_are_refused(
+    encoder: Encoder, granularity: str, shares: dict[str, float], says: str
+) -> None:
+    with pytest.raises(EncoderError, match=says):
+        PrunableEncoder(encoder, granularity, shares=shares)
+
+
 @settings(max_examples=40, deadline=None)
-@given(spare_narrow=st.sampled_from([0.0, 0.3, 0.5, 1.0]), capacity=st.floats(0.05, 1.0))
-def test_masks_keep_the_weights_of_the_rule(encoder: Encoder, spare_narrow: float, capacity: float) -> None:
-    prunable = PrunableEncoder(encoder, "weight", spare_narrow=spare_narrow)
+@given(
+    spare_narrow=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    capacity=st.floats(0.05, 1.0),
+    factor=st.sampled_from([0.3, 1.0, 2.5]),
+)
+def test_masks_keep_the_weights_of_the_rule(
+    encoder: Encoder, spare_narrow: float, capacity: float, factor: float
+) -> None:
+    shares = {"*1": factor} if factor != 1 else {}
+    prunable = PrunableEncoder(encoder, "weight", spare_narrow=spare_narrow, shares=shares)
+    factors = {
+        name: factor if name.removesuffix(".weight").endswith("1") else 1.0 for name in prunable.cutter.shapes
+    }
     sizes = {name: math.prod(shape) for name, shape in prunable.cutter.shapes.items()}
     largest, wanted = max(sizes.values()), capacity * sum(sizes.values())
 
     def by_rule(ratio: float) -> dict[str, float]:
-        return {k: min(n, ratio * n * (largest / n) ** spare_narrow) for k, n in sizes.items()}
+        return {k: min(n, ratio * factors[k] * n * (largest / n) ** spare_narrow) for k, n in sizes.items()}
 
-    low, high = 0.0, 1.0
+    low, high = 0.0, 1 / min(factors.values())
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if sum(by_rule(middle).values()) > wanted else (middle, high)
