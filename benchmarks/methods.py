@@ -54,7 +54,8 @@ def planned(seeds: list[int]) -> list[Run]:
     """Return the runs of methods.yaml, all methods of one seed before the next seed.
 
     Methods that train their subnetworks after the dense encoder say for how many steps, and have a control: the dense
-    encoder trained alone for as many steps as both rounds of the longest.
+    encoder trained alone for as many steps as both rounds of the longest. A seed that the plan replaces for a method,
+    because it learned nothing, is not run again.
     """
     plan = read_document(PLAN).values
     runs = []
@@ -63,6 +64,7 @@ def planned(seeds: list[int]) -> list[Run]:
         for name, planned_options in plan["methods"].items():
             options = dict(planned_options)
             follow_steps = options.pop("follow_steps", None)
+            own_seed = plan["instead"].get(f"{name}-{seed}", seed)
             method = MethodSpec.model_validate(
                 {"name": name, **({} if name == "magnitude" else {"capacities": plan["trained"]}), **options}
             )
@@ -71,8 +73,8 @@ def planned(seeds: list[int]) -> list[Run]:
             recipe = Recipe.model_validate(
                 {
                     **plan["base"],
-                    "name": f"{name}-{seed}",
-                    "seed": seed,
+                    "name": f"{name}-{own_seed}",
+                    "seed": own_seed,
                     "method": method,
                     "schedule": schedule,
                 }

@@ -198,20 +198,23 @@ def page(runs: Runs) -> Iterable[str]:
         f"Network: {base['encoder']['backbone']} {base['encoder']['options']}, {base['encoder']['image_size'][0]} px, "
         f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
-        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, one "
-        f"for a step of {methods['prunnet']['follow_steps']:,} more and two for a step of "
-        f"{methods['prunnet-masks']['follow_steps']:,}, which leave the dense encoder as it is, "
-        f"{follow['turned']:.0%} of the pictures turned or mirrored. `prunnet` cuts narrow channel groups later "
-        f"(`spare_narrow: {methods['prunnet']['spare_narrow']}`), the last residual stream too and the insides of the "
-        f"last blocks sooner (`shares`), in multiples of {methods['prunnet']['channel_multiple']} channels, and "
-        f"`prunnet-masks` small layers later (`spare_narrow: {methods['prunnet-masks']['spare_narrow']}`). These were "
-        "chosen by short runs of seed 0, measured on the same queries ([method](method.md)). The other methods keep "
+        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet` and `prunnet-masks` draw any between, "
+        f"for {methods['prunnet']['follow_steps']:,} and {methods['prunnet-masks']['follow_steps']:,} more steps that "
+        f"leave the dense encoder as it is, {follow['turned']:.0%} of the pictures turned or mirrored. `prunnet` cuts "
+        f"narrow channel groups later (`spare_narrow: {methods['prunnet']['spare_narrow']}`), the last residual stream "
+        "too and the insides of the last blocks sooner (`shares`), in multiples of "
+        f"{methods['prunnet']['channel_multiple']} channels, and `prunnet-masks` small layers later (`spare_narrow: "
+        f"{methods['prunnet-masks']['spare_narrow']}`). All this was chosen by runs of seed 0, measured on the same "
+        "queries ([method](method.md)). The other methods keep "
         "the same ratio everywhere, as published, in multiples of "
         f"{methods['switchnet']['channel_multiple']}. mAP in points, mean ± standard deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
-        + ".",
+        + "."
+        + "".join(
+            f" {run} never left chance; seed {seed} is in its place." for run, seed in plan["instead"].items()
+        ),
         "",
         "![cross-test mAP by capacity and by MACs](results.png)",
         "",

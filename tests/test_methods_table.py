@@ -30,6 +30,11 @@ def test_every_method_is_planned_with_every_seed() -> None:
     assert lengths[methods.CONTROL] == lengths["prunnet"] > lengths["magnitude"]
 
 
+def test_a_seed_that_learned_nothing_is_replaced() -> None:
+    (run,) = (run for run in methods.planned([2]) if run.method == "sfsc")
+    assert run.recipe.seed == 3 and run.recipe.name == "sfsc-3"
+
+
 def _small(name: str) -> methods.Run:
     """Return a planned run in small: a tiny network, a few steps."""
     (run,) = (run for run in methods.planned([0]) if run.method == name)

@@ -87,8 +87,7 @@ class MethodSpec(BaseModel):
     """Subnetworks drawn for one step. None trains all of them in every step."""
     draw: Literal["listed", "sandwich"] = "listed"
     """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
-    capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019).
-    One for a step takes the smallest and another in turns."""
+    capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019)."""
     smallest_share: float = Field(default=1.0, ge=0, le=1)
     """Share of the steps in which the sandwich rule takes the smallest capacity. In the others one from the lower half
     of the logarithms takes its place."""
@@ -144,9 +143,10 @@ class MethodSpec(BaseModel):
             raise ValueError(
                 "smallest_share: only the sandwich rule takes the smallest; allowed: draw sandwich"
             )
-        if self.draw == "sandwich" and (not self.capacities or self.per_step is None):
+        if self.draw == "sandwich" and (not self.capacities or (self.per_step or 0) < 2):
             raise ValueError(
-                "draw: the sandwich rule draws the smallest capacity and others; allowed: with capacities and per_step"
+                "draw: the sandwich rule draws the smallest capacity and others; allowed: with capacities, and "
+                "per_step of at least 2"
             )
         if self.subnetworks == "after":
             self._agree_after()

@@ -242,12 +242,9 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
         lowest = capacities[0]
         if method.smallest_share < 1 and chance.random() >= method.smallest_share:
             lowest = round(lowest ** (1 - chance.random() / 2), 3)
-        drawn = (round(lowest ** chance.random(), 3) for _ in range(max(1, count - 1)))
+        drawn = (round(lowest ** chance.random(), 3) for _ in range(count - 1))
         between = {max(lowest, capacity) for capacity in drawn}
-        taken = sorted({lowest, *between} - {1.0})
-        if count == 1:
-            return (taken[0] if step % 2 else taken[-1],)
-        return tuple(taken)
+        return tuple(sorted({lowest, *between} - {1.0}))
     if count is None or count >= len(capacities):
         return capacities
     return tuple(sorted(chance.sample(capacities, count)))
