@@ -58,7 +58,7 @@ def planned(seeds: list[int]) -> list[Run]:
     because it learned nothing, is not run again.
     """
     plan = read_document(PLAN).values
-    runs = []
+    runs: list[Run] = []
     for seed in seeds:
         longest: Recipe | None = None
         for name, planned_options in plan["methods"].items():
@@ -80,7 +80,8 @@ def planned(seeds: list[int]) -> list[Run]:
                 }
             )
             measured = plan["trained"] if name in ("independent", "bct") else plan["measured"]
-            runs.append(Run(name, recipe, tuple(measured)))
+            if all(run.recipe.name != recipe.name for run in runs):
+                runs.append(Run(name, recipe, tuple(measured)))
             if follow_steps and (longest is None or recipe.schedule.total > longest.schedule.total):
                 longest = recipe
         if longest is not None:

@@ -202,7 +202,7 @@ def page(runs: Runs) -> Iterable[str]:
         f"for {methods['prunnet']['follow_steps']:,} and {methods['prunnet-masks']['follow_steps']:,} more steps that "
         f"leave the dense encoder as it is, {follow['turned']:.0%} of the pictures turned or mirrored. `prunnet` cuts "
         f"narrow channel groups later (`spare_narrow: {methods['prunnet']['spare_narrow']}`), the last residual stream "
-        "too and the insides of the last blocks sooner (`shares`), in multiples of "
+        "too and the insides of the last blocks sooner (`keep_factors`), in multiples of "
         f"{methods['prunnet']['channel_multiple']} channels, and `prunnet-masks` small layers later (`spare_narrow: "
         f"{methods['prunnet-masks']['spare_narrow']}`). All this was chosen by runs of seed 0, measured on the same "
         "queries ([method](method.md)). The other methods keep "
@@ -213,7 +213,9 @@ def page(runs: Runs) -> Iterable[str]:
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
         + "."
         + "".join(
-            f" {run} never left chance; seed {seed} is in its place." for run, seed in plan["instead"].items()
+            f" {run} was given up: it was still at chance after three quarters of its steps. Seed {seed} takes its "
+            "place; the tax leaves it out."
+            for run, seed in plan["instead"].items()
         ),
         "",
         "![cross-test mAP by capacity and by MACs](results.png)",

@@ -18,6 +18,9 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import Field
 
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup
@@ -25,35 +28,42 @@ from prunnet.groups import ChannelGroup
 Widths = tuple[int, ...]
 """Units kept, one number for each group."""
 
-NO_SHARES: Mapping[str, float] = MappingProxyType({})
+KEEP_ALIKE: Mapping[str, float] = MappingProxyType({})
 """Every group keeps what its width says."""
 
+LEAST_FACTOR, MOST_FACTOR = 0.01, 100
+KeepFactor = Annotated[float, Field(ge=LEAST_FACTOR, le=MOST_FACTOR)]
 
-def stretches(sizes: Mapping[str, int], spare_narrow: float, shares: Mapping[str, float]) -> list[float]:
+
+def stretches(
+    sizes: Mapping[str, int], spare_narrow: float, keep_factors: Mapping[str, float]
+) -> list[float]:
     """Return by how much more than the common ratio each part of an encoder keeps: `(largest / size)^b f`.
 
     Args:
         sizes: Channels of every group, or weights of every layer, by the name of its module.
         spare_narrow: The exponent b.
-        shares: The factors f, by patterns of names (`*` stands for anything); those of all patterns that fit a name
-            are multiplied, and one that none fits has 1.
+        keep_factors: The factors f, by patterns of names (`*` stands for anything); those of all patterns that fit a
+            name are multiplied, and one that none fits has 1.
 
     Raises:
-        EncoderError: The exponent is not in [0, 1], a factor is not above 0, or a pattern fits no name.
+        EncoderError: The exponent is not in [0, 1], a factor is out of its range, or a pattern fits no name.
     """
     if not 0 <= spare_narrow <= 1:
         raise EncoderError(f"spare_narrow is {spare_narrow!r}; it must be in [0, 1]")
-    for pattern, factor in shares.items():
-        if not 0 < factor < math.inf:
-            raise EncoderError(f"shares: {pattern!r} is {factor!r}; it must be above 0")
+    for pattern, factor in keep_factors.items():
+        if not LEAST_FACTOR <= factor <= MOST_FACTOR:
+            raise EncoderError(
+                f"keep_factors: {pattern!r} is {factor!r}; it must be in [{LEAST_FACTOR}, {MOST_FACTOR}]"
+            )
         if not any(fnmatchcase(name, pattern) for name in sizes):
             raise EncoderError(
-                f"shares: {pattern!r} fits nothing that is cut; there are {', '.join(sorted(sizes))}"
+                f"keep_factors: {pattern!r} fits nothing that is cut; there are {', '.join(sorted(sizes))}"
             )
     largest = max(sizes.values())
     return [
         (largest / size) ** spare_narrow
-        * math.prod(factor for pattern, factor in shares.items() if fnmatchcase(name, pattern))
+        * math.prod(factor for pattern, factor in keep_factors.items() if fnmatchcase(name, pattern))
         for name, size in sizes.items()
     ]
 
@@ -67,7 +77,7 @@ class WidthTable:
         countable: Names of the tensors that count as prunable parameters.
         spare_narrow: The exponent b, in [0, 1]. 0: every group keeps the same ratio of its channels; 1: the same number
             of channels, as far as it has them.
-        shares: Factors on what single groups keep, by patterns of their names (`stretches`).
+        keep_factors: Factors on what single groups keep, by patterns of their names (`stretches`).
 
     Raises:
         EncoderError: The exponent or a factor is outside its range, or a pattern fits no group.
@@ -79,11 +89,11 @@ class WidthTable:
         shapes: Mapping[str, tuple[int, ...]],
         countable: set[str],
         spare_narrow: float = 0.0,
-        shares: Mapping[str, float] = NO_SHARES,
+        keep_factors: Mapping[str, float] = KEEP_ALIKE,
     ) -> None:
         self.groups = groups
         self._stretch = stretches(
-            {g.name: g.units * g.channels_per_unit for g in groups}, spare_narrow, shares
+            {g.name: g.units * g.channels_per_unit for g in groups}, spare_narrow, keep_factors
         )
         # Per tensor: numel outside the cut dimensions, and for each cut dimension (group, positions per unit).
         cuts: dict[str, dict[int, tuple[int, int]]] = {}

@@ -27,7 +27,8 @@ def card(metadata: EncoderMetadata) -> str:
         f"widths in multiples of {metadata.channel_multiple}"
         + (f", {narrow} cut later (b = {metadata.spare_narrow:g})" if metadata.spare_narrow else "")
         + "".join(
-            f", `{pattern}` keeps {factor:g} times its share" for pattern, factor in metadata.shares.items()
+            f", `{pattern}` keeps {factor:g} times its share"
+            for pattern, factor in metadata.keep_factors.items()
         ),
         *_dense_from(metrics),
         f"* trained on {metrics['data']}; test: {metrics['protocol']}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from prunnet.capacity import NO_SHARES, Widths, WidthTable
+from prunnet.capacity import KEEP_ALIKE, Widths, WidthTable
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup, Slice, find_groups
@@ -22,7 +22,7 @@ class ChannelCut:
     Args:
         encoder: The dense encoder; only its structure and the names of its tensors are kept.
         spare_narrow: How much later narrow groups are cut than wide ones, in [0, 1] (`prunnet.capacity`).
-        shares: Factors on what single groups keep, by patterns of their names (`prunnet.capacity.stretches`).
+        keep_factors: Factors on what single groups keep, by patterns of their names (`prunnet.capacity.stretches`).
 
     Raises:
         EncoderError: The encoder has no group that could be cut, or an option does not fit it.
@@ -31,7 +31,7 @@ class ChannelCut:
     granularity = "channel"
 
     def __init__(
-        self, encoder: Encoder, spare_narrow: float = 0.0, shares: Mapping[str, float] = NO_SHARES
+        self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
     ) -> None:
         grouping = find_groups(encoder)
         self.groups, self.fixed = grouping.groups, grouping.fixed
@@ -44,7 +44,7 @@ class ChannelCut:
         self._blueprint = copy.deepcopy(encoder).to("meta").eval()
         shapes = {name: tuple(t.shape) for name, t in encoder.state_dict().items()}
         countable = {name for name, _ in encoder.named_parameters() if not name.startswith("head.")}
-        self.table = WidthTable(self.groups, shapes, countable, spare_narrow, shares)
+        self.table = WidthTable(self.groups, shapes, countable, spare_narrow, keep_factors)
         self._slices: dict[str, list[tuple[int, Slice]]] = {}
         for number, group in enumerate(self.groups):
             for s in group.slices:

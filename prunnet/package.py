@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from prunnet.adapters import STORED, AdapterKind
 from prunnet.batchnorm import reestimate
+from prunnet.capacity import KeepFactor
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.images import Probes
@@ -54,7 +55,7 @@ class EncoderMetadata(BaseModel):
     channel_multiple: int = Field(ge=1)
     spare_narrow: float = Field(default=0.0, ge=0, le=1)
     """How much later narrow channel groups, or small layers, are cut (`prunnet.capacity`, `prunnet.weight`)."""
-    shares: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    keep_factors: dict[str, KeepFactor] = Field(default_factory=dict)
     """Factors on what single groups or layers keep, by patterns of their names (`prunnet.capacity.stretches`)."""
     adapters: AdapterKind = "none"
     """What subnetworks have of their own (`prunnet.adapters`)."""
@@ -135,15 +136,21 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
     metadata = _read_metadata(folder)
     tensors = _read_tensors(folder / "model.safetensors")
     encoder = _build(metadata, backbone, folder)
-    prunable = PrunableEncoder(
-        encoder,
-        metadata.granularity,
-        metadata.channel_multiple,
-        metadata.adapters,
-        [c for c in metadata.training_capacities if c < 1],
-        metadata.spare_narrow,
-        metadata.shares,
-    )
+    try:
+        prunable = PrunableEncoder(
+            encoder,
+            metadata.granularity,
+            metadata.channel_multiple,
+            metadata.adapters,
+            [c for c in metadata.training_capacities if c < 1],
+            metadata.spare_narrow,
+            metadata.keep_factors,
+        )
+    except EncoderError as error:
+        raise EncoderError(
+            f"{folder / 'encoder.json'}: does not fit its backbone: {error}; "
+            "take the package whole from where it was trained"
+        ) from error
     try:
         prunable.load_state_dict(tensors)
     except RuntimeError as error:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prunnet.adapters import AdapterKind, Adapters
-from prunnet.capacity import NO_SHARES
+from prunnet.capacity import KEEP_ALIKE
 from prunnet.channel import ChannelCut
 from prunnet.encoder import Encoder
 from prunnet.errors import UnknownNameError
@@ -29,12 +29,13 @@ class PrunableEncoder(nn.Module):
         trained: Capacities that are trained, for switched adapters.
         spare_narrow: How much later narrow channel groups are cut than wide ones, or small layers than large ones where
             single weights are masked, in [0, 1] (`prunnet.capacity`, `prunnet.weight`).
-        shares: Factors on what single groups or layers keep, by patterns of their names (`prunnet.capacity.stretches`).
+        keep_factors: Factors on what single groups or layers keep, by patterns of their names
+            (`prunnet.capacity.stretches`).
 
     Raises:
         UnknownNameError: No such granularity.
         EncoderError: Nothing of this encoder can be cut, switched adapters without capacities, `spare_narrow` out of
-            its range, or `shares` that do not fit the encoder.
+            its range, or `keep_factors` that do not fit the encoder.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class PrunableEncoder(nn.Module):
         adapters: AdapterKind = "none",
         trained: Sequence[float] = (),
         spare_narrow: float = 0.0,
-        shares: Mapping[str, float] = NO_SHARES,
+        keep_factors: Mapping[str, float] = KEEP_ALIKE,
     ) -> None:
         super().__init__()
         if granularity not in _CUTS:
             raise UnknownNameError("granularity", granularity, _CUTS)
         self.encoder = encoder
         self.channel_multiple = channel_multiple
-        self.cutter = _CUTS[granularity](encoder, spare_narrow, shares)
+        self.cutter = _CUTS[granularity](encoder, spare_narrow, keep_factors)
         self.scores = self.cutter.new_scores()
         self.adapters = None if adapters == "none" else Adapters(encoder, adapters, trained)
         self._trained: dict[float, Encoder] = {}

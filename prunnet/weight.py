@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunnet.capacity import NO_SHARES, stretches
+from prunnet.capacity import KEEP_ALIKE, stretches
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.ranked import Ranked
@@ -29,7 +29,7 @@ class WeightCut:
         encoder: The dense encoder. Weights of the backbone's convolutions and linear layers are prunable; projector,
             classifier, normalisations and biases are not.
         spare_narrow: The exponent b, in [0, 1].
-        shares: Factors on what single layers keep, by patterns of their names (`prunnet.capacity.stretches`).
+        keep_factors: Factors on what single layers keep, by patterns of their names (`prunnet.capacity.stretches`).
 
     Raises:
         EncoderError: The backbone has no convolution or linear layer, or an option does not fit it.
@@ -38,7 +38,7 @@ class WeightCut:
     granularity = "weight"
 
     def __init__(
-        self, encoder: Encoder, spare_narrow: float = 0.0, shares: Mapping[str, float] = NO_SHARES
+        self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
     ) -> None:
         self.shapes = {
             f"backbone.{name}.weight": tuple(module.weight.shape)
@@ -52,7 +52,7 @@ class WeightCut:
         self._ranked = Ranked()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
         layers = {name.removesuffix(".weight"): size for name, size in self._sizes.items()}
-        self._stretch = dict(zip(self._sizes, stretches(layers, spare_narrow, shares), strict=True))
+        self._stretch = dict(zip(self._sizes, stretches(layers, spare_narrow, keep_factors), strict=True))
         # What all layers keep grows piecewise linearly with the ratio; it bends where one has nothing left to give.
         self._ratios = np.array([0.0, *sorted({1 / stretch for stretch in self._stretch.values()})])
         self._kept_at = np.array([sum(self._share(n, r) for n in self._sizes) for r in self._ratios])

@@ -13,6 +13,7 @@ from benchmarks import methods, methods_cost, methods_page
 from prunnet.data import Benchmark, DataSet
 from prunnet.data.glyph_set import glyph_set
 from prunnet.train.method import METHODS
+from prunnet.train.recipe import Recipe
 from tests.prunnet.test_training import Short
 
 
@@ -26,6 +27,8 @@ def test_every_method_is_planned_with_every_seed() -> None:
         if run.method != methods.CONTROL
     }
     assert len(first_rounds) == 1, "the methods must be trained alike"
+    for run in runs:  # a checkpoint stores the recipe so, and is gone on with if it is the same
+        assert Recipe.model_validate(run.recipe.model_dump(mode="json")) == run.recipe
     lengths = {run.method: run.recipe.schedule.total for run in runs}
     assert lengths[methods.CONTROL] == lengths["prunnet"] > lengths["magnitude"]
 

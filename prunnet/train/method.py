@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prunnet.capacity import KeepFactor
 from runtime_py.manifest import Granularity
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -72,7 +73,7 @@ class MethodSpec(BaseModel):
     """How much later narrow channel groups are cut than wide ones: 0, all keep the same ratio of their channels; 1, the
     same number of channels, as far as they have them (`prunnet.capacity`). Of masks, the same for the weights of small
     layers and large ones (`prunnet.weight`)."""
-    shares: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    keep_factors: dict[str, KeepFactor] = Field(default_factory=dict)
     """Factors on what single groups or layers keep, by patterns of their names, such as `"*.layer4.*.conv1": 0.5`
     (`prunnet.capacity.stretches`)."""
     capacities: tuple[Fraction, ...] = (0.2, 0.4, 0.6, 0.8)
@@ -88,9 +89,9 @@ class MethodSpec(BaseModel):
     draw: Literal["listed", "sandwich"] = "listed"
     """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
     capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019)."""
-    smallest_share: float = Field(default=1.0, ge=0, le=1)
+    smallest_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the steps in which the sandwich rule takes the smallest capacity. In the others one from the lower half
-    of the logarithms takes its place."""
+    of the logarithms takes its place; on a GPU those steps are not replayed from a recording."""
     adapters: Literal["none", "smooth", "full", "switched"] = "none"
     """What the subnetworks have of their own (`prunnet.adapters`)."""
     dense_only: tuple[Part, ...] = PARTS

@@ -83,6 +83,7 @@ class Recipe(_Part):
             "capacities": (),
             "per_step": None,
             "draw": "listed",
+            "smallest_share": 1.0,
             "adapters": "none",
             "dense_share": 0.0,
         }

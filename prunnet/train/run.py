@@ -182,7 +182,7 @@ def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]
         granularity=method.granularity,
         channel_multiple=method.channel_multiple,
         spare_narrow=method.spare_narrow,
-        shares=method.shares,
+        keep_factors=method.keep_factors,
         adapters=method.adapters,
         dimension=encoder.dimension,
         preprocessing=preprocessing_of(encoder),

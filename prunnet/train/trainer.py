@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from prunnet.capacity import KEEP_ALIKE
 from prunnet.data.source import TrainingSource
 from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
@@ -179,7 +180,7 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
             "channel",
             method.channel_multiple,
             spare_narrow=method.spare_narrow,
-            shares=method.shares,
+            keep_factors=method.keep_factors,
         )
         whole.reset_scores("prefix")
         encoder = whole.extract(start.capacity)
@@ -193,7 +194,7 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         method.adapters,
         capacities,
         method.spare_narrow,
-        method.shares,
+        method.keep_factors if start.capacity == 1 else KEEP_ALIKE,  # a narrower one is not cut again
     )
     for capacity in capacities:
         prunable.achieved(capacity)  # one that is too small to reach is an error now, not after hours
@@ -241,7 +242,7 @@ def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, st
     if method.draw == "sandwich" and count is not None:
         lowest = capacities[0]
         if method.smallest_share < 1 and chance.random() >= method.smallest_share:
-            lowest = round(lowest ** (1 - chance.random() / 2), 3)
+            lowest = max(lowest, round(lowest ** (1 - chance.random() / 2), 3))
         drawn = (round(lowest ** chance.random(), 3) for _ in range(count - 1))
         between = {max(lowest, capacity) for capacity in drawn}
         return tuple(sorted({lowest, *between} - {1.0}))

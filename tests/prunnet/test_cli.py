@@ -25,7 +25,7 @@ method:
   capacities: [0.3]
   channel_multiple: 4
   spare_narrow: 0.5
-  shares: {{"*.layer4.*": 0.8}}
+  keep_factors: {{"*.layer4.*": 0.8}}
   adapters: smooth
 schedule: {{steps: 6, batch_size: 8, warmup_steps: 2, learning_rate: 0.05}}
 """
@@ -61,12 +61,12 @@ def test_train_then_evaluate(tree: Path, tmp_path: Path, capsys: pytest.CaptureF
     metrics = json.loads(capsys.readouterr().out)
     package = load_encoder(out / "encoder")
     assert package.name == "few-pictures" and package.metadata.training_capacities == (0.3, 1.0)
-    shares = {"*.layer4.*": 0.8}
+    keep_factors = {"*.layer4.*": 0.8}
     spared = PrunableEncoder(
-        package.prunable.encoder, channel_multiple=4, spare_narrow=0.5, shares=shares
+        package.prunable.encoder, channel_multiple=4, spare_narrow=0.5, keep_factors=keep_factors
     ).capacities()
     assert package.prunable.capacities() == spared and package.metadata.spare_narrow == 0.5
-    assert package.metadata.shares == shares
+    assert package.metadata.keep_factors == keep_factors
     control = metrics["control"]
     assert control["tax"] == pytest.approx(control["dense_map"] - metrics["curve"]["dense_map"], abs=0.01)
     card = (out / "encoder" / "README.md").read_text()

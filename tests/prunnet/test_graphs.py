@@ -157,6 +157,19 @@ def test_drawn_masks_are_not_recorded(data: DataSet, joint: JointStep) -> None:
     assert recorder.recordings == 1
 
 
+def test_steps_without_the_smallest_capacity_are_not_recorded(data: DataSet, joint: JointStep) -> None:
+    method = MethodSpec(capacities=(0.3,), draw="sandwich", per_step=2, smallest_share=0.5)
+    recorder = OnCpu()
+    graphed = GraphedStep(JointStep(joint.prunable, joint.classifier, method), recorder)
+    pixels, labels = data.train.batch(0, 0, 16)
+    for _ in range(3):
+        graphed(pixels, labels, (0.45, 0.6))
+    assert not recorder.recordings
+    for _ in range(2):
+        graphed(pixels, labels, (0.3, 0.6))
+    assert recorder.recordings == 1
+
+
 def test_a_cpu_records_nothing(data: DataSet, joint: JointStep) -> None:
     graphed = GraphedStep(joint)
     _train(graphed, joint, data, 3)

@@ -20,7 +20,7 @@ from prunnet.server import embed, open_encoder_package
 from prunnet.space import space_id
 from tests.prunnet.conftest import BACKBONES
 
-SHARES = {"*.layer1.*": 0.7}
+FACTORS = {"*.layer1.*": 0.7}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def package_folder(
 ) -> Path:
     folder = tmp_path_factory.mktemp("packages") / "small"
     prunable = PrunableEncoder(
-        copy.deepcopy(small_encoder), "channel", adapters="full", spare_narrow=0.5, shares=SHARES
+        copy.deepcopy(small_encoder), "channel", adapters="full", spare_narrow=0.5, keep_factors=FACTORS
     )
     torch.manual_seed(3)
     for correction in prunable.adapters.parameters():
@@ -43,7 +43,7 @@ def package_folder(
         granularity="channel",
         channel_multiple=8,
         spare_narrow=0.5,
-        shares=SHARES,
+        keep_factors=FACTORS,
         adapters="full",
         dimension=32,
         preprocessing=preprocessing_of(prunable.encoder),
@@ -73,7 +73,9 @@ def test_round_trip(package_folder: Path, small_encoder: Encoder, glyph_images: 
     )
     assert np.array_equal(package.probes.images, glyph_images.numpy()[:32])
     assert package.min_capacity == 0.2
-    spared = PrunableEncoder(copy.deepcopy(small_encoder), spare_narrow=0.5, shares=SHARES).capacities()
+    spared = PrunableEncoder(
+        copy.deepcopy(small_encoder), spare_narrow=0.5, keep_factors=FACTORS
+    ).capacities()
     assert package.prunable.capacities() == spared != PrunableEncoder(small_encoder).capacities()
 
 
@@ -82,7 +84,7 @@ def test_a_package_from_before_narrow_groups_were_spared_keeps_its_widths(
 ) -> None:
     file = broken / "encoder.json"
     about = json.loads(file.read_text())
-    del about["spare_narrow"], about["shares"]
+    del about["spare_narrow"], about["keep_factors"]
     file.write_text(json.dumps(about))
     assert load_encoder(broken).prunable.capacities() == PrunableEncoder(small_encoder).capacities()
 
@@ -177,7 +179,11 @@ def test_weights_of_another_encoder_are_refused(broken: Path) -> None:
         ({"schema_version": 2}, "schema_version"),
         ({"channel_multiple": 0}, "channel_multiple"),
         ({"spare_narrow": 1.5}, "spare_narrow"),
-        ({"shares": {"*": 0}}, "shares"),
+        ({"keep_factors": {"*": 0}}, "keep_factors"),
+        (
+            {"keep_factors": {"*.layer9": 0.5}},
+            r"encoder\.json: does not fit .* fits nothing",
+        ),
     ],
 )
 def test_metadata_that_does_not_fit(broken: Path, change: dict, message: str) -> None:

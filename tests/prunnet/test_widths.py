@@ -53,15 +53,15 @@ def _by_rule(
 @given(
     spare_narrow=st.sampled_from([0.0, 0.3, 0.5, 1.0]),
     multiple=st.sampled_from([1, 4, 8]),
-    ratio=st.floats(0.01, 1.0),
+    ratio=st.floats(0.01, 4.0),
     first=st.sampled_from([0.3, 1.0, 2.5]),
 )
 def test_a_ratio_gives_the_widths_of_the_rule(
     encoder: Encoder, spare_narrow: float, multiple: int, ratio: float, first: float
 ) -> None:
     name = _table(encoder, 0).groups[0].name
-    shares = {name: first} if first != 1 else {}
-    table = PrunableEncoder(encoder, spare_narrow=spare_narrow, shares=shares).cutter.table
+    keep_factors = {name: first} if first != 1 else {}
+    table = PrunableEncoder(encoder, spare_narrow=spare_narrow, keep_factors=keep_factors).cutter.table
     # A hair beside the ratio as well: where two widths meet, rounding decides.
     wanted = {
         _by_rule(table.groups, ratio * (1 + e), spare_narrow, multiple, first) for e in (-1e-9, 0, 1e-9)
@@ -71,8 +71,12 @@ def test_a_ratio_gives_the_widths_of_the_rule(
 
 @pytest.mark.parametrize("spare_narrow", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("multiple", [1, 8])
-def test_larger_capacities_contain_smaller_ones(encoder: Encoder, spare_narrow: float, multiple: int) -> None:
-    table = _table(encoder, spare_narrow)
+@pytest.mark.parametrize("first", [0.3, 1.0])
+def test_larger_capacities_contain_smaller_ones(
+    encoder: Encoder, spare_narrow: float, multiple: int, first: float
+) -> None:
+    factors = {_table(encoder, 0).groups[0].name: first}
+    table = PrunableEncoder(encoder, spare_narrow=spare_narrow, keep_factors=factors).cutter.table
     configurations = table.configurations(multiple)
     assert [c for c, _ in configurations] == sorted({c for c, _ in configurations})
     for (_, narrow), (_, wide) in itertools.pairwise(configurations):
@@ -109,24 +113,25 @@ def test_an_exponent_outside_its_range_is_refused(encoder: Encoder, wrong: float
 
 def test_factors_of_all_patterns_that_fit_are_multiplied() -> None:
     sizes = {"a.conv1": 8, "a.conv2": 8, "b.conv1": 8}
-    shares = {"a.*": 0.5, "*.conv1": 3.0}
-    assert stretches(sizes, 1.0, shares) == [1.5, 0.5, 3.0]
+    keep_factors = {"a.*": 0.5, "*.conv1": 3.0}
+    assert stretches(sizes, 1.0, keep_factors) == [1.5, 0.5, 3.0]
 
 
 @pytest.mark.parametrize("granularity", ["channel", "weight"])
 @pytest.mark.parametrize(
-    ("shares", "says"),
+    ("keep_factors", "says"),
     [
         ({"*.layer9.*": 0.5}, "'\\*.layer9.\\*' fits nothing that is cut; there are backbone"),
-        ({"*": 0.0}, "above 0"),
-        ({"*": float("nan")}, "above 0"),
+        ({"*": 0.0}, "must be in"),
+        ({"*": float("nan")}, "must be in"),
+        ({"*": float("inf")}, "must be in"),
     ],
 )
 def test_factors_that_do_not_fit_are_refused(
-    encoder: Encoder, granularity: str, shares: dict[str, float], says: str
+    encoder: Encoder, granularity: str, keep_factors: dict[str, float], says: str
 ) -> None:
     with pytest.raises(EncoderError, match=says):
-        PrunableEncoder(encoder, granularity, shares=shares)
+        PrunableEncoder(encoder, granularity, keep_factors=keep_factors)
 
 
 @settings(max_examples=40, deadline=None)
@@ -138,8 +143,8 @@ def test_factors_that_do_not_fit_are_refused(
 def test_masks_keep_the_weights_of_the_rule(
     encoder: Encoder, spare_narrow: float, capacity: float, factor: float
 ) -> None:
-    shares = {"*1": factor} if factor != 1 else {}
-    prunable = PrunableEncoder(encoder, "weight", spare_narrow=spare_narrow, shares=shares)
+    keep_factors = {"*1": factor} if factor != 1 else {}
+    prunable = PrunableEncoder(encoder, "weight", spare_narrow=spare_narrow, keep_factors=keep_factors)
     factors = {
         name: factor if name.removesuffix(".weight").endswith("1") else 1.0 for name in prunable.cutter.shapes
     }
