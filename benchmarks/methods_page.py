@@ -10,7 +10,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 
@@ -39,6 +39,7 @@ ABOUT = {
 }
 COSTS = ("step", "training")
 Runs = dict[str, list[dict[str, Any]]]
+Figure = TypeVar("Figure")
 
 
 def load() -> Runs:
@@ -54,7 +55,7 @@ def load() -> Runs:
 def spread(values: Sequence[float]) -> str:
     """Return mean and, of several, standard deviation."""
     mean = statistics.fmean(values)
-    return f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ± {statistics.stdev(values):.1f}"
+    return f"{mean:z.1f}" if len(values) == 1 else f"{mean:z.1f} ± {statistics.stdev(values):.1f}"
 
 
 def at(run: dict[str, Any], capacity: float) -> dict[str, Any] | None:
@@ -68,8 +69,8 @@ def dense_map(run: dict[str, Any]) -> float:
 def by_capacity(
     runs: Runs,
     capacities: Sequence[float],
-    figure: Callable[[dict[str, Any]], float],
-    show: Callable[[Sequence[float]], str] = spread,
+    figure: Callable[[dict[str, Any]], Figure],
+    show: Callable[[Sequence[Figure]], str] = spread,
 ) -> list[str]:
     """Return a table: methods down, capacities across."""
     lines = [f"| method | {' | '.join(f'{c:g}' for c in capacities)} |", "|---" * (len(capacities) + 1) + "|"]
@@ -80,6 +81,15 @@ def by_capacity(
             cells.append(show([figure(row) for row in rows]) if rows else "")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
+
+
+def intervals(runs: Runs, capacities: Sequence[float], figure: str) -> list[str]:
+    """Return a table of a figure's bootstrap intervals: the lowest and the highest bound of any seed."""
+
+    def around(bounds: Sequence[tuple[float, float]]) -> str:
+        return f"{min(low for low, _ in bounds):z.1f} to {max(high for _, high in bounds):z.1f}"
+
+    return by_capacity(runs, capacities, lambda row: (row[figure]["low"], row[figure]["high"]), around)
 
 
 def equal_size(runs: Runs, axis: str, shares: Sequence[float]) -> list[str]:
@@ -258,10 +268,18 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         *by_capacity(families, measured[:-1], lambda row: row["below_dense"]["mean"]),
         "",
+        "The same, 95 % bootstrap intervals over queries: the lowest and the highest bound of any seed.",
+        "",
+        *intervals(families, measured[:-1], "below_dense"),
+        "",
         "## Cross-test minus self-test",
         "Compatible: not below zero.",
         "",
         *by_capacity(families, measured[:-1], lambda row: row["cross_minus_self"]["mean"]),
+        "",
+        "Bootstrap intervals over queries, as above.",
+        "",
+        *intervals(families, measured[:-1], "cross_minus_self"),
         "",
         "## Capacities that are not listed",
         "Cross-test mAP above (+) or below (-) the line through the listed capacities, 1.0 included. `prunnet` and "
