@@ -252,7 +252,9 @@ def page(runs: Runs) -> Iterable[str]:
         "the listed capacities where a method trains no others: what was not trained lies below, and nobody would "
         "choose it.",
         "",
-        *equal_size(families, "nonzero_parameters", (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        *equal_size(
+            families, "nonzero_parameters", (0.06, 0.12, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+        ),
         "",
         "## Cross-test mAP at equal MACs",
         "What a device feels. Share of the dense network's MACs; straight lines as above. A mask saves no MACs, so "
