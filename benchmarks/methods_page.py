@@ -33,7 +33,7 @@ ABOUT = {
     "sfsc": "SwitchNet with gradient projection and uncertainty weights",
     "prunnet-weight": "the paper: masks",
     "prunnet-masks": "`prunnet` with masks instead of channels",
-    "prunnet-even": "`prunnet` with the widths of the published methods",
+    "prunnet-light": "`prunnet` with fewer channels inside the first blocks too, for MACs",
     "prunnet-channel": "the paper's method on channel groups",
     "prunnet": "subnetworks follow the finished dense encoder",
     CONTROL: "dense alone for as many steps as both rounds of `prunnet`",
@@ -209,17 +209,17 @@ def page(runs: Runs) -> Iterable[str]:
         f"Network: {base['encoder']['backbone']} {base['encoder']['options']}, {base['encoder']['image_size'][0]} px, "
         f"{dense['macs'] / 1e6:.1f} MMACs, {dense['parameters'] / 1e6:.2f} M parameters. "
         f"{base['schedule']['steps']:,} steps of {base['schedule']['batch_size']} images. "
-        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet`, `prunnet-even` and `prunnet-masks` draw "
+        f"Trained capacities {', '.join(map(str, trained))} and 1; `prunnet`, `prunnet-light` and `prunnet-masks` draw "
         f"any between, for {methods['prunnet']['follow_steps']:,} more steps (masks "
         f"{methods['prunnet-masks']['follow_steps']:,}) that leave the dense encoder as it is, "
         f"{follow['turned']:.0%} of the pictures turned or mirrored. `prunnet` cuts "
         f"narrow channel groups later (`spare_narrow: {methods['prunnet']['spare_narrow']}`), the last residual stream "
         "too and the insides of the last blocks sooner (`keep_factors`), in multiples of "
-        f"{methods['prunnet']['channel_multiple']} channels, and `prunnet-masks` small layers later (`spare_narrow: "
+        f"{methods['prunnet']['channel_multiple']} channels; `prunnet-light` the insides of the first blocks sooner as "
+        "well, which saves MACs, not parameters; `prunnet-masks` small layers later (`spare_narrow: "
         f"{methods['prunnet-masks']['spare_narrow']}`). All this was chosen by runs of seed 0, measured on the same "
-        "queries ([method](method.md)). `prunnet-even` and the other methods keep "
-        "the same ratio everywhere, as published, in multiples of "
-        f"{methods['switchnet']['channel_multiple']}. mAP in points, mean ± standard deviation of seeds.",
+        "queries ([method](method.md)). The other methods keep the same ratio everywhere, as published, in multiples "
+        f"of {methods['switchnet']['channel_multiple']}. mAP in points, mean ± standard deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
@@ -287,7 +287,7 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         "## Capacities that are not listed",
         "Cross-test mAP above (+) or below (-) the line through the listed capacities, 1.0 included. `prunnet`, "
-        "`prunnet-even` and `prunnet-masks` draw any capacity in training, the others train the listed ones.",
+        "`prunnet-light` and `prunnet-masks` draw any capacity in training, the others train the listed ones.",
         "",
         *unseen(families, trained, plan["measured"]),
         "",
