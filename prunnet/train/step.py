@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,8 @@ class JointStep:
             features = self.prunable.encoder.features_of(normal)
             logits = self.classifier(features).float()
             loss = part * F.cross_entropy(logits, labels)
-        rows = [self._with_scores(list(torch.autograd.grad(loss, trained, allow_unused=True)))]
+        signs = self._signs()
+        rows = [self._with_scores(list(torch.autograd.grad(loss, trained, allow_unused=True)), signs)]
         losses, logits_of_all = [loss.detach()], [logits.detach()]
         goal = F.normalize(features.detach().float(), dim=1)
         shared = [trained[number] for number in self._shared]
@@ -94,7 +95,7 @@ class JointStep:
             row: Row = [None] * len(trained)
             for number, gradient in zip(self._shared, found, strict=True):
                 row[number] = gradient
-            rows.append(self._with_scores(row, capacity))
+            rows.append(self._with_scores(row, signs, capacity))
             losses.append(loss.detach())
             logits_of_all.append(logits.detach())
         if self.method.weighting == "uncertainty" and len(rows) > 1:
@@ -122,6 +123,7 @@ class JointStep:
             goal = F.normalize(self.prunable.features_of(1.0, normal, weights).float(), dim=1)
         self.prunable.expect(capacities)
         first = len(self._trained) - len(self._adapters)
+        signs = self._signs()
         losses: list[Tensor] = []
         rows: list[Row] = [[None] * len(self.parameters)]  # the dense encoder's
         for capacity in capacities:
@@ -132,7 +134,7 @@ class JointStep:
             found = torch.autograd.grad(self.method.subnetwork_weight * loss, sources, allow_unused=True)
             row: Row = [*found[len(self._adapters) :]] if self._ranked else [None] * len(self.named)
             row += [None] * (first - len(self.named))
-            scored = self._with_scores([*row, *found[: len(self._adapters)]], capacity)
+            scored = self._with_scores([*row, *found[: len(self._adapters)]], signs, capacity)
             rows.append([None if number < first else g for number, g in enumerate(scored)])
             losses.append(loss.detach())
         return self._integrated(losses, rows)
@@ -179,16 +181,19 @@ class JointStep:
             loss = loss + self.method.distillation * distance
         return loss, logits
 
-    def _with_scores(self, row: Row, capacity: float = 1.0) -> Row:
-        if not self._ranked:
+    def _signs(self) -> dict[str, Tensor]:
+        """Return the sign of every score that is learned, which all capacities have in common."""
+        return {k: s.detach().sign() for k, s in self.prunable.scores.items()} if self._ranked else {}
+
+    def _with_scores(self, row: Row, signs: Mapping[str, Tensor], capacity: float = 1.0) -> Row:
+        if not signs:
             return row
         gradients = {n: g for n, g in zip(self.named, row, strict=False) if g is not None}
         with torch.no_grad():
             used = self.prunable.adapted(self.named, self.prunable.achieved(capacity))
         scores = self.prunable.cutter.score_gradients(used, gradients)
         # A group that only the projector reads may have no gradient from a subnetwork.
-        signs = {k: s.detach().sign() for k, s in self.prunable.scores.items()}
-        return [*row, *(scores[k] * sign if k in scores else None for k, sign in signs.items())]
+        return [*row, *(scores[k].mul_(sign) if k in scores else None for k, sign in signs.items())]
 
     def is_low(self, pixels: Tensor) -> bool:
         """Tell whether the passes on these pixels are in bfloat16."""
