@@ -63,13 +63,14 @@ def planned(seeds: list[int]) -> list[Run]:
         longest: Recipe | None = None
         for name, planned_options in plan["methods"].items():
             options = dict(planned_options)
+            schedule = {**plan["base"]["schedule"], **options.pop("schedule", {})}
             follow_steps = options.pop("follow_steps", None)
+            if follow_steps:
+                schedule["follow"] = {**plan["follow"], "steps": follow_steps}
             own_seed = plan["instead"].get(f"{name}-{seed}", seed)
             method = MethodSpec.model_validate(
                 {"name": name, **({} if name == "magnitude" else {"capacities": plan["trained"]}), **options}
             )
-            follow = {"follow": {**plan["follow"], "steps": follow_steps}} if follow_steps else {}
-            schedule = {**plan["base"]["schedule"], **follow}
             recipe = Recipe.model_validate(
                 {
                     **plan["base"],

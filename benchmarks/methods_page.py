@@ -219,7 +219,10 @@ def page(runs: Runs) -> Iterable[str]:
         "well, which saves MACs, not parameters; `prunnet-masks` small layers later (`spare_narrow: "
         f"{methods['prunnet-masks']['spare_narrow']}`). All this was chosen by runs of seed 0, measured on the same "
         "queries ([method](method.md)). The other methods keep the same ratio everywhere, as published, in multiples "
-        f"of {methods['switchnet']['channel_multiple']}. mAP in points, mean ± standard deviation of seeds.",
+        f"of {methods['switchnet']['channel_multiple']}. The networks of `independent` and `bct` warm up for "
+        f"{methods['independent']['schedule']['warmup_steps']} steps, all others for "
+        f"{base['schedule']['warmup_steps']}, with which narrow networks that learn alone can stay at chance. mAP in "
+        "points, mean ± standard deviation of seeds.",
         "",
         f"{sum(map(len, runs.values()))} of {len(planned(SEEDS))} runs are measured. Seeds: "
         + "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in seeds.items())
