@@ -3,8 +3,8 @@
     python -m benchmarks.step_cost --size 64 224 --batch 128 64 --out benchmarks/results/step_cost.json
 
 A plain dense step is what anyone would write: forward, cross-entropy, backward, SGD. Times are medians of rounds in
-which the cases take turns. Memory is that of a process of its own for each case: the largest resident set while it
-trains, less what it held before there was a network.
+which the cases take turns, all with freed memory kept (`prunnet.train.memory`). Memory is that of a process of its own
+for each case: the largest resident set while it trains, less what it held before there was a network.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from torch import nn
 from prunnet.encoder import Encoder
 from prunnet.prunable import PrunableEncoder
 from prunnet.train import step as step_module
+from prunnet.train.memory import keep_freed_memory
 from prunnet.train.method import MethodSpec
 from prunnet.train.step import Classifier, JointStep
 
@@ -206,6 +207,7 @@ def main() -> None:
         of = (options.memory_of, options.backbone, options.size[0], options.batch[0], options.multiple)
         print(json.dumps(_memory(*of)))
         return
+    keep_freed_memory()  # as prunnet-train does
     report = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),

@@ -58,8 +58,10 @@ def _run(options: argparse.Namespace) -> int:
         recipe = recipe.model_copy(update={"data": recipe.data.at(options.data)})
     from prunnet.cli.table import curve_as_json
     from prunnet.package import load_encoder
+    from prunnet.train.memory import keep_freed_memory
     from prunnet.train.run import train_package
 
+    keep_freed_memory()
     package = train_package(
         recipe,
         options.out,
