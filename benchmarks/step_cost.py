@@ -1,6 +1,6 @@
 """Cost of one training step with five capacities, in plain dense steps, side by side in one process.
 
-    python -m benchmarks.step_cost --size 64 224 --batch 128 64 --out benchmarks/results/step_cost.json
+    python -m benchmarks.step_cost --size 64 224 --batch 128 64 --rounds 9 --out benchmarks/results/step_cost.json
 
 A plain dense step is what anyone would write: forward, cross-entropy, backward, SGD. Times are medians of rounds in
 which the cases take turns, all with freed memory kept (`prunnet.train.memory`). Memory is that of a process of its own

@@ -22,11 +22,11 @@ def test_every_method_is_planned_with_every_seed() -> None:
     assert {run.recipe.method.name for run in runs} == set(METHODS)
     assert len({run.recipe.name for run in runs}) == len(runs) == 2 * len({run.method for run in runs})
     first_rounds = {
-        run.method: run.recipe.schedule.model_copy(update={"follow": None})
+        run.recipe.name: run.recipe.schedule.model_copy(update={"follow": None})
         for run in runs
         if run.method != methods.CONTROL
     }
-    for name in ("independent", "bct"):  # the page says so
+    for name in ("independent-0", "independent-1", "bct-0", "bct-1"):  # the page says so
         assert first_rounds[name].warmup_steps == 300
         first_rounds[name] = first_rounds[name].model_copy(update={"warmup_steps": 50})
     alike = {each.model_dump_json() for each in first_rounds.values()}
