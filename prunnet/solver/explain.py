@@ -86,4 +86,5 @@ def nothing_below(profile: DeviceProfile, below: float | None, smallest: float) 
 
 def _excess(check: BudgetCheck) -> str:
     needed, limit = show(check.predicted, check.unit), show(check.limit, check.unit)
-    return f"{check.budget}: it needs {needed}, the limit is {limit}"
+    over = f", {100 * (check.predicted / check.limit - 1):.2g}% over it" if needed == limit else ""
+    return f"{check.budget}: it needs {needed}, the limit is {limit}{over}"

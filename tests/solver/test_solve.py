@@ -86,6 +86,12 @@ def test_the_binding_budget_and_why_not_larger(budget: str) -> None:
     assert plan.slack[budget] == pytest.approx(1 - plan.budgets[0].predicted / plan.budgets[0].limit)
 
 
+def test_a_limit_that_reads_like_what_is_needed_is_told_apart() -> None:
+    plan = solve(ENCODER, profile_with(max_mflops=at_fraction("onnx", "max_mflops", 0.99999)), "onnx")
+    needed, _, limit = plan.why_not_larger.partition("it needs ")[2].partition(", the limit is ")
+    assert limit == f"{needed}, 0.001% over it"
+
+
 def test_several_broken_budgets_are_all_named() -> None:
     limits = {budget: at_fraction("tflite", budget, 0.6) for budget in ("max_mflops", "max_artifact")}
     plan = solve(ENCODER, profile_with(**limits), "tflite")
