@@ -36,6 +36,8 @@ CAPACITIES = (0.2, 0.4, 0.6, 0.8)
 CLASSES, DIMENSION = 1000, 256
 ASKED = {"weight": 5.2, "channel": 3.3}
 MOST_INTEGRATION, MOST_MEMORY = 0.05, 1.5
+WARM_UP = 5
+"""Rounds before those that count: kernels and skeletons are built, and memory that is kept grows to what a step needs."""
 
 
 class Case:
@@ -110,11 +112,11 @@ def _times(backbone: str, size: int, batch: int, multiple: int, rounds: int) -> 
     watch = _Stopwatch()
     seconds: dict[str, list[float]] = {case.name: [] for case in cases}
     shares: dict[str, list[float]] = {case.name: [] for case in cases}
-    for number in range(rounds + 1):
+    for number in range(-WARM_UP, rounds):
         for case in cases:
             watch.seconds = 0.0
             took = case.step()
-            if number:  # the first round builds kernels and skeletons
+            if number >= 0:
                 seconds[case.name].append(took)
                 shares[case.name].append(watch.seconds / took)
     dense = statistics.median(seconds["dense"])
