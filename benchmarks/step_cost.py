@@ -37,7 +37,7 @@ CLASSES, DIMENSION = 1000, 256
 ASKED = {"weight": 5.2, "channel": 3.3}
 MOST_INTEGRATION, MOST_MEMORY = 0.05, 1.5
 WARM_UP = 5
-"""Rounds before those that count: kernels and skeletons are built, and memory that is kept grows to what a step needs."""
+"""Rounds before those that count: kernels are built, and memory that is kept grows to what a step needs."""
 
 
 class Case:
