@@ -1,10 +1,12 @@
 """Cost of one training step with five capacities, in plain dense steps, side by side in one process.
 
-    python -m benchmarks.step_cost --size 64 224 --batch 128 64 --rounds 9 --out benchmarks/results/step_cost.json
+    python -m benchmarks.step_cost --size 64 224 --batch 128 128 --rounds 9 --out benchmarks/results/step_cost.json
 
 A plain dense step is what anyone would write: forward, cross-entropy, backward, SGD. Times are medians of rounds in
-which the cases take turns, all with freed memory kept (`prunnet.train.memory`). Memory is that of a process of its own
-for each case: the largest resident set while it trains, less what it held before there was a network.
+which it takes turns with one way to train subnetworks, with freed memory kept (`prunnet.train.memory`). Each way has a
+process of its own, as in a training: a third case in the same process scatters the memory that the others get.
+Memory is that of a process for each case: the largest resident set while it trains, less what it held before there was
+a network.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,29 +43,40 @@ WARM_UP = 5
 """Rounds before those that count: kernels are built, and memory that is kept grows to what a step needs."""
 
 
-class Case:
-    """One way to train: `dense`, `weight` or `channel`.
+@dataclass(frozen=True)
+class Setting:
+    """What is trained on what.
 
-    Args:
-        name: The way.
+    Attributes:
+        backbone: A timm model name.
         side: Height and width of the images, pixels.
         batch: Images per step.
         multiple: Of which the widths of `channel` are multiples.
     """
 
-    def __init__(self, name: str, backbone: str, side: int, batch: int, multiple: int) -> None:
+    backbone: str
+    side: int
+    batch: int
+    multiple: int
+
+
+class Case:
+    """One way to train: `dense`, `weight` or `channel`."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
         torch.manual_seed(0)
         self.name = name
+        side, batch = setting.side, setting.batch
         self._pixels = (255 * torch.rand(batch, 3, side, side)).contiguous(memory_format=torch.channels_last)
         self._labels = torch.randint(CLASSES, (batch,))
-        encoder = Encoder.from_timm(backbone, dimension=DIMENSION, image_size=(side, side))
+        encoder = Encoder.from_timm(setting.backbone, dimension=DIMENSION, image_size=(side, side))
         classifier = Classifier(DIMENSION, CLASSES, None)
         if name == "dense":
             self._model = nn.Sequential(_Features(encoder), classifier).train()
             self._model.to(memory_format=torch.channels_last)
             parameters = list(self._model.parameters())
         else:
-            prunable = PrunableEncoder(encoder, name, multiple).train()
+            prunable = PrunableEncoder(encoder, name, setting.multiple).train()
             prunable.to(memory_format=torch.channels_last)
             method = MethodSpec(name=f"prunnet-{name}", granularity=name, capacities=CAPACITIES)
             prunable.reset_scores("magnitude")
@@ -107,28 +121,26 @@ class _Stopwatch:
         return result
 
 
-def _times(backbone: str, size: int, batch: int, multiple: int, rounds: int) -> dict[str, dict[str, float]]:
-    cases = [Case(name, backbone, size, batch, multiple) for name in ("dense", *ASKED)]
+def _times(name: str, setting: Setting, rounds: int) -> dict[str, float]:
+    """Time one way to train subnetworks and the plain dense step in turns, in this process."""
+    keep_freed_memory()  # as prunnet-train does
+    dense, case = Case("dense", setting), Case(name, setting)
     watch = _Stopwatch()
-    seconds: dict[str, list[float]] = {case.name: [] for case in cases}
-    shares: dict[str, list[float]] = {case.name: [] for case in cases}
+    seconds: list[tuple[float, float]] = []
+    shares: list[float] = []
     for number in range(-WARM_UP, rounds):
-        for case in cases:
-            watch.seconds = 0.0
-            took = case.step()
-            if number >= 0:
-                seconds[case.name].append(took)
-                shares[case.name].append(watch.seconds / took)
-    dense = statistics.median(seconds["dense"])
-    result = {"dense": {"seconds": dense, "dense_steps": 1.0}}
-    for name in ASKED:
-        ratios = [a / b for a, b in zip(seconds[name], seconds["dense"], strict=True)]
-        result[name] = {
-            "seconds": statistics.median(seconds[name]),
-            "dense_steps": statistics.median(ratios),
-            "integration_share": statistics.median(shares[name]),
-        }
-    return result
+        plain = dense.step()
+        watch.seconds = 0.0
+        took = case.step()
+        if number >= 0:
+            seconds.append((plain, took))
+            shares.append(watch.seconds / took)
+    return {
+        "dense_seconds": statistics.median(plain for plain, _ in seconds),
+        "seconds": statistics.median(took for _, took in seconds),
+        "dense_steps": statistics.median(took / plain for plain, took in seconds),
+        "integration_share": statistics.median(shares),
+    }
 
 
 def _resident(field: str) -> int:
@@ -137,9 +149,9 @@ def _resident(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _memory(name: str, backbone: str, size: int, batch: int, multiple: int) -> dict[str, int]:
+def _memory(name: str, setting: Setting) -> dict[str, float]:
     before = _resident("VmRSS")
-    case = Case(name, backbone, size, batch, multiple)
+    case = Case(name, setting)
     case.step()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew: building is over
     for _ in range(2):
@@ -147,16 +159,22 @@ def _memory(name: str, backbone: str, size: int, batch: int, multiple: int) -> d
     return {"peak_bytes": _resident("VmHWM") - before, "gradient_bytes": getattr(case, "gradient_bytes", 0)}
 
 
-def _memory_of_each(backbone: str, size: int, batch: int, multiple: int) -> dict[str, dict[str, float]]:
-    result: dict[str, dict[str, float]] = {}
-    for name in ("dense", *ASKED):
-        command = [sys.executable, "-m", "benchmarks.step_cost", "--memory-of", name]
-        command += ["--backbone", backbone, "--size", str(size), "--batch", str(batch)]
-        command += ["--multiple", str(multiple)]
-        # Freed memory goes back at once, so that the mark is what is in use and not what malloc keeps.
-        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-        result[name] = json.loads(done.stdout)
+def _in_a_process(
+    what: str, name: str, setting: Setting, rounds: int, **environment: str
+) -> dict[str, float]:
+    """Measure one case in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.step_cost", "--part", what, name, "--rounds", str(rounds)]
+    command += ["--backbone", setting.backbone, "--multiple", str(setting.multiple)]
+    command += ["--size", str(setting.side), "--batch", str(setting.batch)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | environment)
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
+
+
+def _memory_of_each(setting: Setting) -> dict[str, dict[str, float]]:
+    # Freed memory goes back at once, so that the mark is what is in use and not what malloc keeps.
+    at_once = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    result = {name: _in_a_process("memory", name, setting, 0, **at_once) for name in ("dense", *ASKED)}
     dense = result["dense"]["peak_bytes"]
     for name in ASKED:
         case = result[name]
@@ -164,11 +182,12 @@ def _memory_of_each(backbone: str, size: int, batch: int, multiple: int) -> dict
     return result
 
 
-def _measured(options: argparse.Namespace, size: int, batch: int) -> dict[str, Any]:
-    memory = _memory_of_each(options.backbone, size, batch, options.multiple)
-    times = _times(options.backbone, size, batch, options.multiple, options.rounds)
+def _measured(setting: Setting, rounds: int) -> dict[str, Any]:
+    memory = _memory_of_each(setting)
+    times = {name: _in_a_process("times", name, setting, rounds) for name in ASKED}
     verdicts = _verdicts(times, memory)
-    return {"input": [batch, 3, size, size], "step": times, "memory": memory, "asked": verdicts}
+    image = [setting.batch, 3, setting.side, setting.side]
+    return {"input": image, "step": times, "memory": memory, "asked": verdicts}
 
 
 def _verdicts(times: dict[str, dict[str, float]], memory: dict[str, dict[str, float]]) -> dict[str, bool]:
@@ -202,14 +221,18 @@ def main() -> None:
     parser.add_argument("--multiple", type=int, default=8, help="widths of `channel` are multiples of it")
     parser.add_argument("--rounds", type=int, default=5, help="measured steps of each case")
     parser.add_argument("--out", type=Path, help="JSON file to write; else it is printed")
-    parser.add_argument("--memory-of", choices=("dense", *ASKED), help=argparse.SUPPRESS)
+    parser.add_argument("--part", nargs=2, metavar=("WHAT", "CASE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
-    if options.memory_of:
-        of = (options.memory_of, options.backbone, options.size[0], options.batch[0], options.multiple)
-        print(json.dumps(_memory(*of)))
+    settings = [
+        Setting(options.backbone, size, batch, options.multiple)
+        for size, batch in zip(options.size, options.batch, strict=True)
+    ]
+    if options.part:
+        what, name = options.part
+        of = settings[0]
+        print(json.dumps(_memory(name, of) if what == "memory" else _times(name, of, options.rounds)))
         return
-    keep_freed_memory()  # as prunnet-train does
     report = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
@@ -218,9 +241,7 @@ def main() -> None:
         "channel_multiple": options.multiple,
         "rounds": options.rounds,
         "precision": "float32",
-        "settings": [
-            _measured(options, size, n) for size, n in zip(options.size, options.batch, strict=True)
-        ],
+        "settings": [_measured(setting, options.rounds) for setting in settings],
     }
     text = json.dumps(_rounded(report), indent=1) + "\n"
     if options.out:
