@@ -2,9 +2,11 @@
 
     python -m benchmarks.step_cost --size 64 224 --batch 128 128 --rounds 9 --out benchmarks/results/step_cost.json
 
-A plain dense step is what anyone would write: forward, cross-entropy, backward, SGD. Times are medians of rounds in
-which it takes turns with one way to train subnetworks, with freed memory kept (`prunnet.train.memory`). Each way has a
-process of its own, as in a training: a third case in the same process scatters the memory that the others get.
+A plain dense step is what anyone would write: forward, cross-entropy, backward, SGD. Beside it stand the paper's method
+on masks (`weight`) and on channels (`channel`), and the second round of the method that ships (`prunnet`), in which the
+dense encoder rests; here with all capacities in every step, in training with two that are drawn. Times are medians of
+rounds in which a plain dense step takes turns with one of these, with freed memory kept (`prunnet.train.memory`). Each
+has a process of its own, as in a training: a third case in the same process scatters the memory that the others get.
 Memory is that of a process for each case: the largest resident set while it trains, less what it held before there was
 a network.
 """
@@ -37,7 +39,12 @@ from prunnet.train.step import Classifier, JointStep
 
 CAPACITIES = (0.2, 0.4, 0.6, 0.8)
 CLASSES, DIMENSION = 1000, 256
-ASKED = {"weight": 5.2, "channel": 3.3}
+METHODS = {
+    "weight": MethodSpec(name="prunnet-weight", scores="magnitude", capacities=CAPACITIES),
+    "channel": MethodSpec(name="prunnet-channel", capacities=CAPACITIES),
+    "prunnet": MethodSpec(name="prunnet", capacities=CAPACITIES, draw="listed", per_step=None),
+}
+ASKED = {"weight": 5.2, "channel": 3.3, "prunnet": 3.3}
 MOST_INTEGRATION, MOST_MEMORY = 0.05, 1.5
 WARM_UP = 5
 """Rounds before those that count: kernels are built, and memory that is kept grows to what a step needs."""
@@ -51,7 +58,7 @@ class Setting:
         backbone: A timm model name.
         side: Height and width of the images, pixels.
         batch: Images per step.
-        multiple: Of which the widths of `channel` are multiples.
+        multiple: Of which the widths of the channel granularity are multiples.
     """
 
     backbone: str
@@ -61,7 +68,7 @@ class Setting:
 
 
 class Case:
-    """One way to train: `dense`, `weight` or `channel`."""
+    """One way to train: `dense`, or one of `METHODS`."""
 
     def __init__(self, name: str, setting: Setting) -> None:
         torch.manual_seed(0)
@@ -76,10 +83,17 @@ class Case:
             self._model.to(memory_format=torch.channels_last)
             parameters = list(self._model.parameters())
         else:
-            prunable = PrunableEncoder(encoder, name, setting.multiple).train()
-            prunable.to(memory_format=torch.channels_last)
-            method = MethodSpec(name=f"prunnet-{name}", granularity=name, capacities=CAPACITIES)
-            prunable.reset_scores("magnitude")
+            method = METHODS[name]
+            prunable = PrunableEncoder(
+                encoder,
+                method.granularity,
+                setting.multiple,
+                method.adapters,
+                spare_narrow=method.spare_narrow,
+            ).train()
+            for part in (prunable.encoder, prunable.scores):
+                part.to(memory_format=torch.channels_last)
+            prunable.reset_scores(method.scores)
             self._joint = JointStep(prunable, classifier, method)
             parameters = self._joint.parameters
             self.gradient_bytes = (1 + len(CAPACITIES)) * sum(p.nbytes for p in parameters)
@@ -92,7 +106,10 @@ class Case:
             self._optimizer.zero_grad()
             F.cross_entropy(self._model(self._pixels), self._labels).backward()
         else:
-            self._joint(self._pixels, self._labels, CAPACITIES)
+            if METHODS[self.name].subnetworks == "after":
+                self._joint.follow(self._pixels, CAPACITIES)
+            else:
+                self._joint(self._pixels, self._labels, CAPACITIES)
             nn.utils.clip_grad_norm_(self._joint.parameters, 10.0)
         self._optimizer.step()
         return time.perf_counter() - began
@@ -218,7 +235,7 @@ def main() -> None:
         "--size", type=int, nargs="+", default=[64], help="height and width, pixels; or several"
     )
     parser.add_argument("--batch", type=int, nargs="+", default=[128], help="images per step, for each size")
-    parser.add_argument("--multiple", type=int, default=8, help="widths of `channel` are multiples of it")
+    parser.add_argument("--multiple", type=int, default=8, help="channel widths are multiples of it")
     parser.add_argument("--rounds", type=int, default=5, help="measured steps of each case")
     parser.add_argument("--out", type=Path, help="JSON file to write; else it is printed")
     parser.add_argument("--part", nargs=2, metavar=("WHAT", "CASE"), help=argparse.SUPPRESS)

@@ -35,6 +35,11 @@ class Integration:
     alpha: float = 0.5
     balance: float | None = None
 
+    @property
+    def only_sums(self) -> bool:
+        """Whether nothing is left of the rule but the sum of the gradients."""
+        return not self.project and self.alpha == 0 and self.balance is None
+
 
 def integrate(gradients: list[list[Tensor | None]], how: Integration) -> list[Tensor | None]:
     """Integrate the gradients of K losses.
@@ -56,10 +61,21 @@ def integrate(gradients: list[list[Tensor | None]], how: Integration) -> list[Te
             losses = tuple(k for k, g in enumerate(row) if g is not None)
             by_losses.setdefault(losses, []).append((number, present))
     for losses, entries in by_losses.items():
+        if how.only_sums:
+            for number, gradients_of_one in entries:
+                result[number] = _sum(gradients_of_one)
+            continue
         merged = _integrate([each for _, each in entries], losses[0] == 0, how)
         for (number, _), gradient in zip(entries, merged, strict=True):
             result[number] = gradient
     return result
+
+
+def _sum(gradients: list[Tensor]) -> Tensor:
+    total = gradients[0] + gradients[1]
+    for gradient in gradients[2:]:
+        total += gradient
+    return total
 
 
 def _integrate(tensors: list[list[Tensor]], dense_first: bool, how: Integration) -> list[Tensor]:
