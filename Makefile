@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 export: $(VENV)/.installed
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
-	$(BIN)/prunnet-check $(OUT)/$(notdir $(basename $(PROFILE)))
+	$(BIN)/prunnet-check $(OUT)/$(PROFILE)
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"

@@ -1,6 +1,6 @@
 """Fit the shipped profiles' latency coefficients to published measurements; write them into the profiles.
 
-    python -m benchmarks.fit_latency /work/shared/data/device_measurements.csv
+    python -m benchmarks.fit_latency MEASUREMENTS.csv
 
 The model is `prunnet.cost.latency`: t0 + sum over ops of (max(MACs / rate of the kind, bytes / bandwidth) +
 overhead). The nets are rebuilt and traced on the meta device. Seven coefficients are fitted in logarithms

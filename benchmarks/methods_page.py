@@ -275,7 +275,8 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         *by_capacity(families, measured[:-1], lambda row: row["below_dense"]["mean"]),
         "",
-        "The same, 95 % bootstrap intervals over queries: the lowest and the highest bound of any seed.",
+        "The same, 95 % bootstrap intervals that draw whole classes of queries: the lowest and the highest bound of "
+        "any seed.",
         "",
         *intervals(families, measured[:-1], "below_dense"),
         "",
@@ -284,7 +285,7 @@ def page(runs: Runs) -> Iterable[str]:
         "",
         *by_capacity(families, measured[:-1], lambda row: row["cross_minus_self"]["mean"]),
         "",
-        "Bootstrap intervals over queries, as above.",
+        "Bootstrap intervals, as above.",
         "",
         *intervals(families, measured[:-1], "cross_minus_self"),
         "",
@@ -300,7 +301,8 @@ def page(runs: Runs) -> Iterable[str]:
         *by_capacity(families, measured[:-1], lambda row: row["flips"]["negative"]),
         "",
         "## Half of the gallery embedded by the subnetwork",
-        "mAP of the subnetwork's queries on a gallery of which it embedded every second picture, dense the others.",
+        "mAP of the subnetwork's queries on a gallery of which it embedded half, drawn with a fixed seed, dense the "
+        "rest.",
         "",
         *by_capacity(families, measured[:-1], lambda row: row["mixed"]["own_queries"]),
     )

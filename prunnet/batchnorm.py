@@ -1,4 +1,4 @@
-"""Deterministic re-estimation of BatchNorm statistics (METHOD.md section 3)."""
+"""Deterministic re-estimation of BatchNorm statistics."""
 
 from __future__ import annotations
 

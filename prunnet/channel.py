@@ -1,4 +1,4 @@
-"""Granularity `channel`: subnetworks with physically fewer channels (METHOD.md section 4)."""
+"""Granularity `channel`: subnetworks with physically fewer channels."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class PixelNorm(nn.Module):
 
 
 class Head(nn.Module):
-    """Embedding head: average pool (for feature maps), Linear, BatchNorm1d (METHOD.md section 3).
+    """Embedding head: average pool (for feature maps), Linear, BatchNorm1d.
 
     Args:
         features: Channels of the backbone.

@@ -1,7 +1,7 @@
 """Channel groups: which channels can only go together, and which positions of which tensors they own.
 
 A group has `units`. A unit is one channel, one attention head, or one block of a grouped convolution; it is kept or
-removed whole. Torch-Pruning's dependency graph finds the groups (METHOD.md section 4).
+removed whole. Torch-Pruning's dependency graph finds the groups.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Granularity `weight`: masks inside the tensors, as in the paper (METHOD.md section 2)."""
+"""Granularity `weight`: masks inside the tensors, as in PrunNet (CVPR 2025)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdvBCT's two figures of an upgrade from an old to a new encoder (METHOD.md section 5).
+"""AdvBCT's two figures of an upgrade from an old to a new encoder.
 
 For a family, the old encoder is a subnetwork, the new one its dense encoder, and the unconstrained one the same
 network trained dense alone. M(n, o) is the test between the two; for prunnet that is the subnetwork's queries on the

@@ -156,7 +156,7 @@ def _embed(encoder: nn.Module, benchmark: Benchmark) -> _Embedded:
 
 
 def _compatible(grid: list[list[PerQuery]]) -> tuple[tuple[bool, ...], ...]:
-    """Hold each pair against the self-test of its smaller encoder (METHOD.md section 1; BCT's criterion)."""
+    """Hold each pair against the self-test of its smaller encoder (BCT's criterion)."""
     means = [[float(np.nanmean(pair.precision)) for pair in row] for row in grid]
     count = range(len(means))
     return tuple(tuple(means[q][g] >= means[min(q, g)][min(q, g)] for g in count) for q in count)

@@ -1,4 +1,4 @@
-"""Conflict-aware integration of the gradients of several capacities (METHOD.md section 3).
+"""Conflict-aware integration of the gradients of several capacities, after PrunNet (CVPR 2025).
 
 Everything happens on the small matrices of inner products between the gradients, one matrix for each output filter of
 each tensor, all of them at once: two passes over the gradients themselves, whatever the number of conflicts. They are

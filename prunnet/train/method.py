@@ -1,4 +1,4 @@
-"""How capacities are trained together: the options, and the named methods that are made of them (METHOD.md 3, 5)."""
+"""How capacities are trained together: the options, and the named methods that are made of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines that train one network for each capacity: independent widths, and BCT (METHOD.md section 5)."""
+"""Baselines that train one network for each capacity: independent widths, and BCT."""
 
 from __future__ import annotations
 

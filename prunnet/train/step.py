@@ -1,4 +1,4 @@
-"""One training step: the gradients of every capacity, integrated into one (METHOD.md section 3)."""
+"""One training step: the gradients of every capacity, integrated into one."""
 
 from __future__ import annotations
 

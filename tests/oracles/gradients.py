@@ -1,4 +1,4 @@
-"""Slow reference of the conflict-aware integration (METHOD.md section 3), filter by filter, on the gradients."""
+"""Slow reference of the conflict-aware integration (PrunNet, CVPR 2025), filter by filter, on the gradients."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_junk_might_as_well_not_be_in_the_gallery(case: tuple, rules: Rules, see
 
 
 def test_by_hand() -> None:
-    """Ranks 1, 3 and 4 of five are right, as METHOD.md's formulas have them worked out on paper."""
+    """Ranks 1, 3 and 4 of five are right, as the protocol's formulas have them, worked out on paper."""
     scores = np.array([[0.9, 0.5, 0.0, -0.2, -0.9]], np.float32)
     relevant = np.array([[True, False, True, True, False]])
 
