@@ -1,4 +1,4 @@
-"""Cost of one training step with five capacities, in plain dense steps, side by side in one process.
+"""Cost of one training step with five capacities, in plain dense steps taken beside it.
 
     python -m benchmarks.step_cost --size 64 224 --batch 128 128 --rounds 9 --out benchmarks/results/step_cost.json
 
