@@ -1,9 +1,10 @@
 """What training by each method of methods.yaml costs, in that of the dense encoder alone, side by side in one process.
 
-    python -m benchmarks.methods_cost [--rounds 9]
+    python -m benchmarks.methods_cost [--rounds 9] [--recipe glyphs]
 
 Times are medians of rounds in which the methods take turns; leave the machine alone meanwhile. Writes
-benchmarks/results/methods_cost.json, which docs/results.md shows.
+benchmarks/results/methods_cost.json, which docs/results.md shows. With a recipe on glyphs it prints instead what a step
+of each of its rounds takes, and all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import nn
 from benchmarks.methods import COST, planned
 from benchmarks.step_cost import machine
 from prunnet.data import TrainingSource, open_data
-from prunnet.train.recipe import Recipe
+from prunnet.train.recipe import Recipe, load_recipe
 from prunnet.train.schedule import new_optimizer
 from prunnet.train.trainer import Start, build, capacities_of_step
 
@@ -84,6 +85,16 @@ def _part(
     return Part(steps, take, subnetworks)
 
 
+def _time(parts: list[Part], rounds: int) -> None:
+    """Let the parts take turns."""
+    for number in range(rounds + 1):
+        for part in parts:
+            began = time.perf_counter()
+            part.take(number)
+            if number:  # the first one builds kernels and skeletons
+                part.seconds.append(time.perf_counter() - began)
+
+
 def measure(recipes: dict[str, Recipe], source: TrainingSource, rounds: int) -> dict[str, dict[str, float]]:
     """Return, by method, what a step that trains subnetworks costs, and the whole training.
 
@@ -93,12 +104,7 @@ def measure(recipes: dict[str, Recipe], source: TrainingSource, rounds: int) -> 
         rounds: Measured steps of each part.
     """
     parts = {method: parts_of(recipe, source) for method, recipe in recipes.items()}
-    for number in range(rounds + 1):
-        for part in (part for found in parts.values() for part in found):
-            began = time.perf_counter()
-            part.take(number)
-            if number:  # the first one builds kernels and skeletons
-                part.seconds.append(time.perf_counter() - began)
+    _time([part for found in parts.values() for part in found], rounds)
     (alone,) = parts[ALONE]
     result = {}
     for method, found in parts.items():
@@ -114,8 +120,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=9, help="measured steps of each kind")
+    parser.add_argument("--recipe", help="a shipped recipe on glyphs, or its YAML file")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
+    if options.recipe:
+        recipe = load_recipe(options.recipe)
+        parts = parts_of(recipe, open_data("glyphs", None, recipe.encoder.image_size).train)
+        _time(parts, options.rounds)
+        for part in parts:
+            print(f"{part.steps} steps of {part.median:.3f} s: {part.steps * part.median / 3600:.2f} h")
+        return
     recipes = {run.method: run.recipe for run in planned([0])}
     source = open_data("glyphs", None, recipes[ALONE].encoder.image_size).train
     report = {"machine": machine(), "methods": measure(recipes, source, options.rounds)}

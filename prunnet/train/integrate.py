@@ -57,14 +57,12 @@ def integrate(gradients: list[list[Tensor | None]], how: Integration) -> list[Te
     for number, row in enumerate(zip(*gradients, strict=True)):
         present = [g for g in row if g is not None]
         result.append(present[0] if present else None)
-        if len(present) > 1:
+        if len(present) > 1 and how.only_sums:
+            result[number] = _sum(present)
+        elif len(present) > 1:
             losses = tuple(k for k, g in enumerate(row) if g is not None)
             by_losses.setdefault(losses, []).append((number, present))
     for losses, entries in by_losses.items():
-        if how.only_sums:
-            for number, gradients_of_one in entries:
-                result[number] = _sum(gradients_of_one)
-            continue
         merged = _integrate([each for _, each in entries], losses[0] == 0, how)
         for (number, _), gradient in zip(entries, merged, strict=True):
             result[number] = gradient
