@@ -47,7 +47,7 @@ def main(encoder: str = "glyphs", out: str = "docs/capacity_curve.png") -> None:
         profile = load_profile(name)
         for target in profile.targets:
             try:
-                plan = solve(package.prunable, profile, target, min_capacity=package.min_capacity)
+                plan = solve(package, profile, target)
             except InfeasibleError:
                 continue
             by_capacity.setdefault(round(plan.capacity, 3), []).append(f"{name} ({target})")

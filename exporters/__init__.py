@@ -1,1 +1,52 @@
-"""One exporter per target, the pipeline around them, and the commands that run it."""
+"""Export subnetworks to the devices' own runtimes, each bundle proven before it is written.
+
+>>> import exporters, prunnet
+>>> package, profile = prunnet.load_encoder("glyphs"), prunnet.load_profile("pixel8")    # doctest: +SKIP
+>>> bundle = exporters.export_bundle(package, profile, "tflite", "build")                # doctest: +SKIP
+
+Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporters.errors import ExportError
+    from exporters.fleet import export_fleet, plan_fleet
+    from exporters.pipeline import Exported, export_bundle
+    from exporters.planning import plan_export
+
+    __version__: str
+
+_HOMES = {
+    "ExportError": "errors",
+    "Exported": "pipeline",
+    "export_bundle": "pipeline",
+    "export_fleet": "fleet",
+    "plan_export": "planning",
+    "plan_fleet": "fleet",
+}
+
+__all__ = [
+    "ExportError",
+    "Exported",
+    "__version__",
+    "export_bundle",
+    "export_fleet",
+    "plan_export",
+    "plan_fleet",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return metadata.version("prunnet")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

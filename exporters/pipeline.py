@@ -62,7 +62,7 @@ def export_bundle(
     package: EncoderPackage,
     profile: DeviceProfile,
     target: Target,
-    out: Path,
+    out: str | Path,
     *,
     plan: Plan | None = None,
     dense: NDArray[np.float32] | None = None,
@@ -115,7 +115,7 @@ def export_bundle(
             )
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)
-        path = write_bundle(draft, attempt.artifact.path, attempt.probes, out / profile.name / target)
+        path = write_bundle(draft, attempt.artifact.path, attempt.probes, Path(out) / profile.name / target)
     return Exported(path, read_manifest(path), plan, attempt.artifact.notes, tuple(steps))
 
 

@@ -24,7 +24,7 @@ def plan_export(package: EncoderPackage, profile: DeviceProfile, target: Target)
         InfeasibleError: No capacity fits.
     """
     get_exporter(target).check_precision(profile.precision_of(target))
-    return solve(package.prunable, profile, target, min_capacity=package.min_capacity)
+    return solve(package, profile, target)
 
 
 def step_down(
@@ -51,9 +51,7 @@ def step_down(
     below = plan.capacity_asked
     while True:
         try:
-            candidate = solve(
-                package.prunable, profile, plan.target, below=below, min_capacity=package.min_capacity
-            )
+            candidate = solve(package, profile, plan.target, below=below)
         except InfeasibleError:
             break
         best, below = candidate, candidate.capacity_asked

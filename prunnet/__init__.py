@@ -1,6 +1,91 @@
 """Train one encoder, cut a compatible subnetwork for every device, and plan what each device affords.
 
-* `prunnet.package.load_encoder` reads an encoder package, `prunnet.prunable.PrunableEncoder` cuts it.
-* `prunnet.train` trains one, `prunnet.evaluation` measures it.
-* `prunnet.profile`, `prunnet.cost` and `prunnet.solver` choose the capacity for a device.
+>>> import prunnet
+>>> package = prunnet.load_encoder("glyphs")                  # doctest: +SKIP
+>>> profile = prunnet.load_profile("pixel8")                  # doctest: +SKIP
+>>> plan = prunnet.solve(package, profile, "tflite")          # doctest: +SKIP
+
+Names are imported when they are first used, so `import prunnet` loads neither torch nor numpy.
 """
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prunnet.encoder import Encoder
+    from prunnet.errors import (
+        DatasetError,
+        EncoderError,
+        EvaluationError,
+        InfeasibleError,
+        MissingExtraError,
+        ProfileError,
+        PrunnetError,
+        TrainingError,
+        UnknownNameError,
+    )
+    from prunnet.evaluation import measure_curve
+    from prunnet.package import EncoderPackage, load_encoder
+    from prunnet.profile import DeviceProfile, load_profile, load_profiles
+    from prunnet.prunable import PrunableEncoder
+    from prunnet.solver import Plan, solve
+    from prunnet.train.recipe import Recipe, load_recipe
+    from prunnet.train.run import train_package
+
+    __version__: str
+
+_HOMES = {
+    "DeviceProfile": "profile",
+    "Encoder": "encoder",
+    "EncoderPackage": "package",
+    "Plan": "solver",
+    "PrunableEncoder": "prunable",
+    "Recipe": "train.recipe",
+    "load_encoder": "package",
+    "load_profile": "profile",
+    "load_profiles": "profile",
+    "load_recipe": "train.recipe",
+    "measure_curve": "evaluation",
+    "solve": "solver",
+    "train_package": "train.run",
+}
+
+__all__ = [
+    "DatasetError",
+    "DeviceProfile",
+    "Encoder",
+    "EncoderError",
+    "EncoderPackage",
+    "EvaluationError",
+    "InfeasibleError",
+    "MissingExtraError",
+    "Plan",
+    "ProfileError",
+    "PrunableEncoder",
+    "PrunnetError",
+    "Recipe",
+    "TrainingError",
+    "UnknownNameError",
+    "__version__",
+    "load_encoder",
+    "load_profile",
+    "load_profiles",
+    "load_recipe",
+    "measure_curve",
+    "solve",
+    "train_package",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return metadata.version("prunnet")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

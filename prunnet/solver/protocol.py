@@ -1,8 +1,8 @@
-"""What the solver needs of a prunable encoder. `prunnet.prunable.PrunableEncoder` has it."""
+"""What the solver needs of an encoder: `prunnet.prunable.PrunableEncoder`, or the package that holds one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,3 +27,16 @@ class Prunable(Protocol):
 
     def skeleton(self, capacity: float, multiple: int | None = None) -> nn.Module:
         """Return the subnetwork on the meta device: shapes only."""
+
+
+@runtime_checkable
+class Packaged(Protocol):
+    """A prunable encoder that knows how far down it was trained: `prunnet.package.EncoderPackage`."""
+
+    @property
+    def prunable(self) -> Prunable:
+        """The encoder."""
+
+    @property
+    def min_capacity(self) -> float:
+        """The least capacity that was trained, in (0, 1]."""

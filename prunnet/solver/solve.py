@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from prunnet.errors import ProfileError, UnknownNameError
 from prunnet.profile import DeviceProfile
 from prunnet.solver.candidates import Candidate, Candidates
 from prunnet.solver.explain import infeasible, nothing_below, why_not_larger
 from prunnet.solver.plan import Plan
+from prunnet.solver.protocol import Packaged, Prunable
 from runtime_py.manifest import Precision, Target
-
-if TYPE_CHECKING:
-    from prunnet.solver.protocol import Prunable
 
 
 def solve(
-    prunable: Prunable,
+    encoder: Prunable | Packaged,
     profile: DeviceProfile,
     target: Target,
     *,
     precision: Precision | None = None,
     below: float | None = None,
-    min_capacity: float = 0.0,
+    min_capacity: float | None = None,
 ) -> Plan:
     """Return the plan with the largest capacity whose predicted costs fit every budget of the profile.
 
@@ -30,18 +26,23 @@ def solve(
     fixed order of importance and never dropped again.
 
     Args:
-        prunable: The encoder.
+        encoder: The encoder, or its package.
         profile: Budgets, precision and latency coefficients.
         target: One of the profile's targets.
         precision: Instead of the profile's.
         below: Only capacities strictly smaller than this: the next step down after a measured violation.
-        min_capacity: The smallest capacity that the encoder was trained at; nothing smaller is chosen.
+        min_capacity: Nothing smaller is chosen; None means the least that the package was trained at, or any capacity
+            of an encoder without a package.
 
     Raises:
         UnknownNameError: The profile does not list the target.
         ProfileError: A latency budget without latency coefficients for the precision.
         InfeasibleError: No capacity fits.
     """
+    prunable, trained = (
+        (encoder.prunable, encoder.min_capacity) if isinstance(encoder, Packaged) else (encoder, 0.0)
+    )
+    min_capacity = trained if min_capacity is None else min_capacity
     if target not in profile.targets:
         raise UnknownNameError(f"target of profile {profile.name!r}", target, profile.targets)
     precision = precision or profile.precision_of(target)
