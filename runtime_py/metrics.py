@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime_py.ranks import Doubles, Floats, Labels, Mask, precisions_at, ranking, ranks_of, top_k
+from runtime_py.search import search
 
 __all__ = [
     "Doubles",
@@ -35,6 +36,8 @@ __all__ = [
 
 _CHUNK_SCORES = 4_000_000
 """Scores held at once (some 100 MB with the sort's keys), so that a large gallery fits a small machine."""
+_ROWS = 2048
+"""Rows that are normalised at once."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,7 @@ def recalls_at_k(scores: Floats, relevant: Mask, k: int, ignored: Mask | None = 
 
 def nearest(queries: Floats, gallery: Floats, k: int) -> Labels:
     """Return the `k` gallery items of largest cosine for each query, best first: int64 [Q, k]."""
-    unit_gallery = _directions(gallery, np.float32).T
-    found = [
-        top_k(_directions(queries[rows], np.float32) @ unit_gallery, k)
-        for rows in _chunks(len(queries), len(gallery))
-    ]
-    return np.concatenate(found) if found else np.zeros((0, k), np.int64)
+    return search(_directions(queries, np.float32), _directions(gallery, np.float32), k)
 
 
 def shared(left: Labels, right: Labels) -> Doubles:
@@ -206,12 +204,19 @@ def _chunks(queries: int, gallery: int) -> Iterator[slice]:
 
 
 def _directions(vectors: npt.ArrayLike, dtype: type[np.floating]) -> npt.NDArray[np.floating]:
-    values = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    sound = np.isfinite(lengths) & (lengths > 0)
-    if not sound.all():
-        raise ValueError(f"row {int(np.argmin(sound))} has no direction: it is zero or not finite")
-    return np.asarray(values / lengths, dtype)
+    """Divide each row by its length, some rows at a time: in float64, whatever comes in and goes out."""
+    given = np.asarray(vectors)
+    result = np.empty(given.shape, dtype)
+    for start in range(0, len(given), _ROWS):
+        values = given[start : start + _ROWS].astype(np.float64)
+        lengths = np.sqrt(np.einsum("nd,nd->n", values, values))[:, None]
+        sound = np.isfinite(lengths) & (lengths > 0)
+        if not sound.all():
+            raise ValueError(
+                f"row {start + int(np.argmin(sound))} has no direction: it is zero or not finite"
+            )
+        np.divide(values, lengths, out=result[start : start + _ROWS], casting="same_kind")
+    return result
 
 
 def _hits(ranked: Mask, counted: Mask) -> Doubles:
