@@ -2,8 +2,8 @@
 
     python -m benchmarks.search_speed
 
-Takes five minutes on two cores. The two searches take turns, so that a busy machine slows both; the figure is the ratio of the
-medians. The mean average precision of 60,000 pictures against themselves ranks 3.6 * 10**9 scores.
+Takes five minutes on two cores. The two searches take turns, so that a busy machine slows both; the figure is the
+ratio of the medians. The mean average precision of 60,000 pictures against themselves ranks 3.6 * 10**9 scores.
 """
 
 from __future__ import annotations
