@@ -23,6 +23,7 @@ from prunnet.family import CutFamily, Family, SeparateFamily
 from prunnet.matrix import measure_rows
 from prunnet.profile.document import read_document
 from prunnet.prunable import PrunableEncoder
+from prunnet.train.checkpoint import holds_run
 from prunnet.train.method import MethodSpec
 from prunnet.train.recipe import Recipe
 from prunnet.train.separate import train_separately
@@ -111,7 +112,7 @@ def _trained_family(run: Run, data: DataSet, folder: Path) -> Family:
         return prunable
 
     if run.recipe.method.networks == "one":
-        prunable = settled(train(run.recipe, data.train, folder, resume=True).prunable)
+        prunable = settled(train(run.recipe, data.train, folder, resume=holds_run(folder)).prunable)
         return CutFamily(prunable, calibration, run.measured)
     networks = train_separately(run.recipe, data.train, folder, resume=True)
     return SeparateFamily({capacity: settled(network) for capacity, network in networks.items()})

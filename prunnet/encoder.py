@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunnet import _torchvision
+from prunnet.convolution import guard_convolutions
 from prunnet.errors import EncoderError, UnknownNameError
+
+guard_convolutions()
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from prunnet.errors import TrainingError
 from prunnet.train.recipe import Recipe
+from prunnet.train.recipe_differences import differences
 from prunnet.train.step import JointStep
 
 FILE = "checkpoint.safetensors"
@@ -33,6 +33,36 @@ class RunIdentity:
     dense: str = ""
 
 
+def holds_run(folder: Path) -> bool:
+    """Tell whether a folder has a checkpoint, so that a run in it can be resumed."""
+    return (folder / FILE).exists()
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder before anything is read or built for it.
+
+    A run is resumed where there is one. It is not written over; only one that was stopped before its first epoch ended
+    has nothing to lose.
+
+    Raises:
+        TrainingError: There is nothing to resume, or a run that would be lost.
+    """
+    if resume and not holds_run(folder):
+        raise TrainingError(
+            f"{folder} holds no checkpoint to resume from; start without --resume, or correct --out"
+        )
+    if not resume and holds_run(folder) and _opened(folder / FILE)[0].get("step") != "0":
+        raise TrainingError(
+            f"{folder} already holds a run; continue it with --resume, or choose another --out"
+        )
+
+
+def remove_scratch(folder: Path) -> None:
+    """Remove what killed writes of a checkpoint left behind."""
+    for scratch in folder.glob(f".{FILE}.*"):
+        scratch.unlink(missing_ok=True)
+
+
 def save_checkpoint(
     folder: Path, run: RunIdentity, step: int, joint: JointStep, optimizer: torch.optim.Optimizer
 ) -> None:
@@ -52,10 +82,11 @@ def save_checkpoint(
             os.fsync(written.fileno())
         scratch.replace(folder / FILE)
     except (OSError, SafetensorError) as error:
-        scratch.unlink(missing_ok=True)
         raise TrainingError(
             f"{folder / FILE} can not be written after step {step}: {error}; free some space and continue with --resume"
         ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def load_checkpoint(
@@ -64,25 +95,18 @@ def load_checkpoint(
     """Bring a run back to where its last checkpoint left it.
 
     Returns:
-        Number of steps done; 0 if there is no checkpoint yet.
+        Number of steps done.
 
     Raises:
-        TrainingError: The checkpoint is damaged, or belongs to another recipe or to another finished dense encoder.
+        TrainingError: The checkpoint is missing or damaged, or belongs to another recipe or to another finished dense
+            encoder.
     """
-    from safetensors import SafetensorError, safe_open
-
     file = folder / FILE
-    if not file.exists():
-        return 0
-    try:
-        with safe_open(file, "pt") as stored:
-            about = stored.metadata() or {}
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{file} is damaged: {error}; remove it to start over") from error
-    if _recipe(about) != run.recipe:
+    about, tensors = _opened(file, whole=True)
+    if differing := differences(about.get("recipe", ""), run.recipe):
         raise TrainingError(
-            f"{file} was written by another recipe; resume with that one, or choose another --out"
+            f"{file} was written by another recipe: {'; '.join(differing)}; resume with that one, or choose another "
+            "--out"
         )
     if (given := about.get("dense", "")) != run.dense:
         raise TrainingError(
@@ -101,19 +125,20 @@ def load_checkpoint(
     return int(about["step"])
 
 
+def _opened(file: Path, whole: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return what a checkpoint says of itself, and its tensors if it is wanted whole."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as stored:
+            names = list(stored.keys()) if whole else []
+            return stored.metadata() or {}, {name: stored.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{file} is damaged: {error}; remove it to start over") from error
+
+
 def _origin(dense: str) -> str:
     return f"follows the finished dense encoder of space {dense}" if dense else "trains its own dense encoder"
-
-
-def _recipe(about: dict[str, str]) -> Recipe | None:
-    """Return the recipe of a checkpoint; None if it is none that is valid today."""
-    try:
-        written = json.loads(about.get("recipe", ""))
-        # A named method would fill in today's value; a run from before the option kept the same ratio everywhere.
-        written["method"].setdefault("spare_narrow", 0.0)
-        return Recipe.model_validate(written)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

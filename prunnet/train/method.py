@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.capacity import KeepFactor
+from prunnet.train.idle import idle_options
 from runtime_py.manifest import Granularity
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -65,7 +66,7 @@ class MethodSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str = "prunnet-channel"
+    name: str = "prunnet"
     """One of `METHODS`; it gives the options that are not said."""
     granularity: Granularity = "channel"
     channel_multiple: int = Field(default=8, ge=1)
@@ -124,11 +125,12 @@ class MethodSpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _take_what_the_name_says(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or "name" not in values:
+        if not isinstance(values, Mapping):
             return values
-        if values["name"] not in METHODS:
+        name = values.get("name", cls.model_fields["name"].default)
+        if not isinstance(name, str) or name not in METHODS:
             raise ValueError(f"name: no such method; allowed: {', '.join(METHODS)}")
-        return {**METHODS[values["name"]], **values}
+        return {**METHODS[name], **values}
 
     @model_validator(mode="after")
     def _agree(self) -> MethodSpec:
@@ -140,17 +142,18 @@ class MethodSpec(BaseModel):
             raise ValueError("networks: separate networks are narrower ones; allowed: granularity channel")
         if self.weighting == "uncertainty" and self.objective == "embedding":
             raise ValueError("weighting: uncertainty is read off class logits; allowed: objective labels")
-        if self.smallest_share < 1 and self.draw != "sandwich":
+        if self.draw == "sandwich" and self.capacities and (self.per_step or 0) < 2:
             raise ValueError(
-                "smallest_share: only the sandwich rule takes the smallest; allowed: draw sandwich"
+                "draw: the sandwich rule draws the smallest capacity and others; allowed: per_step of at least 2"
             )
-        if self.draw == "sandwich" and (not self.capacities or (self.per_step or 0) < 2):
+        if self.draw == "listed" and self.capacities and (self.per_step or 0) > len(self.capacities):
             raise ValueError(
-                "draw: the sandwich rule draws the smallest capacity and others; allowed: with capacities, and "
-                "per_step of at least 2"
+                f"per_step: there are {len(self.capacities)} capacities to draw from; allowed: at most as many, or "
+                "draw sandwich"
             )
         if self.subnetworks == "after":
             self._agree_after()
+        self._refuse_idle()
         return self
 
     def _agree_after(self) -> None:
@@ -164,9 +167,12 @@ class MethodSpec(BaseModel):
             raise ValueError(
                 "subnetworks: nothing of their own could learn; allowed: adapters full, smooth or switched"
             )
-        together = {"dense_share": 0.0, "distillation": 0.0, "protect_dense": False, "balance": None}
-        for name, unused in together.items():
-            if getattr(self, name) != unused:
-                raise ValueError(
-                    f"{name}: has no effect after the dense encoder; allowed: subnetworks together"
-                )
+
+    def _refuse_idle(self) -> None:
+        """Refuse what was set and has no effect beside the other options."""
+        named = METHODS[self.name]
+        for option, remedy in idle_options(self).items():
+            plain = type(self).model_fields[option].default
+            usual = named.get(option, plain)
+            if getattr(self, option) not in (plain, tuple(usual) if isinstance(usual, list) else usual):
+                raise ValueError(f"{option}: has no effect {remedy}")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prunnet.errors import UnknownNameError
+from prunnet.errors import TrainingError, UnknownNameError
 from prunnet.profile.document import read_document
 from prunnet.profile.validation import validate
 from prunnet.train.data_spec import DataSpec
@@ -55,23 +55,36 @@ class Recipe(_Part):
     method: MethodSpec = MethodSpec()
     schedule: ScheduleSpec
 
+    @property
+    def _follows(self) -> bool:
+        return self.method.subnetworks == "after" and bool(self.method.capacities)
+
     @model_validator(mode="after")
     def _second_round_has_subnetworks(self) -> Recipe:
-        after, follow = self.method.subnetworks == "after", self.schedule.follow is not None
-        if after and self.method.capacities and not follow:
-            raise ValueError(
-                f"schedule.follow: missing; method {self.method.name} trains the subnetworks after the dense encoder; "
-                "allowed: follow: {steps: ..., learning_rate: ...}"
-            )
-        if follow and not (after and self.method.capacities):
+        if self.schedule.follow and not self._follows:
             raise ValueError(
                 "schedule.follow: nothing learns in it; allowed: with method.subnetworks: after, and with capacities"
             )
         return self
 
     def for_items(self, items: int) -> Recipe:
-        """Return this recipe with its length in steps; see `ScheduleSpec.for_items`."""
-        return self.model_copy(update={"schedule": self.schedule.for_items(items)})
+        """Return this recipe with its length in steps and its second round; see `ScheduleSpec`."""
+        schedule = self.schedule.for_items(items)
+        return self.model_copy(update={"schedule": schedule.followed() if self._follows else schedule})
+
+    def require_one_network(self) -> None:
+        """Refuse methods that train a network of its own for each capacity, which are no prunable encoder.
+
+        Raises:
+            TrainingError: Says what trains them.
+        """
+        if self.method.networks != "one" and self.method.capacities:
+            raise TrainingError(
+                f"recipe {self.name!r}: method {self.method.name} (networks: {self.method.networks}) trains a network "
+                "for each capacity, and an encoder package holds one network for all; name another method, such as "
+                "prunnet, or train them for comparison with prunnet.train.separate.train_separately, as "
+                "python -m benchmarks.methods does"
+            )
 
     def dense_alone(self) -> Recipe:
         """Return the control of this recipe: the same network and as many steps, no subnetworks.

@@ -28,6 +28,7 @@ from prunnet.package import (
 )
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
+from prunnet.train.checkpoint import check_folder, holds_run
 from prunnet.train.log import events_can_be_written
 from prunnet.train.official import official_metrics, official_probes
 from prunnet.train.recipe import Recipe
@@ -64,6 +65,8 @@ def train_package(
         TrainingError: See `prunnet.train.trainer.train`; the given dense encoder is not the one of the recipe.
         DatasetError: The pictures are not where they must be.
     """
+    recipe.require_one_network()
+    check_folder(out, resume)
     if dense is not None:
         _check_backbone(dense, recipe)
     data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
@@ -74,9 +77,9 @@ def train_package(
     alone = None
     if control:
         say("train the same network dense alone, as the control")
-        alone = train(
-            recipe.for_items(data.train.size).dense_alone(), data.train, out / "control", resume=resume
-        ).prunable
+        folder = out / "control"
+        whole = recipe.for_items(data.train.size).dense_alone()
+        alone = train(whole, data.train, folder, resume=resume and holds_run(folder)).prunable
     if not leave_processes():
         return None
     calibration = data.train.calibration(CALIBRATION_IMAGES)

@@ -40,7 +40,8 @@ class ScheduleSpec(_Part):
     epochs: int | None = Field(default=None, gt=0)
     """Epochs of the first round; one epoch shows each item once, a last short batch left out."""
     follow: FollowSpec | None = None
-    """The second round; goes with `method.subnetworks: after`."""
+    """The second round; goes with `method.subnetworks: after`, which has one of twice the first round's steps at its
+    learning rate where none is given (`followed`)."""
     batch_size: int = Field(default=128, ge=2)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with Nesterov's momentum, or AdamW."""
@@ -82,6 +83,13 @@ class ScheduleSpec(_Part):
             raise ValueError(
                 "milestones: go with decay steps, and only with it; allowed: decay: steps with milestones"
             )
+        idle = {
+            "factor": (self.decay != "steps", "without milestones; allowed: decay steps"),
+            "scale": (self.classifier != "cosine", "on affine logits; allowed: classifier cosine"),
+        }
+        for option, (unread, remedy) in idle.items():
+            if unread and getattr(self, option) != type(self).model_fields[option].default:
+                raise ValueError(f"{option}: has no effect {remedy}")
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones: not ascending; allowed: each milestone once, ascending")
         length, unit = (self.steps, "steps") if self.epochs is None else (self.epochs, "epochs")
@@ -133,6 +141,13 @@ class ScheduleSpec(_Part):
     def total(self) -> int:
         """Steps of both rounds; as `first_round`."""
         return self.first_round + (self.follow.steps if self.follow else 0)
+
+    def followed(self) -> ScheduleSpec:
+        """Return this schedule with a second round, the usual one where none is given; as `first_round`."""
+        if self.follow:
+            return self
+        usual = FollowSpec(steps=2 * self.first_round, learning_rate=self.learning_rate)
+        return self.model_copy(update={"follow": usual})
 
     def alone(self) -> ScheduleSpec:
         """Return one round that is as long as both; as `first_round`."""

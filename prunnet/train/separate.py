@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prunnet.data.source import TrainingSource
 from prunnet.prunable import PrunableEncoder
+from prunnet.train.checkpoint import holds_run
 from prunnet.train.recipe import Recipe
 from prunnet.train.trainer import Start, train
 
@@ -22,7 +23,7 @@ def train_separately(
         recipe: The run; its method's `networks` is not "one".
         source: Training images.
         out: Folder of the run; one folder below it for each network.
-        resume: Continue from the folders' checkpoints.
+        resume: Continue from the checkpoints of those folders that have one.
         quiet: No progress bar.
 
     Returns:
@@ -31,16 +32,18 @@ def train_separately(
     Raises:
         TrainingError: See `prunnet.train.trainer.train`.
     """
-    dense = train(_alone(recipe, 1.0), source, out / "dense", resume=resume, quiet=quiet)
+    folder = out / "dense"
+    dense = train(_alone(recipe, 1.0), source, folder, resume=resume and holds_run(folder), quiet=quiet)
     shared = dense.classifier if recipe.method.networks == "dense-classifier" else None
     networks = {}
     for capacity in recipe.method.capacities:
+        folder = out / f"{capacity:g}"
         networks[capacity] = train(
             _alone(recipe, capacity),
             source,
-            out / f"{capacity:g}",
+            folder,
             start=Start(capacity, shared),
-            resume=resume,
+            resume=resume and holds_run(folder),
             quiet=quiet,
         ).prunable
     return networks | {1.0: dense.prunable}

@@ -23,7 +23,13 @@ from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
 from prunnet.train.ahead import made_ahead, threads_for
-from prunnet.train.checkpoint import FILE, RunIdentity, load_checkpoint, save_checkpoint
+from prunnet.train.checkpoint import (
+    RunIdentity,
+    check_folder,
+    load_checkpoint,
+    remove_scratch,
+    save_checkpoint,
+)
 from prunnet.train.graphs import GraphedStep
 from prunnet.train.health import check_state, check_step, warn_of_early_start
 from prunnet.train.log import StepRecord, TrainingLog
@@ -84,9 +90,12 @@ def train(
         quiet: No progress bar.
 
     Raises:
-        TrainingError: A loss is not finite, the folder holds another run, the disk is full, there are more processes
-            than images in a batch, or a finished dense encoder is not the recipe's or has no second round.
+        TrainingError: A loss is not finite, the folder holds another run or none to resume, the disk is full, there are
+            more processes than images in a batch, a finished dense encoder is not the recipe's or has no second round,
+            or the method trains several networks.
     """
+    recipe.require_one_network()
+    check_folder(out, resume)
     recipe = recipe.for_items(source.size)
     rank, world = _join_processes()
     if recipe.schedule.batch_size < world:
@@ -104,10 +113,12 @@ def train(
         raise TrainingError(f"{out} can not be a folder: {error.strerror}; choose another --out") from error
     run = RunIdentity(recipe, "" if start.dense is None else space_id(start.dense))
     first = load_checkpoint(out, run, joint, optimizer) if resume else 0
+    if rank == 0:
+        remove_scratch(out)
+        if not resume:  # from here on a killed run can be resumed, and a disk that is full has been met
+            save_checkpoint(out, run, 0, joint, optimizer)
     if start.dense is not None:
         first = max(first, recipe.schedule.first_round)
-    if not resume and (out / FILE).exists():
-        raise TrainingError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     per_epoch = recipe.schedule.steps_per_epoch(source.size)
     steps = range(first, recipe.schedule.total)
     with ExitStack() as stack, _arithmetic():

@@ -83,7 +83,9 @@ def test_a_backbone_trains_is_cut_and_exported(
     prunable = PrunableEncoder(_encoder(name), granularity)
     before = {n: s.detach().clone() for n, s in prunable.scores.items()}
     joint = JointStep(
-        prunable.train(), Classifier(32, 4, None), MethodSpec(granularity=granularity, capacities=(0.3,))
+        prunable.train(),
+        Classifier(32, 4, None),
+        MethodSpec(name="prunnet-channel", granularity=granularity, capacities=(0.3,)),
     )
     losses = joint(as_batch(images[:4]), torch.arange(4), (0.3,))
     assert np.isfinite(losses).all() and len(losses) == 2

@@ -22,6 +22,7 @@ encoder:
   image_size: [32, 32]
   dimension: 16
 method:
+  name: prunnet-channel
   capacities: [0.3]
   channel_multiple: 4
   spare_narrow: 0.5
@@ -89,7 +90,11 @@ def test_a_finished_dense_encoder_keeps_its_space(
     first.write_text(RECIPE.format(root=tree))
     assert command.main(["--recipe", str(first), "--out", str(tmp_path / "run")]) == 0
     owned = str(tmp_path / "run" / "encoder")
-    text = RECIPE.format(root=tree).replace("adapters: smooth", "name: prunnet")
+    text = (
+        RECIPE.format(root=tree)
+        .replace("adapters: smooth", "adapters: full")
+        .replace("prunnet-channel", "prunnet")
+    )
     second.write_text(text.replace("{steps: 6,", "{steps: 6, follow: {steps: 4, learning_rate: 0.01},"))
     out = tmp_path / "more"
     capsys.readouterr()

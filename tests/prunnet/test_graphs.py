@@ -33,7 +33,9 @@ def joint() -> JointStep:
     options = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
     encoder = Encoder.from_timm("resnet18", dimension=16, image_size=(32, 32), options=options)
     prunable = PrunableEncoder(encoder, channel_multiple=4).train()
-    return JointStep(prunable, Classifier(16, 2000, None), MethodSpec(capacities=CAPACITIES))
+    return JointStep(
+        prunable, Classifier(16, 2000, None), MethodSpec(name="prunnet-channel", capacities=CAPACITIES)
+    )
 
 
 class OnCpu:
@@ -145,7 +147,11 @@ def test_other_shapes_are_other_recordings(
 
 def test_drawn_masks_are_not_recorded(data: DataSet, joint: JointStep) -> None:
     prunable = PrunableEncoder(joint.prunable.encoder, "weight").train()
-    masks = JointStep(prunable, joint.classifier, MethodSpec(granularity="weight", capacities=(0.3,)))
+    masks = JointStep(
+        prunable,
+        joint.classifier,
+        MethodSpec(name="prunnet-channel", granularity="weight", capacities=(0.3,)),
+    )
     recorder = OnCpu()
     graphed = GraphedStep(masks, recorder)
     pixels, labels = data.train.batch(0, 0, 16)
@@ -158,7 +164,9 @@ def test_drawn_masks_are_not_recorded(data: DataSet, joint: JointStep) -> None:
 
 
 def test_steps_without_the_smallest_capacity_are_not_recorded(data: DataSet, joint: JointStep) -> None:
-    method = MethodSpec(capacities=(0.3,), draw="sandwich", per_step=2, smallest_share=0.5)
+    method = MethodSpec(
+        name="prunnet-channel", capacities=(0.3,), draw="sandwich", per_step=2, smallest_share=0.5
+    )
     recorder = OnCpu()
     graphed = GraphedStep(JointStep(joint.prunable, joint.classifier, method), recorder)
     pixels, labels = data.train.batch(0, 0, 16)

@@ -31,7 +31,10 @@ def data() -> DataSet:
 
 
 def _recipe(method: dict, steps: int = 2) -> Recipe:
-    tiny, spec = load_recipe("glyphs-tiny"), MethodSpec.model_validate({"channel_multiple": 4} | method)
+    method = {"name": "prunnet-channel"} | method
+    weight = METHODS[method["name"]].get("granularity") == "weight" or method.get("granularity") == "weight"
+    multiple = {} if weight else {"channel_multiple": 4}
+    tiny, spec = load_recipe("glyphs-tiny"), MethodSpec.model_validate(multiple | method)
     follow = FollowSpec(steps=steps, learning_rate=0.01) if spec.subnetworks == "after" else None
     return tiny.model_copy(
         update={
@@ -105,7 +108,7 @@ def test_nothing_withheld_is_plain_autograd_on_the_sum(data: DataSet) -> None:
     prunable = PrunableEncoder(_encoder(), channel_multiple=4)
     classifier = Classifier(16, data.train.classes, None)
     pixels, labels = data.train.batch(0, 1, 8)
-    method = MethodSpec(capacities=(0.3,), dense_only=(), project=False, alpha=0)
+    method = MethodSpec(name="prunnet-channel", capacities=(0.3,), dense_only=(), project=False, alpha=0)
     step = JointStep(prunable, classifier, method)
     step(pixels, labels, (0.3,))
     named = dict(prunable.encoder.named_parameters())
@@ -146,7 +149,9 @@ def test_uncertainty_weighs_whole_rows(data: DataSet) -> None:
         )
         torch.manual_seed(1)
         torch.nn.init.normal_(classifier.weight)
-        method = MethodSpec(capacities=(0.3,), weighting=weighting, project=False, alpha=0)
+        method = MethodSpec(
+            name="prunnet-channel", capacities=(0.3,), weighting=weighting, project=False, alpha=0
+        )
         JointStep(prunable, classifier, method)(pixels, labels, (0.3,))
         with torch.no_grad():
             logits = [
@@ -168,9 +173,9 @@ def test_distillation_pulls_towards_the_dense_embedding(data: DataSet) -> None:
             Classifier(16, data.train.classes, None),
         )
         torch.nn.init.zeros_(classifier.weight)
-        losses[weight] = JointStep(prunable, classifier, MethodSpec(capacities=(0.3,), distillation=weight))(
-            pixels, labels, (0.3,)
-        )[1]
+        losses[weight] = JointStep(
+            prunable, classifier, MethodSpec(name="prunnet-channel", capacities=(0.3,), distillation=weight)
+        )(pixels, labels, (0.3,))[1]
     with torch.no_grad():
         dense = prunable.encoder.train()(pixels)
         small = F.normalize(
@@ -248,7 +253,7 @@ def test_names_and_options_that_do_not_go_together() -> None:
         ({"name": "prunnet", "networks": "own-classifier"}, "networks one"),
     ]:
         with pytest.raises(ValidationError, match=message):
-            MethodSpec.model_validate(wrong)
+            MethodSpec.model_validate({"name": "prunnet-channel"} | wrong)
 
 
 def test_a_recipe_with_an_unknown_method_names_the_line(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ encoder:
   options: {channels: [8, 8, 16, 16], layers: [1, 1, 1, 1]}
   image_size: [32, 32]
   dimension: 16
-method: {capacities: [0.3], channel_multiple: 4}
+method: {name: prunnet-channel, capacities: [0.3], channel_multiple: 4}
 schedule: {epochs: 4, batch_size: 2, learning_rate: 0.05, decay: steps, milestones: [2], warmup_epochs: 0}
 """
 

@@ -120,10 +120,12 @@ def test_only_the_dense_loss_moves_classifier_projector_and_norms(data: DataSet)
     prunable = PrunableEncoder(encoder, channel_multiple=4)
     classifier = Classifier(16, data.train.classes, None)
     pixels, labels = data.train.batch(0, 0, 8)
-    alone = JointStep(prunable, classifier, MethodSpec(capacities=()))
+    alone = JointStep(prunable, classifier, MethodSpec(name="prunnet-channel", capacities=()))
     alone(pixels, labels, ())
     wanted = {id(p): p.grad.clone() for p in alone.parameters if p.grad is not None}
-    joint = JointStep(prunable, classifier, MethodSpec(capacities=(0.4,), project=False, alpha=0))
+    joint = JointStep(
+        prunable, classifier, MethodSpec(name="prunnet-channel", capacities=(0.4,), project=False, alpha=0)
+    )
     joint(pixels, labels, (0.4,))
     norms = [p for n, p in encoder.named_parameters() if ".bn" in n or "downsample.1" in n]
     for parameter in (*norms, *encoder.head.parameters(), *classifier.parameters()):
@@ -139,9 +141,11 @@ def test_the_step_equals_plain_autograd_on_the_sum_of_losses(data: DataSet) -> N
     prunable = PrunableEncoder(encoder, channel_multiple=4)
     classifier = Classifier(16, data.train.classes, None)
     pixels, labels = data.train.batch(0, 1, 8)
-    JointStep(prunable, classifier, MethodSpec(capacities=(0.3, 0.6), project=False, alpha=0))(
-        pixels, labels, (0.3, 0.6)
-    )
+    JointStep(
+        prunable,
+        classifier,
+        MethodSpec(name="prunnet-channel", capacities=(0.3, 0.6), project=False, alpha=0),
+    )(pixels, labels, (0.3, 0.6))
     named = dict(encoder.named_parameters())
     total = F.cross_entropy(classifier(encoder.features(pixels)), labels)
     for capacity in (0.3, 0.6):
@@ -185,7 +189,9 @@ def test_schedule() -> None:
 
 
 def test_capacities_are_drawn_evenly_after_the_dense_share() -> None:
-    method = MethodSpec(capacities=(0.1, 0.2, 0.4, 0.6, 0.8), per_step=2, dense_share=0.25)
+    method = MethodSpec(
+        name="prunnet-channel", capacities=(0.1, 0.2, 0.4, 0.6, 0.8), per_step=2, dense_share=0.25
+    )
     schedule = ScheduleSpec(steps=1000)
     assert capacities_of_step(method, schedule, 0, 249) == ()
     drawn = [capacities_of_step(method, schedule, 0, s) for s in range(250, 750)]
@@ -213,12 +219,8 @@ def test_the_second_round() -> None:
 def test_the_dense_encoder_rests_in_the_second_round(data: DataSet, tmp_path: Path, granularity: str) -> None:
     """It is, bit for bit, the one that trains alone for the first round's steps; the subnetworks do learn."""
     source = Short(data.train, 32)
-    follows = {
-        "name": "prunnet",
-        "granularity": granularity,
-        "capacities": [0.3],
-        "channel_multiple": 4,
-    }
+    follows = {"name": "prunnet", "granularity": granularity, "capacities": [0.3]}
+    follows |= {"channel_multiple": 4} if granularity == "channel" else {}
     recipe = _recipe(4)
     second = FollowSpec(steps=12, learning_rate=0.01)
     schedule = recipe.schedule.model_copy(update={"optimizer": "adamw", "learning_rate": 0.003})
