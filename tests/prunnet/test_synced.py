@@ -34,7 +34,7 @@ def _joint(method: dict[str, object]) -> JointStep:
     torch.manual_seed(5)
     options = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
     encoder = Encoder.from_timm("resnet18", dimension=16, image_size=(32, 32), options=options)
-    spec = MethodSpec.model_validate({"capacities": CAPACITIES, **method})
+    spec = MethodSpec.model_validate({"name": "prunnet-channel", "capacities": CAPACITIES, **method})
     prunable = PrunableEncoder(encoder, spec.granularity, 4, spec.adapters, CAPACITIES)
     if prunable.adapters is not None:
         for correction in prunable.adapters.parameters():
