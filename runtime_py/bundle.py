@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from runtime_py.backends import Backend, open_backend
+from runtime_py.backends import Backend, artifact_errors, open_backend
 from runtime_py.backends.base import image_size
 from runtime_py.bundle_writer import manifest_text, write_bundle
 from runtime_py.encoder import QueryEncoder
 from runtime_py.errors import BundleError
-from runtime_py.files import MANIFEST, UNFINISHED, is_inside, list_files, sha256
+from runtime_py.files import MANIFEST, is_inside, list_files, sha256
 from runtime_py.manifest import SCHEMA_VERSION, Manifest
 from runtime_py.probes import Probes
+from runtime_py.scratch import is_unfinished
 
 __all__ = ["load", "read_manifest", "write_bundle"]
+
+MOST_MANIFEST_BYTES = 4 * 2**20
+"""A manifest has some kilobytes; what is much larger is refused before it is parsed."""
 
 
 def load(path: str | Path) -> QueryEncoder:
@@ -49,20 +54,10 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: It is absent, not of a known schema, or its seal is broken.
     """
     path = folder / MANIFEST
-    if not folder.is_dir():
-        raise BundleError(folder, "is no folder, so it is no bundle", "give the bundle's folder")
-    if UNFINISHED in folder.resolve().name:
-        raise BundleError(folder, "is an export that was not finished", "remove it and export again")
-    if path.is_symlink() or not path.is_file():
-        raise BundleError(
-            path,
-            "does not exist, so its folder is no bundle",
-            "give the folder of a bundle, or export it again",
-        )
+    text = _manifest_text(folder)
     try:
-        text = path.read_bytes().decode()
         body = json.loads(text, object_pairs_hook=_unique_keys)
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(path, f"is no JSON ({error})") from error
     _expect_schema(path, body)
     try:
@@ -77,6 +72,36 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(path, "it is not spelled as the export wrote it")
     _expect_consistent(path, manifest)
     return manifest
+
+
+def _manifest_text(folder: Path) -> str:
+    path = folder / MANIFEST
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise BundleError(folder, "is no folder, so it is no bundle", "give the bundle's folder")
+        if is_unfinished(folder.resolve().name):
+            raise BundleError(folder, "is an export that was not finished", "remove it and export again")
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise BundleError(path, "is no plain file", "export the bundle again")
+        if about.st_size > MOST_MANIFEST_BYTES:
+            raise BundleError(
+                path, f"has {about.st_size:,} bytes; a manifest has at most {MOST_MANIFEST_BYTES:,}"
+            )
+        return path.read_bytes().decode()
+    except FileNotFoundError as error:
+        if not folder.exists():
+            raise BundleError(folder, "does not exist", "give the bundle's folder") from error
+        problem = "does not exist, so its folder is no bundle"
+        raise BundleError(path, problem, "give the folder of a bundle, or export it again") from error
+    except OSError as error:
+        raise BundleError(
+            path, f"cannot be read ({error.strerror})", "give yourself the right to read it"
+        ) from error
+    except ValueError as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(path, f"is no JSON ({error})") from error
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -147,7 +172,8 @@ def _verify_identity(artifact: Path, manifest: Manifest, backend: Backend) -> No
         "prunnet.dimension": str(manifest.output.shape[-1]),
         "prunnet.version": manifest.prunnet_version,
     }
-    inside = backend.identity()
+    with artifact_errors(artifact):
+        inside = backend.identity()
     for key, value in expected.items():
         if inside[key] != value:
             raise BundleError(artifact, f"says {key} = {inside[key]!r}, its manifest says {value!r}")

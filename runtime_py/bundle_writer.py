@@ -69,6 +69,4 @@ def _disk_errors(out: Path) -> Iterator[None]:
         yield
     except (OSError, shutil.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise BundleError(
-            out, f"can not be written ({reason})", "make room or choose another disk"
-        ) from error
+        raise BundleError(out, f"cannot be written ({reason})", "make room or choose another disk") from error

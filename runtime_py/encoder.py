@@ -17,6 +17,10 @@ from runtime_py.report import DriftReport
 class QueryEncoder:
     """Embeds images for one server's index. Made by `runtime_py.load`, which verifies everything first.
 
+    Threads may share one: `embed` and `check` may run at the same time, in any number. LiteRT and ExecuTorch
+    compute one image at a time, so that threads wait for each other there; for more throughput than one
+    interpreter gives, load one encoder for each thread.
+
     Args:
         manifest: The bundle's manifest.
         probes: The bundle's probes.

@@ -1,57 +1,104 @@
-"""The files of a bundle: which there are, and their hashes."""
+"""The files of a bundle: which there are, and their hashes; and files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from runtime_py.errors import BundleError
+from runtime_py.scratch import scratch_path
 
 MANIFEST = "manifest.json"
-UNFINISHED = ".prunnet-tmp-"
-"""Part of the name of a folder that is being written; such a folder is never a bundle."""
+
+_DESCRIPTOR = re.compile(r"/dev/(?:fd/(\d+)|std(out)|std(err))|/proc/self/fd/(\d+)")
 
 
 def list_files(folder: Path) -> dict[str, Path]:
     """Find every file below `folder`, as relative POSIX path -> path.
 
+    A link to a plain file counts as that file: caches of model hubs store files so, and the hash says whether
+    it is the right one. A link to a folder does not, for it may lead back.
+
     Raises:
-        BundleError: A symbolic link, a device, a socket: anything that is not a plain file or folder.
+        BundleError: A folder that cannot be read; a link that leads to no plain file, a device, a socket:
+            anything that is not a plain file or folder.
     """
     found = {}
-    for parent, folders, names in os.walk(folder, followlinks=False):
+    for parent, folders, names in os.walk(folder, onerror=_unreadable):
         for name in [*folders, *names]:
             path = Path(parent, name)
-            mode = path.lstat().st_mode
+            try:
+                itself, mode = path.lstat().st_mode, path.stat().st_mode
+            except OSError as error:
+                what = "is a link to nothing" if path.is_symlink() else f"cannot be read ({error.strerror})"
+                raise BundleError(path, what, "copy the whole bundle again") from error
             if stat.S_ISREG(mode):
                 found[path.relative_to(folder).as_posix()] = path
-            elif not stat.S_ISDIR(mode):
+            elif not stat.S_ISDIR(itself):
                 raise BundleError(path, "is neither a plain file nor a folder (a link?)", "remove it")
     return found
 
 
 def sha256(path: Path) -> str:
-    """Hash a file, in hex; raises BundleError if it can not be read."""
+    """Hash a file, in hex; raises BundleError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(path, f"can not be read ({error.strerror})", "copy it again") from error
+        raise BundleError(path, f"cannot be read ({error.strerror})", "copy it again") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that `path` holds the old content or the new, never a part."""
-    scratch = path.with_name(f".{path.name}{UNFINISHED}{os.getpid()}")
-    try:
-        with scratch.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    """Write a file so that `path` holds the old content or the new, never a part.
+
+    What is there and is not a plain file (a device, a pipe, a link, `/dev/stdout`) is written through: it is
+    never replaced by a file.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    if _is_plain(path):
+        with scratch_path(path.parent, f".{path.name}") as scratch:
+            with scratch.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        return
+    with _opened(path) as descriptor:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+
+@contextmanager
+def plain_name(path: Path) -> Iterator[Path]:
+    """Give a name for `path` that a C++ library takes: names that are not UTF-8 do not reach most of them.
+
+    The other name goes through a link that is there for the time of the block.
+    """
+    if _is_utf8(str(path)):
+        yield path
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="prunnet-name-") as scratch:
+        link = Path(scratch) / "link"
+        if _is_utf8(path.name):
+            # To the folder: a model may have files beside it.
+            link.symlink_to(path.absolute().parent)
+            yield link / path.name
+        else:
+            link = link.with_suffix(path.suffix if _is_utf8(path.suffix) else "")
+            link.symlink_to(path.absolute())
+            yield link
 
 
 def is_inside(name: str) -> bool:
@@ -64,3 +111,42 @@ def is_inside(name: str) -> bool:
         and not set(name) & set("\\:\0")
         and path.as_posix() == name
     )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise BundleError(
+        error.filename, f"cannot be read ({error.strerror})", "give yourself the right to read it"
+    ) from error
+
+
+def _is_plain(path: Path) -> bool:
+    """Tell whether nothing is at `path`, or a plain file that is not reached through a link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open what is not a plain file for writing; names of this process's own streams are those streams."""
+    named = _DESCRIPTOR.fullmatch(str(path))
+    if named:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        number = {"out": "1", "err": "2"}.get(named[2] or named[3] or "", named[1] or named[4])
+        descriptor = os.dup(int(number))
+    else:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import secrets
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime_py.files import UNFINISHED
+from runtime_py.scratch import scratch_path
 
 
 @contextmanager
@@ -26,24 +24,20 @@ def replaced_folder(out: Path) -> Iterator[Path]:
         out: Absolute path. Ask `is_replaceable` first.
 
     Yields:
-        An empty folder whose name holds `UNFINISHED`.
+        An empty folder whose name `runtime_py.scratch` gives; it is never a bundle.
 
     Raises:
         OSError: The disk refuses.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(out)
-    scratch = out.parent / f".{out.name}{UNFINISHED}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    scratch.mkdir()
-    try:
+    with scratch_path(out.parent, f".{out.name}") as scratch:
+        scratch.mkdir()
         yield scratch
         for parent, _, names in os.walk(scratch):
             for name in names:
                 _sync(Path(parent, name))
             _sync(Path(parent))
         _move_into_place(scratch, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def is_replaceable(out: Path, marker: str) -> bool:
@@ -51,14 +45,6 @@ def is_replaceable(out: Path, marker: str) -> bool:
     if out.is_symlink() or not out.is_dir():
         return not out.exists() and not out.is_symlink()
     return (out / marker).is_file() or not any(out.iterdir())
-
-
-def remove_unfinished(out: Path) -> None:
-    """Remove temporary folders that dead processes of this host left beside `out`."""
-    start = f".{out.name}{UNFINISHED}{_host()}-"
-    for path in out.parent.iterdir():
-        if path.name.startswith(start) and not _alive(path.name.removeprefix(start).split("-")[0]):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _move_into_place(scratch: Path, out: Path) -> None:
@@ -78,7 +64,7 @@ def _move_into_place(scratch: Path, out: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step of the file system; False if the system can not."""
+    """Swap two folders in one step of the file system; False if the system cannot."""
     library = ctypes.CDLL(None, use_errno=True)
     here, swap_on_linux, swap_on_macos = -100, 2, 2
     if sys.platform == "linux" and hasattr(library, "renameat2"):
@@ -96,19 +82,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _host() -> str:
-    return socket.gethostname().replace("-", "_").replace("/", "_")
-
-
-def _alive(pid: str) -> bool:
-    if not pid.isdigit():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's process: it lives
-        return True
-    return True

@@ -6,11 +6,13 @@ A backend's module imports its runtime at the top; nothing here does, so `import
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from runtime_py.backends.base import Backend, BackendClass
-from runtime_py.errors import BundleError, MissingExtraError, UnknownNameError
+from runtime_py.errors import BundleError, MissingExtraError, PrunnetError, UnknownNameError
 from runtime_py.manifest import TensorInfo
 
 __all__ = ["TARGETS", "Backend", "open_backend"]
@@ -57,4 +59,22 @@ def open_backend(
     except ImportError as error:
         raise MissingExtraError(error.name or entry.module, entry.extra, f"target {target!r}") from error
     backend_class = cast(BackendClass, getattr(module, entry.class_name))
-    return backend_class(path, input_info, output_info)
+    with artifact_errors(path):
+        return backend_class(path, input_info, output_info)
+
+
+@contextmanager
+def artifact_errors(artifact: Path) -> Iterator[None]:
+    """Turn what a runtime raises on a damaged artifact into a BundleError; errors of ours pass.
+
+    Each runtime has its own exceptions, and its binding adds those of Python: names that are not UTF-8, numbers
+    that no array has.
+    """
+    try:
+        yield
+    except PrunnetError:
+        raise
+    except Exception as error:
+        raise BundleError(
+            artifact, f"its runtime does not open it ({type(error).__name__}: {error})"
+        ) from error

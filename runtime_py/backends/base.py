@@ -27,7 +27,7 @@ IDENTITY_KEYS = (
 
 
 class Backend(Protocol):
-    """One opened artifact on one device runtime."""
+    """One opened artifact on one device runtime; any number of threads may call it at once."""
 
     @property
     def runtime(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
@@ -106,8 +107,11 @@ def _system_prediction(artifact: Path, input_name: str, output_name: str) -> Pre
     except Exception as error:  # the system compiles it here, and coremltools passes on bare exceptions
         raise BundleError(artifact, f"Core ML does not open it ({error})") from error
 
+    alone = threading.Lock()  # Apple promises no more than one prediction of a model at a time
+
     def predict(image: Pixels) -> npt.NDArray[np.float32]:
-        result: dict[str, Any] = model.predict({input_name: Image.fromarray(image)})
+        with alone:
+            result: dict[str, Any] = model.predict({input_name: Image.fromarray(image)})
         return np.asarray(result[output_name], np.float32).reshape(1, -1)
 
     return predict

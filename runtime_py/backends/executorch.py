@@ -6,6 +6,7 @@ Its Python binding needs torch, so this module does too (as Core ML's executor d
 from __future__ import annotations
 
 import json
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from runtime_py.backends.base import (
     to_input,
 )
 from runtime_py.errors import BundleError
+from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
 
 IDENTITY_METHOD = "prunnet_identity"
@@ -47,8 +49,10 @@ class ExecuTorchBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._artifact, self._input, self._output = artifact, input_info, output_info
+        self._alone = threading.Lock()
         try:
-            self._program: Program = Runtime.get().load_program(artifact)
+            with plain_name(artifact) as name:
+                self._program: Program = Runtime.get().load_program(name)
         except RuntimeError as error:
             raise BundleError(artifact, f"ExecuTorch does not open it ({error})") from error
         self._forward = self._load("forward")
@@ -90,9 +94,11 @@ class ExecuTorchBackend:
         rows = []
         for image in images:
             batch = to_input(image, self._input).astype(self._input.dtype, copy=False)
-            (embedding,) = self._forward.execute([torch.from_numpy(batch)])
-            # A copy: the runtime may hand out the same memory again with the next image.
-            rows.append(np.array(embedding.to(torch.float32).numpy(), copy=True))
+            # A method is one set of tensors, and the runtime may hand out the same memory again with the next
+            # image: until the copy is made nobody else may execute.
+            with self._alone:
+                (embedding,) = self._forward.execute([torch.from_numpy(batch)])
+                rows.append(np.array(embedding.to(torch.float32).numpy(), copy=True))
         return stack(rows, self._output)
 
     def identity(self) -> dict[str, str]:

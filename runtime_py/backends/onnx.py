@@ -18,6 +18,7 @@ from runtime_py.backends.base import (
     to_input,
 )
 from runtime_py.errors import BundleError
+from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
 
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
@@ -72,6 +73,7 @@ def open_session(model: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        with plain_name(model) as name:
+            return onnxruntime.InferenceSession(str(name), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
         raise BundleError(model, f"ONNX Runtime does not open it ({error})") from error

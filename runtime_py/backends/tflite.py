@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import threading
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from runtime_py.backends.base import (
     to_input,
 )
 from runtime_py.errors import BundleError
+from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
 
 METADATA_NAME = "prunnet"
@@ -46,9 +48,11 @@ class TFLiteBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._artifact, self._input, self._output = artifact, input_info, output_info
+        self._alone = threading.Lock()
         try:
             # From its path: LiteRT maps the file, so that its weights are not held twice.
-            self._interpreter = Interpreter(model_path=str(artifact))
+            with plain_name(artifact) as name:
+                self._interpreter = Interpreter(model_path=str(name))
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError(artifact, f"LiteRT does not open it ({error})") from error
@@ -74,9 +78,13 @@ class TFLiteBackend:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:
-            self._interpreter.set_tensor(self._in["index"], quantise(to_input(image, self._input), self._in))
-            self._interpreter.invoke()
-            rows.append(dequantise(self._interpreter.get_tensor(self._out["index"]), self._out))
+            fed = quantise(to_input(image, self._input), self._in)
+            # The interpreter is one set of tensors: between set and get nobody else may touch them.
+            with self._alone:
+                self._interpreter.set_tensor(self._in["index"], fed)
+                self._interpreter.invoke()
+                found = self._interpreter.get_tensor(self._out["index"])
+            rows.append(dequantise(found, self._out))
         return stack(rows, self._output)
 
     def identity(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from runtime_py.backends.base import Embeddings, Pixels
 from runtime_py.errors import BundleError
+from runtime_py.files import plain_name
 from runtime_py.server.pixels import arrange, layout_of
 
 SIGNATURE = "serving_default"
@@ -32,7 +33,8 @@ class SavedModelServer:
         self._space_id = _read_space_id(path / SPACE_FILE)
         try:
             # The signature dies with the object that it was loaded with, so that one is kept too.
-            self._model = tf.saved_model.load(str(path))
+            with plain_name(path) as name:
+                self._model = tf.saved_model.load(str(name))
         except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
             raise BundleError(
                 path, f"TensorFlow does not open it ({error})", "give a SavedModel folder"

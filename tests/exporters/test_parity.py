@@ -4,6 +4,8 @@ A target adds its row to `CASES`, and its vendor's own runtime to `plain.RUNTIME
 """
 
 import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -82,3 +84,22 @@ def test_the_artifact_says_what_it_takes_and_who_made_it(case, converted) -> Non
     assert artifact.output.shape == (1, DIMENSION)
     assert artifact.size > 4 * 32 * DIMENSION / (1 if case[1] == "fp32" else 4)
     assert artifact.tools["torch"] and len(artifact.tools) > 1
+
+
+def wrong_answers(embed: Callable[[np.ndarray], np.ndarray], calls: int) -> int:
+    """Embed single images in 8 threads, `calls` in each; count the answers that are not bit for bit right."""
+    truth = embed(IMAGES)
+
+    def work(thread: int) -> int:
+        rows = [(thread * 7 + call) % len(IMAGES) for call in range(calls)]
+        return sum(not np.array_equal(embed(IMAGES[row : row + 1])[0], truth[row]) for row in rows)
+
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(work, range(8)))
+
+
+@pytest.mark.parametrize("calls", [40, pytest.param(1000, marks=pytest.mark.slow)])
+def test_threads_share_one_artifact(case, converted, calls) -> None:
+    artifact = converted(*case)
+    backend = open_backend(case[0], artifact.path, artifact.input, artifact.output)
+    assert wrong_answers(backend.run, calls) == 0

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime_py import BundleError, folders, load
+from runtime_py import BundleError, folders, load, scratch
 from runtime_py.bundle import read_manifest, write_bundle
-from runtime_py.files import UNFINISHED
+from runtime_py.scratch import UNFINISHED
 from tests.runtime_py import bundles
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ from runtime_py.bundle import write_bundle
 from runtime_py.manifest import Manifest
 from runtime_py.probes import Probes
 from runtime_py import BundleError, load
-from runtime_py.files import UNFINISHED
+from runtime_py.scratch import UNFINISHED
 
 artifact, folder, stored, draft = map(Path, sys.argv[1:])
 out = folder / "bundle"
@@ -119,8 +119,8 @@ def test_an_unfinished_folder_never_loads(make_bundle, tmp_path):
 def test_leftovers_of_dead_processes_go_and_those_of_live_ones_stay(make_bundle, tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = {pid: f".bundle{UNFINISHED}{folders._host()}-{pid}-aa" for pid in (dead.pid, os.getppid())}
-    other_bundle = f".other{UNFINISHED}{folders._host()}-{dead.pid}-aa"
+    names = {pid: f".bundle{UNFINISHED}{scratch.host()}-{pid}-aa" for pid in (dead.pid, os.getppid())}
+    other_bundle = f".other{UNFINISHED}{scratch.host()}-{dead.pid}-aa"
     for name in (*names.values(), other_bundle):
         (tmp_path / name).mkdir()
     make_bundle("onnx")
@@ -188,7 +188,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_old_bundle(make_bundle, pro
 
 def test_a_folder_without_permission_is_a_clear_error(probes, artifact):
     draft = bundles.manifest("onnx", probes)
-    with pytest.raises(BundleError, match="can not be written"):
+    with pytest.raises(BundleError, match="cannot be written"):
         write_bundle(draft, artifact("onnx"), probes, Path("/proc/bundle"))
 
 
