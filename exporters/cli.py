@@ -10,12 +10,12 @@ from pathlib import Path
 
 from exporters.arguments import positive
 from exporters.registry import TARGETS, as_target
-from runtime_py.errors import PrunnetError
-
-INTERRUPTED = 130
+from runtime_py.scratch import workspace
+from runtime_py.shell import run_command, show
 
 EPILOG = """\
-exit codes: 0 ok, 1 bug, 2 usage or profile, 3 infeasible, 4 export failed, 5 incompatible (or the worst)
+exit codes: 0 ok, 1 bug, 2 usage or profile, 3 infeasible, 4 export failed, 5 incompatible (or the worst),
+128 + n ended by signal n
 
 examples:
   prunnet-export --profile pixel8 --dry-run
@@ -26,15 +26,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except PrunnetError as error:
-        print(f"prunnet-export: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("prunnet-export: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(_parser(), _run, arguments, extra=lambda options: ",".join(options.target or TARGETS))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    with workspace():
+        return _export(options)
+
+
+def _export(options: argparse.Namespace) -> int:
     targets = [as_target(name) for name in options.target or ()]
     from exporters.progress import Screen, unhidden
     from prunnet.errors import ProfileError
@@ -94,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
             outcomes += export_fleet(package, options.encoder, jobs, options.out, workers, say)
     order = [entry.job.label if isinstance(entry, Outcome) else entry.label for entry in planned]
     outcomes.sort(key=lambda outcome: order.index(outcome.job.label))
-    print(as_json(outcomes) if options.json else as_text(outcomes))
+    show(as_json(outcomes) if options.json else as_text(outcomes))
     return worst([outcome.exit_code for outcome in outcomes])
 
 

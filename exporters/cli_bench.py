@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters.arguments import positive
-from runtime_py.errors import PrunnetError
+from runtime_py.shell import run_command, show
 
 EPILOG = """\
 Batch 1, one core, median over interleaved rounds: milliseconds of this machine, not of a device;
@@ -22,13 +22,12 @@ exit codes: 0 ok, 1 bug, 2 usage error or bad bundle
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        rows = bench_bundles(options.bundles, options.rounds)
-    except PrunnetError as error:
-        print(f"prunnet-bench: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(rows, indent=2) if options.json else as_text(rows))
+    return run_command(_parser(), _run, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    rows = bench_bundles(options.bundles, options.rounds)
+    show(json.dumps(rows, indent=2) if options.json else as_text(rows))
     return 0
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -29,12 +29,22 @@ class Screen:
     started: float = field(default_factory=time.monotonic)
 
     def __call__(self, line: str) -> None:
-        """Write one line at once."""
-        print(f"[{time.monotonic() - self.started:6.1f} s] {line}", file=self.stream, flush=True)
+        """Write one line at once; a stream that cannot be written any more ends no work."""
+        with suppress(OSError):
+            print(f"[{time.monotonic() - self.started:6.1f} s] {line}", file=self.stream, flush=True)
 
 
 @contextmanager
 def unhidden() -> Iterator[TextIO]:
     """A duplicate of stderr that still reaches the screen while file descriptor 2 goes elsewhere."""
-    with os.fdopen(os.dup(2), "w", buffering=1) as stream:
+    stream = second_stderr()
+    try:
         yield stream
+    finally:
+        with suppress(OSError):
+            stream.close()
+
+
+def second_stderr() -> TextIO:
+    """Return a duplicate of stderr that takes any text."""
+    return os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime_py.errors import PrunnetError
+from runtime_py.shell import note, run_command, show
 
 if TYPE_CHECKING:
     from prunnet.data.source import Benchmark
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except PrunnetError as error:
-        print(f"prunnet-eval: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    return run_command(_parser(), _run, arguments, extra="train")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,8 +102,8 @@ def _curve(
     from prunnet.cli.table import curve_as_json, curve_table
     from prunnet.evaluation import measure_curve
 
-    curve = measure_curve(package.prunable, package.probes.calibration, benchmark, capacities, say=_say)
-    print(curve_as_json(curve.as_dict()) if options.json else curve_table(curve.as_dict()))
+    curve = measure_curve(package.prunable, package.probes.calibration, benchmark, capacities, say=note)
+    show(curve_as_json(curve.as_dict()) if options.json else curve_table(curve.as_dict()))
     return 0
 
 
@@ -122,11 +115,11 @@ def _matrix(
     from prunnet.matrix.plot import save_plot
 
     family = CutFamily(package.prunable, package.probes.calibration, capacities)
-    matrix = measure_matrix(family, benchmark, say=_say)
-    print(json.dumps(matrix.as_dict(), indent=1) if options.json else matrix.table())
+    matrix = measure_matrix(family, benchmark, say=note)
+    show(json.dumps(matrix.as_dict(), indent=1) if options.json else matrix.table())
     if options.plot is not None:
         save_plot(matrix, options.plot)
-        _say(f"wrote {options.plot}")
+        note(f"wrote {options.plot}")
     return 0
 
 
@@ -138,10 +131,10 @@ def _task(
 
     name, _, root = dataset.partition("=")
     task = open_task(name, Path(root))
-    curve = measure_task(package, task, capacities, index=options.index, say=_say)
-    print(json.dumps(curve.as_dict(), indent=1) if options.json else curve.table())
+    curve = measure_task(package, task, capacities, index=options.index, say=note)
+    show(json.dumps(curve.as_dict(), indent=1) if options.json else curve.table())
     return 0
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+if __name__ == "__main__":
+    sys.exit(main())

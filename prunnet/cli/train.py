@@ -8,20 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime_py.errors import PrunnetError
+from runtime_py.shell import note, run_command, show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except PrunnetError as error:
-        print(f"prunnet-train: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("prunnet-train: interrupted; continue with --resume", file=sys.stderr)
-        return 130
+    return run_command(_parser(), _run, arguments, extra="train", stopped="continue with --resume")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,13 +60,13 @@ def _run(options: argparse.Namespace) -> int:
         resume=options.resume,
         control=options.control,
         dense=None if options.dense is None else load_encoder(options.dense),
-        say=lambda text: print(text, file=sys.stderr),
+        say=note,
     )
     if package is None:
         return 0
     metrics = package.metadata.metrics
-    print(curve_as_json(metrics) if options.json else _table(metrics))
-    print(f"wrote {package.path}", file=sys.stderr)
+    show(curve_as_json(metrics) if options.json else _table(metrics))
+    note(f"wrote {package.path}")
     return 0
 
 
@@ -95,3 +87,7 @@ def _table(metrics: dict[str, Any]) -> str:
             for name, value in metrics["control"]["figures"].items()
         ]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
