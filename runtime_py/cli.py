@@ -8,47 +8,75 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime_py.errors import PrunnetError
+from runtime_py.shell import note, run_command, show
 
-_EPILOG = "exit codes: 0 all compatible, 5 incompatible or not verified, 2 usage error or bad bundle, 1 bug"
+TIMEOUT_SECONDS = 900.0
+"""For one bundle. An honest check takes seconds; a minute and a half on an emulated Cortex-A53."""
+
+_EPILOG = """\
+exit codes: 0 all compatible, 5 incompatible or not verified, 2 usage error or bad bundle, 1 bug,
+128 + n ended by signal n
+
+Below a folder, whatever looks like a bundle or cannot be looked at counts: links to bundles, bundles without
+their manifest, unfinished exports, unreadable folders.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    given = _parser().parse_args(arguments)
+    return run_command(_parser(), _run, arguments)
+
+
+def _run(given: argparse.Namespace) -> int:
+    from runtime_py.errors import BundleError
+    from runtime_py.isolation import check_bundles
     from runtime_py.junit import write_junit
-    from runtime_py.outcome import check_bundle, exit_code, find_bundles
+    from runtime_py.outcome import Outcome, exit_code
+    from runtime_py.discovery import find_bundles
     from runtime_py.table import table
 
-    outcomes = []
-    try:
-        for bundle in find_bundles(given.bundles):
-            if sys.stderr.isatty():
-                print(f"checking {bundle} ...", file=sys.stderr)
-            outcomes.append(check_bundle(bundle, given.server))
-        if given.junit:
-            write_junit(outcomes, given.junit)
-    except PrunnetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    found = find_bundles(given.bundles, given.server)
+    say = note if sys.stderr.isatty() else lambda line: None
+    outcomes = list(check_bundles(found, given.server, timeout=given.timeout, say=say))
+    if given.expect is not None and len(found) != given.expect:
+        problem = f"{len(found)} bundles were found, {given.expect} are expected (--expect)"
+        outcomes.append(
+            Outcome(Path(given.bundles[0]), error=BundleError(given.bundles[0], problem, "export them"))
+        )
+    code = exit_code(outcomes)
     if given.json:
-        _print(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
+        show(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
     else:
-        _print(table(outcomes))
-    return exit_code(outcomes)
+        show(table(outcomes))
+    if given.junit:
+        try:
+            write_junit(outcomes, given.junit)
+        except BundleError as error:
+            note(f"prunnet-check: {error}")
+            return code or error.exit_code
+    return code
 
 
-def _print(text: str) -> None:
-    """Print; a reader that stopped reading (`| head`) does not change the exit code."""
+def _seconds(text: str) -> float:
+    from threading import TIMEOUT_MAX
+
     try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +93,18 @@ def _parser() -> argparse.ArgumentParser:
         help="check against the server's encoder package, ONNX model, TensorFlow SavedModel or stored "
         "gallery (.npz) instead of the embeddings stored in the bundle",
     )
+    parser.add_argument("--expect", metavar="N", type=_count, help="fail unless exactly N bundles are found")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=TIMEOUT_SECONDS,
+        help="for each bundle; a check that takes longer is stopped and not verified (%(default)g)",
+    )
     parser.add_argument("--junit", metavar="FILE", type=Path, help="also write a JUnit report")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

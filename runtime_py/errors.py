@@ -6,6 +6,7 @@ PrunnetError
 ├ BundleError(ValueError)           file, what is wrong with it            exit 2
 │ └ UnsupportedProgramError         operations nobody here can execute     exit 2
 ├ InferenceError(RuntimeError)      what failed while it ran               exit 5
+├ CrashError(RuntimeError)          how the process of a check ended       exit 5
 └ IncompatibleError(RuntimeError)   figure, value, tolerance, worst probe  exit 5
 
 `prunnet.errors` and `exporters.errors` add their own branches.
@@ -102,6 +103,21 @@ class InferenceError(PrunnetError, RuntimeError):
     def __init__(self, what: str, cause: BaseException) -> None:
         self.what = what
         super().__init__(f"{what} failed while it embedded: {type(cause).__name__}: {cause}")
+
+
+class CrashError(PrunnetError, RuntimeError):
+    """An artifact whose check ended its process or its time; that is no pass.
+
+    Args:
+        bundle: The bundle that was checked.
+        end: How the process ended, in words.
+    """
+
+    exit_code = 5
+
+    def __init__(self, bundle: str | Path, end: str) -> None:
+        self.bundle, self.end = Path(bundle), end
+        super().__init__(f"{bundle}: the process that checked it {end}; do not use it, export it again")
 
 
 class IncompatibleError(PrunnetError, RuntimeError):

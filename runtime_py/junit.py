@@ -7,23 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from runtime_py.errors import BundleError
+from runtime_py.errors import BundleError, CrashError
 from runtime_py.files import write_atomically
 from runtime_py.outcome import Outcome
+from runtime_py.shell import readable
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 can not hold, not even escaped."""
+"""Characters that XML 1.0 cannot hold, not even escaped."""
 
 _KINDS = {"incompatible": "failure", "not verified": "skipped", "error": "error"}
 
 
 def write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write `junit_xml(outcomes)` to `path`, atomically; raises BundleError if the disk refuses."""
+    """Write `junit_xml(outcomes)` to `path`; see `write_atomically`. Raises BundleError if the disk refuses."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, junit_xml(outcomes))
     except OSError as error:
-        raise BundleError(path, f"can not be written ({error.strerror})", "choose another file") from error
+        raise BundleError(path, f"cannot be written ({error.strerror})", "choose another file") from error
 
 
 def junit_xml(outcomes: Sequence[Outcome]) -> bytes:
@@ -52,7 +53,9 @@ def _suite(root: ElementTree.Element, outcome: Outcome) -> None:
             _verdict(case, "failure", str(gate), outcome)
     if outcome.verdict != "compatible" and all(gate.passed for gate in gates):
         case = ElementTree.SubElement(suite, "testcase", classname=name, name="check")
-        _verdict(case, _KINDS[outcome.verdict], "; ".join(outcome.reasons), outcome)
+        # What ends its process was not left out: it failed.
+        tag = "error" if isinstance(outcome.error, CrashError) else _KINDS[outcome.verdict]
+        _verdict(case, tag, "; ".join(outcome.reasons), outcome)
     suite.set("tests", str(len(suite)))
     for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(count, str(len(suite.findall(f"./testcase/{tag}"))))
@@ -67,4 +70,4 @@ def _verdict(case: ElementTree.Element, tag: str, message: str, outcome: Outcome
 
 
 def _text(text: str) -> str:
-    return _NOT_XML.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return _NOT_XML.sub(lambda found: readable(found.group()), text)

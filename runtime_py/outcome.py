@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +10,12 @@ from typing import Any, Literal
 from runtime_py.bundle import load
 from runtime_py.errors import (
     BundleError,
+    CrashError,
     IncompatibleError,
     MissingExtraError,
     PrunnetError,
     UnsupportedProgramError,
 )
-from runtime_py.files import MANIFEST, UNFINISHED
 from runtime_py.manifest import Verdict
 from runtime_py.report import DriftReport
 
@@ -31,12 +30,12 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict | Literal["error"]:
-        """The report's; `not verified` if nothing here can run the artifact; `error` for a bad bundle."""
+        """The report's; `not verified` if nothing here runs or survives it; `error` for a bad bundle."""
         if self.report is not None:
             return self.report.verdict
         if isinstance(self.error, IncompatibleError):
             return "incompatible"
-        cannot_run = (MissingExtraError, UnsupportedProgramError)
+        cannot_run = (MissingExtraError, UnsupportedProgramError, CrashError)
         return "not verified" if isinstance(self.error, cannot_run) else "error"
 
     @property
@@ -52,23 +51,6 @@ class Outcome:
             "reasons": list(self.reasons),
             "report": self.report.to_json() if self.report else None,
         }
-
-
-def find_bundles(paths: Iterable[str | Path]) -> tuple[Path, ...]:
-    """Find the bundles at or below each path, in order, each once.
-
-    Raises:
-        BundleError: A path does not exist, or there is no bundle below it.
-    """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if not path.is_dir():
-            raise BundleError(path, "is no folder" if path.exists() else "does not exist", "give a bundle")
-        below = list(_below(path))
-        if not below:
-            raise BundleError(path, f"holds no bundle (no {MANIFEST} in it or below)", "export one")
-        found |= dict.fromkeys(below)
-    return tuple(found)
 
 
 def check_bundle(bundle: Path, server: str | Path | None = None) -> Outcome:
@@ -87,11 +69,3 @@ def exit_code(outcomes: Iterable[Outcome]) -> int:
     if verdicts & {"incompatible", "not verified"}:
         return IncompatibleError.exit_code
     return BundleError.exit_code
-
-
-def _below(path: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(path):
-        if MANIFEST in names:
-            folders.clear()  # a bundle holds no bundles
-            yield Path(parent)
-        folders[:] = sorted(name for name in folders if UNFINISHED not in name)
