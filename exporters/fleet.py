@@ -1,17 +1,15 @@
 """Many profiles and targets from one encoder: plans first, then exports in parallel processes.
 
-All plans are made here, over cost graphs that they share; workers are fresh processes, because neither
-torch's threads nor the toolchains' survive a fork, and each loads the encoder once for all its jobs.
+All plans are made here, over cost graphs that they share; each worker loads the encoder once for all its jobs.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +19,12 @@ from numpy.typing import NDArray
 from exporters.job import Failure, Job, failure_of, run_job
 from exporters.pipeline import Exported
 from exporters.planning import plan_export
-from exporters.progress import Say, Screen, silent
+from exporters.progress import Say, Screen, second_stderr, silent
+from exporters.workers import why_no_pool, worker_pool
 from prunnet.profile import DeviceProfile
 from runtime_py.errors import PrunnetError
 from runtime_py.manifest import Target
+from runtime_py.scratch import remove_stale
 
 if TYPE_CHECKING:
     from prunnet.package import EncoderPackage
@@ -83,7 +83,7 @@ def export_fleet(
         encoder: Name or path that it was loaded by; workers load it again.
         jobs: Planned jobs.
         out: Folder of the bundles.
-        workers: Processes; with 1 all happens in this one.
+        workers: Processes; with 1, or on a system without shared memory, all happens in this one.
         say: Takes a line at each stage.
     """
     if not jobs:
@@ -93,6 +93,9 @@ def export_fleet(
     say(f"embed {len(package.probes.images)} probes with the dense encoder")
     dense = embed(package.subnetwork(1.0), package.probes.images)
     workers = min(workers, len(jobs))
+    if workers > 1 and (reason := why_no_pool()) is not None:
+        say(f"no parallel processes on this system ({reason}); exporting one after the other")
+        workers = 1
     if workers == 1:
         for job in jobs:
             yield Outcome(job, run_job(package, job, out, dense, say))
@@ -100,20 +103,24 @@ def export_fleet(
     started = say.started if isinstance(say, Screen) else None
     start = (encoder, dense, max((os.cpu_count() or 1) // workers, 1), started)
     lost: list[Job] = []
-    with ProcessPoolExecutor(workers, get_context("spawn"), _open_worker, start) as pool:
-        running = {pool.submit(_work, job, out): job for job in jobs}
-        for future in as_completed(running):
-            try:
-                yield Outcome(running[future], future.result())
-            except BrokenProcessPool:
-                lost.append(running[future])
-    for job in lost:  # a process that dies takes the whole pool along: now each has one of its own
-        say(f"{job.label}: a worker died, start again")
-        with ProcessPoolExecutor(1, get_context("spawn"), _open_worker, start) as pool:
-            try:
-                yield Outcome(job, pool.submit(_work, job, out).result())
-            except BrokenProcessPool as error:
-                yield Outcome(job, failure_of(error, None))
+    try:
+        with worker_pool(workers, _open_worker, start) as pool:
+            running = {pool.submit(_work, job, out): job for job in jobs}
+            for future in as_completed(running):
+                try:
+                    yield Outcome(running[future], future.result())
+                except BrokenProcessPool:
+                    lost.append(running[future])
+        for job in lost:  # a process that dies takes the whole pool along: now each has one of its own
+            say(f"{job.label}: a worker died, start again")
+            with worker_pool(1, _open_worker, start) as pool:
+                try:
+                    yield Outcome(job, pool.submit(_work, job, out).result())
+                except BrokenProcessPool as error:
+                    yield Outcome(job, failure_of(error, None))
+    finally:
+        for job in jobs:  # what a worker that was killed was writing
+            remove_stale(out / job.profile.name, f".{job.target}")
 
 
 def worst(codes: Sequence[int]) -> int:
@@ -135,7 +142,7 @@ def _open_worker(encoder: str, dense: NDArray[np.float32], threads: int, started
 
     torch.set_num_threads(threads)
     _package, _dense = load_encoder(encoder), dense
-    _say = silent if started is None else Screen(os.fdopen(os.dup(2), "w", buffering=1), started)
+    _say = silent if started is None else Screen(second_stderr(), started)
 
 
 def _work(job: Job, out: Path) -> Exported | Failure:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from exporters.spec import Artifact
+from runtime_py.children import python_command
 
 STATUS = Path("/proc/self/status")
 SMAPS = Path("/proc/self/smaps")
@@ -32,9 +33,18 @@ def peak_memory_bytes(target: str, artifact: Artifact) -> int | None:
     """
     if not CLEAR_REFS.exists() or target == "coreml":
         return None
-    command = [sys.executable, "-m", "exporters.memory", target, str(artifact.path.resolve())]
+    command, environment = python_command("exporters.memory")
+    command += [target, str(artifact.path.resolve())]
     command += [artifact.input.model_dump_json(), artifact.output.model_dump_json()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(f"the process that measures memory failed: {done.stderr.strip()[-300:]}")
     return int(done.stdout.split()[-1])
