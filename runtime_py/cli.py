@@ -32,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from runtime_py.discovery import find_bundles
     from runtime_py.errors import BundleError
     from runtime_py.isolation import check_bundles
     from runtime_py.junit import write_junit
     from runtime_py.outcome import Outcome, exit_code
-    from runtime_py.discovery import find_bundles
     from runtime_py.table import table
 
     found = find_bundles(given.bundles, given.server)

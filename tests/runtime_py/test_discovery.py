@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from runtime_py.cli import main
+from runtime_py.discovery import find_bundles
 from runtime_py.errors import BundleError
 from runtime_py.scratch import UNFINISHED, host
-from runtime_py.discovery import find_bundles
 
 
 def make(folder: Path, *names: str) -> Path:
