@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from prunnet._compiler import compiler_put_off
 from prunnet.cost.builder import Call, GraphBuilder, Operand
 from prunnet.cost.fusion import fuse
 from prunnet.cost.graph import CostGraph
@@ -34,7 +35,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> CostGraph:
     image = torch.empty((1, *input_shape), device="meta")
     recorder = _recorder(_learnt_of(module, state), image)
     try:
-        with torch.no_grad(), recorder:
+        with torch.no_grad(), compiler_put_off(), recorder:
             result = functional_call(module, state, (image,))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise EncoderError(
