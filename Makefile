@@ -1,17 +1,24 @@
 # make export PROFILE=pixel8   plan, export and check the built-in encoder for a device
 # make test                    run the tests
-# Both create the environment first, from constraints.txt.
+# Each sets up what it needs in .venv the first time, pinned by constraints.txt: an export the packages of its targets
+# (2 to 3 GB), the tests everything (5 GB).
 PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= pixel8
 OUT ?= build
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: export test slow lint
+# The targets of the profile are the names of the extras that its export needs.
+PROFILE_FILE := $(firstword $(wildcard $(PROFILE) device_profiles/$(PROFILE).yaml))
+TARGETS := $(shell test -f "$(PROFILE_FILE)" && sed -n 's/^targets: *\[\(.*\)\].*/\1/p' "$(PROFILE_FILE)" | tr -d ' ')
+EXTRAS := $(or $(TARGETS),all)
 
-export: $(VENV)/.installed
+.PHONY: export test slow lint clean
+
+export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
-	$(BIN)/prunnet-check $(OUT)/$(PROFILE)
+	$(BIN)/prunnet-check $(OUT)/$(notdir $(PROFILE:.yaml=))
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
@@ -25,7 +32,17 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+clean:
+	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(VENV)/.for-%: constraints.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the packages that the targets of $(PROFILE) need ($*); this takes some minutes the first time"
+	$(INSTALL) --editable '.[$*]'
+	@touch $@
+
 $(VENV)/.installed: constraints.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
-	touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing everything that the tests need; this takes some minutes the first time"
+	$(INSTALL) --editable '.[all,dev]'
+	@touch $@
