@@ -24,7 +24,8 @@ from runtime_py.bundle import read_manifest
 from runtime_py.bundle_writer import write_bundle
 from runtime_py.errors import IncompatibleError
 from runtime_py.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
-from runtime_py.probes import Probes
+from runtime_py.pictures import parity_pictures
+from runtime_py.probes import Parity, Probes
 
 if TYPE_CHECKING:
     from prunnet.package import EncoderPackage
@@ -134,12 +135,14 @@ def _attempt(
     say(f"{label}: extract capacity {plan.capacity:.4f}")
     module = package.subnetwork(plan.capacity_asked, plan.channel_multiple)
     images = package.probes.images
-    probes = Probes(images, package.probes.labels, dense, embed(module, images))
+    pictures = parity_pictures(package.preprocessing.height, package.preprocessing.width)
+    parity = Parity(pictures, embed(package.subnetwork(1.0), pictures), embed(module, pictures))
+    probes = Probes(images, package.probes.labels, dense, embed(module, images), parity)
     spec = _spec(package, plan)
     say(f"{label}: convert ({plan.precision})")
     artifact = get_exporter(plan.target).convert(module, spec, folder)
     say(f"{label}: verify with {len(images)} probes")
-    drift = verify(plan.target, artifact, spec, probes, profile.compatibility)
+    drift = verify(plan.target, artifact, spec, probes, profile.compatibility.of(plan.precision))
     say(f"{label}: measure")
     measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
     checks = against_budgets(plan, measured)

@@ -6,7 +6,7 @@ from exporters.base import stage
 from exporters.errors import ExportError
 from exporters.spec import Artifact, ExportSpec
 from runtime_py.backends import open_backend
-from runtime_py.drift import measure
+from runtime_py.drift import examine
 from runtime_py.manifest import DriftRecord, Target, Tolerances
 from runtime_py.probes import Probes
 
@@ -20,8 +20,8 @@ def verify(
         target: Whose runtime opens it.
         artifact: What the exporter wrote.
         spec: The identity that must be written inside it.
-        probes: All are embedded.
-        tolerances: What the profile allows.
+        probes: All are embedded, and the parity pictures.
+        tolerances: What the profile and the precision allow.
 
     Raises:
         ExportError: The artifact does not open or run, or says that it is something else.
@@ -32,4 +32,4 @@ def verify(
         written = backend.identity()
         if written != spec.identity:
             raise ExportError(target, "verify", f"the artifact says it is {written}, not {spec.identity}")
-        return measure(backend.run(probes.images), probes, tolerances, backend.runtime)
+        return examine(backend.run, probes, tolerances, backend.runtime)

@@ -113,10 +113,10 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _expect_schema(path: Path, body: object) -> None:
     version = body.get("schema_version") if isinstance(body, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in range(1, SCHEMA_VERSION + 1) or isinstance(version, bool):
         raise BundleError(
             path,
-            f"has schema version {version!r}; this runtime knows {SCHEMA_VERSION}",
+            f"has schema version {version!r}; this runtime knows 1 to {SCHEMA_VERSION}",
             "install the prunnet that exported it, or export again",
         )
 
@@ -163,6 +163,9 @@ def _verify_probes(path: Path, manifest: Manifest, probes: Probes) -> None:
         raise BundleError(
             path, f"its embeddings have {probes.dimension} dimensions, not {manifest.output.shape[-1]}"
         )
+    if (probes.parity is not None) != (manifest.schema_version > 1):
+        found = "no parity pictures" if probes.parity is None else "parity pictures"
+        raise BundleError(path, f"holds {found}, and its manifest is of schema {manifest.schema_version}")
 
 
 def _verify_identity(artifact: Path, manifest: Manifest, backend: Backend) -> None:

@@ -47,7 +47,7 @@ def write_bundle(draft: Manifest, artifact: Path, probes: Probes, out: Path) -> 
 
 def manifest_text(manifest: Manifest) -> str:
     """Return the one spelling of a manifest that a bundle may hold."""
-    return json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+    return json.dumps(manifest.body(), indent=2, sort_keys=True) + "\n"
 
 
 def _fill(folder: Path, draft: Manifest, artifact: Path, probes: Probes) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime_py.backends.base import Backend, Embeddings, Pixels
-from runtime_py.drift import measure
+from runtime_py.drift import examine
 from runtime_py.errors import InferenceError, PrunnetError
 from runtime_py.manifest import Manifest
 from runtime_py.probes import Probes
@@ -96,9 +96,10 @@ class QueryEncoder:
         try:
             if server is not None:
                 return check_server(self, server)
-            embeddings = self.embed(self.probes.images)
+            recorded = self.manifest.drift.figures
+            record = examine(self.embed, self.probes, tolerances, self.runtime, recorded)
         except InferenceError as error:
             where = None if server is None else str(server)
             reasons = (str(error),)
             return DriftReport("not verified", reasons, None, tolerances, self.runtime, server=where)
-        return DriftReport.of(measure(embeddings, self.probes, tolerances, self.runtime))
+        return DriftReport.of(record, recorded)

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+from runtime_py.tolerances import Precision as Precision
+from runtime_py.tolerances import Tolerances as Tolerances
+
+SCHEMA_VERSION: Literal[2] = 2
+"""What is written. Version 2 adds to version 1, which is still read: parity pictures among the probes, and the
+figures and tolerances of `_SINCE_2`."""
 
 Target = Literal["executorch", "coreml", "tflite", "onnx"]
-Precision = Literal["fp32", "fp16", "int8"]
 Granularity = Literal["weight", "channel"]
 Verdict = Literal["compatible", "incompatible", "not verified"]
 
@@ -78,21 +82,6 @@ class BudgetCheck(_Record):
         return (self.predicted if self.measured is None else self.measured) <= self.limit
 
 
-class Tolerances(_Record):
-    """What a bundle's embeddings may differ by. Cosines in [-1, 1]; the rest are fractions in [0, 1]."""
-
-    min_cosine: float = Field(default=0.999, ge=-1, le=1)
-    """Parity: smallest cosine of any probe's embedding with the torch subnetwork's."""
-    min_mean_cosine: float = Field(default=0.9999, ge=-1, le=1)
-    """Parity: mean of the same."""
-    min_top1_agreement: float = Field(default=0.99, ge=0, le=1)
-    """Parity: probes whose nearest gallery item is the torch subnetwork's."""
-    max_recall_drop: float = Field(default=0.05, ge=0, le=1)
-    """Compatibility: Recall@1 of dense queries minus that of the artifact's, both on the dense gallery."""
-    max_map_drop: float = Field(default=0.05, ge=0, le=1)
-    """Compatibility: the same for mean average precision."""
-
-
 class Figures(_Record):
     """Drift of one bundle on one runtime, measured on the probes."""
 
@@ -112,6 +101,34 @@ class Figures(_Record):
     map: float
     map_dense: float
     mean_cosine_to_dense: float
+    queries: int | None = None
+    """Probes that have something to find. None, with all below, in a bundle of schema version 1."""
+    queries_that_can_fail: float | None = None
+    """Of these, how many random embeddings would be expected to lose (`runtime_py.chance`)."""
+    recall_at_1_chance: float | None = None
+    """What random embeddings would score."""
+    map_chance: float | None = None
+    closeness: float | None = None
+    """How surely an embedding finds the dense one of the same picture (`runtime_py.closeness`)."""
+    synthetic_min_cosine: float | None = None
+    """Smallest cosine of a parity picture's embedding with the subnetwork's."""
+    worst_picture: str | None = None
+    """What that parity picture shows."""
+
+
+_SINCE_2 = {
+    "figures": {
+        "queries",
+        "queries_that_can_fail",
+        "recall_at_1_chance",
+        "map_chance",
+        "closeness",
+        "synthetic_min_cosine",
+        "worst_picture",
+    },
+    "tolerances": {"min_synthetic_cosine", "min_closeness", "max_recorded_drop", "max_recorded_change"},
+}
+"""Fields of `drift` that a manifest of schema version 1 has not."""
 
 
 class DriftRecord(_Record):
@@ -137,7 +154,7 @@ class DriftRecord(_Record):
 class Manifest(_Record):
     """Everything about one bundle. See the module for how it is sealed."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     prunnet_version: str
     encoder: str
     """Name of the encoder package that it was cut from."""
@@ -167,11 +184,31 @@ class Manifest(_Record):
     """Relative POSIX path -> sha256, of every file of the bundle except manifest.json."""
     seal: str = ""
 
+    @model_validator(mode="after")
+    def _is_of_its_version(self) -> Self:
+        """Version 2 states every tolerance; version 1 can state none of the new ones, its reader says so."""
+        stated = self.drift.tolerances
+        if self.schema_version > 1:
+            for name in sorted(_SINCE_2["tolerances"]):
+                if getattr(stated, name) is None:
+                    raise ValueError(f"drift.tolerances.{name} is not stated; schema version 2 states it")
+        return self
+
     def sealed(self) -> Manifest:
         """Return the same manifest with its seal computed."""
         return self.model_copy(update={"seal": self.expected_seal()})
 
     def expected_seal(self) -> str:
         """Return the sha256 (hex) of the canonical JSON without the field `seal`."""
-        body = self.model_dump(mode="json", exclude={"seal"})
+        body = self.body()
+        del body["seal"]
         return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def body(self) -> dict[str, Any]:
+        """Return the manifest as plain JSON types, with the fields of its own schema version alone."""
+        body = self.model_dump(mode="json")
+        if self.schema_version == 1:
+            for part, names in _SINCE_2.items():
+                for name in names if body["drift"][part] else ():
+                    del body["drift"][part][name]
+        return body

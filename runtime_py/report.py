@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from runtime_py.drift import Gate, gates
 from runtime_py.errors import IncompatibleError
+from runtime_py.gates import Gate, gates
 from runtime_py.manifest import DriftRecord, Figures, Tolerances, Verdict
 
 
@@ -23,6 +23,7 @@ class DriftReport:
         gates: Every figure with its tolerance, passed or not.
         server: What the bundle was checked against; None for the embeddings stored with it.
         server_figures: Figures of the server itself, or of the retrieval from its gallery.
+        notes: What this check could not look at, e.g. the parity pictures that an older bundle has not.
     """
 
     verdict: Verdict
@@ -33,13 +34,25 @@ class DriftReport:
     gates: tuple[Gate, ...] = ()
     server: str | None = None
     server_figures: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, record: DriftRecord) -> DriftReport:
-        """Make the report of a check against the embeddings stored in the bundle."""
-        judged = gates(record.figures, record.tolerances) if record.figures else ()
+    def of(cls, record: DriftRecord, recorded: Figures | None = None) -> DriftReport:
+        """Make the report of a check against the embeddings stored in the bundle.
+
+        Args:
+            record: What was measured now.
+            recorded: What it was held against of the export, as given to `runtime_py.drift.measure`.
+        """
+        judged = gates(record.figures, record.tolerances, recorded) if record.figures else ()
         return cls(
-            record.verdict, record.reasons, record.figures, record.tolerances, record.runtime, gates=judged
+            record.verdict,
+            record.reasons,
+            record.figures,
+            record.tolerances,
+            record.runtime,
+            gates=judged,
+            notes=_left_out(record),
         )
 
     def raise_if_incompatible(self) -> None:
@@ -71,4 +84,15 @@ class DriftReport:
             "gates": [asdict(gate) for gate in self.gates],
             "server": self.server,
             "server_figures": self.server_figures,
+            "notes": list(self.notes),
         }
+
+
+def _left_out(record: DriftRecord) -> tuple[str, ...]:
+    """Say what a bundle of schema version 1 cannot be checked for."""
+    if record.figures is None or record.figures.synthetic_min_cosine is not None:
+        return ()
+    return (
+        "not checked: parity pictures, closeness and the figures of the export, which this bundle's schema version "
+        "has not; swapped channels or a wrong mean may pass. Export it again",
+    )

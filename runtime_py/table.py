@@ -21,6 +21,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
         if outcome.verdict != "compatible":
             lines += ["", f"{outcome.bundle}: {outcome.verdict}"]
             lines += [f"  - {reason}" for reason in outcome.reasons]
+        if outcome.report and outcome.report.notes:
+            lines += ["", *(f"{outcome.bundle}: {note}" for note in outcome.report.notes)]
     return "\n".join(lines)
 
 

@@ -16,7 +16,8 @@ from pydantic import (
 
 from prunnet.profile.latency import LatencyModel
 from prunnet.profile.units import exact_bytes, parse_bytes
-from runtime_py.manifest import Precision, Target, Tolerances
+from runtime_py.manifest import Precision, Target
+from runtime_py.tolerances import StatedTolerances
 
 Size = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(exact_bytes, return_type=str)]
 """Bytes; written with a unit."""
@@ -75,7 +76,8 @@ class DeviceProfile(_Record):
     channel_multiple: int = Field(default=8, gt=0, le=256, strict=True)
     """Channel counts are rounded down to a multiple of this."""
     latency: dict[Target, dict[Precision, LatencyModel]] = Field(default_factory=dict)
-    compatibility: Tolerances = Tolerances()
+    compatibility: StatedTolerances = StatedTolerances()
+    """Tolerances of its own; what is not stated is the precision's (`runtime_py.tolerances`)."""
     sources: dict[str, Annotated[str, Field(min_length=1)]]
     """Where each hardware fact comes from."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime_py import metrics
-from runtime_py.drift import TOP_K, Gate, at_least, at_most, describe, measure
+from runtime_py.backends.base import Pixels
+from runtime_py.drift import TOP_K, examine, measure
 from runtime_py.errors import IncompatibleError, InferenceError, PrunnetError
-from runtime_py.probes import Probes, unit_lengths
+from runtime_py.figures import as_near
+from runtime_py.gates import Gate, at_least, at_most, describe
+from runtime_py.pictures import name_of
+from runtime_py.probes import Parity, unit_lengths
 from runtime_py.report import DriftReport
 from runtime_py.server import ServerModel, open_server
 from runtime_py.server.gallery import StoredGallery
+from runtime_py.tolerances import SERVER_MIN_COSINE, SERVER_MIN_MEAN_COSINE
 
 if TYPE_CHECKING:
     from runtime_py.encoder import QueryEncoder
@@ -50,23 +56,15 @@ def check_server(encoder: QueryEncoder, path: str | Path) -> DriftReport:
 def _against_model(encoder: QueryEncoder, server: ServerModel) -> DriftReport:
     """Judge the server's own drift first, then the bundle with the server's embeddings as its gallery."""
     probes, tolerances = encoder.probes, encoder.manifest.drift.tolerances
-    try:
-        dense = np.asarray(server.embed(probes.images), np.float32)
-    except PrunnetError:
-        raise
-    except Exception as error:  # whatever runs the server's model has exceptions of its own
-        raise InferenceError("the server", error) from error
-    if dense.shape != probes.dense.shape:
-        raise IncompatibleError(
-            f"the server's embeddings of the probes have shape {list(dense.shape)}, "
-            f"those stored in the bundle {list(probes.dense.shape)}"
-        )
-    unit_length = at_least("server.unit_length", float(unit_lengths(dense).all()), 1.0)
+    dense = _embedded(server, probes.images, probes.dense)
+    worst = int(np.argmin(unit_lengths(dense)))
+    unit_length = at_least(
+        "server.unit_length", float(unit_lengths(dense).all()), 1.0, f"worst probe: {worst}"
+    )
     if not unit_length.passed:
-        worst = int(np.argmin(unit_lengths(dense)))
         return DriftReport(
             verdict="incompatible",
-            reasons=describe((unit_length,), worst),
+            reasons=describe((unit_length,)),
             figures=None,
             tolerances=tolerances,
             runtime=encoder.runtime,
@@ -74,13 +72,47 @@ def _against_model(encoder: QueryEncoder, server: ServerModel) -> DriftReport:
         )
     cosines = metrics.row_cosines(dense, probes.dense)
     figures = {"min_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean())}
-    judged = (
+    where = f"worst probe: {int(cosines.argmin())}"
+    least = min(tolerances.min_cosine, SERVER_MIN_COSINE)
+    least_mean = min(tolerances.min_mean_cosine, SERVER_MIN_MEAN_COSINE)
+    judged = [
         unit_length,
-        at_least("server.min_cosine", figures["min_cosine"], tolerances.min_cosine),
-        at_least("server.mean_cosine", figures["mean_cosine"], tolerances.min_mean_cosine),
+        at_least("server.min_cosine", figures["min_cosine"], least, where),
+        at_least("server.mean_cosine", figures["mean_cosine"], least_mean, where),
+    ]
+    if probes.parity is not None:
+        judged.append(_parity_pictures(server, probes.parity))
+        figures["synthetic_min_cosine"] = judged[-1].value
+    record = examine(encoder.embed, replace(probes, dense=dense), tolerances, encoder.runtime)
+    return _extend(DriftReport.of(record), judged, figures)
+
+
+def _embedded(server: ServerModel, images: Pixels, stored: metrics.Floats) -> metrics.Floats:
+    """Let the server embed images; `stored` is what it should have made of them."""
+    try:
+        dense = np.asarray(server.embed(images), np.float32)
+    except PrunnetError:
+        raise
+    except Exception as error:  # whatever runs the server's model has exceptions of its own
+        raise InferenceError("the server", error) from error
+    if dense.shape != stored.shape:
+        raise IncompatibleError(
+            f"the server's embeddings of the probes have shape {list(dense.shape)}, "
+            f"those stored in the bundle {list(stored.shape)}"
+        )
+    return dense
+
+
+def _parity_pictures(server: ServerModel, parity: Parity) -> Gate:
+    """Hold the server's embeddings of the parity pictures against the dense encoder's; NaN fails."""
+    dense = _embedded(server, parity.images, parity.dense)
+    lengths = np.linalg.norm(dense.astype(np.float64), axis=1)
+    cosines = np.einsum("nd,nd->n", dense.astype(np.float64), parity.dense) / np.where(
+        lengths, lengths, np.nan
     )
-    report = _judge(encoder, encoder.embed(probes.images), replace(probes, dense=dense))
-    return _extend(report, judged, figures, int(cosines.argmin()))
+    worst = int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))
+    name, where = "server.synthetic_min_cosine", f"worst parity picture: {name_of(worst)}"
+    return at_least(name, float(cosines[worst]), SERVER_MIN_COSINE, where)
 
 
 def _against_gallery(encoder: QueryEncoder, gallery: StoredGallery) -> DriftReport:
@@ -98,7 +130,10 @@ def _against_gallery(encoder: QueryEncoder, gallery: StoredGallery) -> DriftRepo
             f"the bundle {probes.dimension}"
         )
     queries = encoder.embed(probes.images)
-    report = _judge(encoder, queries, probes)
+    synthetic = None if probes.parity is None else encoder.embed(probes.parity.images)
+    recorded = encoder.manifest.drift.figures
+    record = measure(queries, probes, tolerances, encoder.runtime, synthetic=synthetic, recorded=recorded)
+    report = DriftReport.of(record, recorded)
     if not unit_lengths(queries).all():
         return report
     k = min(TOP_K, len(gallery.embeddings))
@@ -106,14 +141,19 @@ def _against_gallery(encoder: QueryEncoder, gallery: StoredGallery) -> DriftRepo
         metrics.nearest(vectors, gallery.embeddings, k)
         for vectors in (queries, probes.dense, probes.subnetwork)
     )
-    agreement = found[:, 0] == subnetwork[:, 0]
+    as_found, as_expected = (
+        _scores(probes.subnetwork, gallery.embeddings, items) for items in (found, subnetwork)
+    )
+    agreement = as_near(as_found[:, :1], as_expected[:, :1])[:, 0]
     figures = {
         "top1_agreement": float(agreement.mean()),
-        "topk_overlap": float(metrics.shared(found, subnetwork).mean()),
+        "topk_overlap": float(as_near(as_found, as_expected).mean()),
         "top1_agreement_with_dense": float((found[:, 0] == dense[:, 0]).mean()),
         "topk_overlap_with_dense": float(metrics.shared(found, dense).mean()),
     }
-    judged = [at_least("server.top1_agreement", figures["top1_agreement"], tolerances.min_top1_agreement)]
+    where = f"worst probe: {int(agreement.argmin())}"
+    least = tolerances.min_top1_agreement
+    judged = [at_least("server.top1_agreement", figures["top1_agreement"], least, where)]
     if np.isin(probes.labels, gallery.labels).any():
         mine, theirs = (
             metrics.evaluate(vectors, probes.labels, gallery.embeddings, gallery.labels)
@@ -125,18 +165,16 @@ def _against_gallery(encoder: QueryEncoder, gallery: StoredGallery) -> DriftRepo
         map_drop = theirs.mean_average_precision - mine.mean_average_precision
         judged.append(at_most("server.recall_at_1_drop", recall_drop, tolerances.max_recall_drop))
         judged.append(at_most("server.map_drop", map_drop, tolerances.max_map_drop))
-    return _extend(report, tuple(judged), figures, int(agreement.argmin()))
+    return _extend(report, judged, figures)
 
 
-def _judge(encoder: QueryEncoder, embeddings: metrics.Floats, probes: Probes) -> DriftReport:
-    tolerances = encoder.manifest.drift.tolerances
-    return DriftReport.of(measure(embeddings, probes, tolerances, encoder.runtime))
+def _scores(queries: metrics.Floats, gallery: metrics.Floats, items: metrics.Labels) -> metrics.Floats:
+    """Cosine of each query [Q, D] with some gallery items of its own, int64 [Q, k]: float32 [Q, k]."""
+    return np.asarray(np.einsum("qd,qkd->qk", queries, gallery[items]), np.float32)
 
 
-def _extend(
-    report: DriftReport, judged: tuple[Gate, ...], figures: dict[str, float], worst_probe: int
-) -> DriftReport:
-    reasons = describe(judged, worst_probe)
+def _extend(report: DriftReport, judged: Sequence[Gate], figures: dict[str, float]) -> DriftReport:
+    reasons = describe(tuple(judged))
     return replace(
         report,
         verdict="incompatible" if reasons else report.verdict,

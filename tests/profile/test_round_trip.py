@@ -21,7 +21,7 @@ from prunnet.profile import (
     shipped_profiles,
 )
 from prunnet.profile.units import exact_bytes, parse_bytes
-from runtime_py.manifest import Tolerances
+from runtime_py.tolerances import StatedTolerances
 
 SIZES = st.integers(1, 10**12).map(exact_bytes)
 POSITIVE = st.floats(1e-6, 1e8)
@@ -76,7 +76,7 @@ def profiles(draw: st.DrawFn) -> DeviceProfile:
         precision=precision,
         channel_multiple=draw(st.integers(1, 256)),
         latency={t: {precision.get(t, "fp32"): model} for t in targets},
-        compatibility=Tolerances(min_cosine=draw(st.floats(-1, 1))),
+        compatibility=StatedTolerances(min_cosine=draw(st.floats(-1, 1))),
         sources={fact: draw(TEXTS) for fact in Hardware.model_fields},
     )
 

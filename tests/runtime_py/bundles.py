@@ -7,21 +7,32 @@ import functools
 import numpy as np
 
 from runtime_py.drift import measure
-from runtime_py.manifest import Cost, Manifest, Preprocessing, Tolerances
-from runtime_py.probes import Probes
+from runtime_py.manifest import Cost, Manifest, Preprocessing
+from runtime_py.pictures import parity_pictures
+from runtime_py.probes import Parity, Probes
+from runtime_py.tolerances import TABLE, Tolerances
 from tests.runtime_py import tiny
 from tests.runtime_py.artifacts import IDENTITY, SUFFIX, infos
+
+VERSION_1 = Tolerances(
+    min_cosine=0.999, min_mean_cosine=0.9999, min_top1_agreement=0.99, max_recall_drop=0.05, max_map_drop=0.05
+)
+"""What every bundle of schema version 1 was held against, unless its profile said otherwise."""
 
 
 @functools.cache
 def probes() -> Probes:
     """The glyph images with the embeddings of the tiny encoder and of its dense relative."""
     images, labels = tiny.glyph_images()
+    pictures = parity_pictures(tiny.SIZE, tiny.SIZE)
     return Probes(
         images=images,
         labels=labels,
         dense=tiny.embed(tiny.near_encoder(), images),
         subnetwork=tiny.embed(tiny.tiny_encoder(), images),
+        parity=Parity(
+            pictures, tiny.embed(tiny.near_encoder(), pictures), tiny.embed(tiny.tiny_encoder(), pictures)
+        ),
     )
 
 
@@ -47,7 +58,7 @@ def manifest(target: str, its_probes: Probes, **changes: object) -> Manifest:
         predicted=Cost(),
         measured=Cost(),
         budgets=(),
-        drift=measure(np.array(its_probes.subnetwork), its_probes, Tolerances(), "torch"),
+        drift=measure(np.array(its_probes.subnetwork), its_probes, TABLE["fp32"], "torch"),
         tools={"torch": "2.13"},
         created="2026-11-22T00:00:00Z",
         files={},

@@ -10,8 +10,13 @@ import pytest
 
 from runtime_py import BundleError, load
 from runtime_py.bundle_writer import manifest_text
+from runtime_py.drift import measure
 from runtime_py.manifest import Manifest
-from tests.runtime_py import tiny
+from runtime_py.outcome import Outcome
+from runtime_py.probes import Parity
+from runtime_py.table import table
+from runtime_py.tolerances import TABLE
+from tests.runtime_py import bundles, tiny
 
 TARGETS = ["onnx", "tflite", "executorch"]
 
@@ -159,7 +164,7 @@ def test_an_edited_manifest_breaks_the_seal(make_bundle):
 @pytest.mark.parametrize(
     ("edit", "problem"),
     [
-        (lambda body: body | {"schema_version": 2}, "schema version 2"),
+        (lambda body: body | {"schema_version": 3}, "schema version 3"),
         (lambda body: body | {"surprise": 1}, "surprise"),
         (lambda body: body | {"capacity": "0.5"}, "'capacity'"),
         (lambda body: {key: value for key, value in body.items() if key != "space_id"}, "space_id"),
@@ -200,12 +205,61 @@ def test_an_artifact_or_probes_that_are_not_listed_are_refused(make_bundle, fiel
 
 
 def test_probes_of_another_size_or_dimension_are_refused(make_bundle, probes):
-    small = replace(probes, images=np.ascontiguousarray(probes.images[:, ::2, ::2]))
+    parity = probes.parity
+    fewer = replace(parity, images=parity.images[:, ::2, ::2])
+    small = replace(probes, images=np.ascontiguousarray(probes.images[:, ::2, ::2]), parity=fewer)
     with pytest.raises(BundleError, match=r"its images are \(16, 16\)"):
         load(make_bundle("onnx", own_probes=small))
-    axes = np.eye(40, dtype=np.float32)
-    with pytest.raises(BundleError, match="40 dimensions"):
-        load(make_bundle("onnx", own_probes=replace(probes, dense=axes, subnetwork=axes)))
+    axes = np.eye(50, dtype=np.float32)
+    wide = Parity(parity.images, axes[: len(parity.images)], axes[: len(parity.images)])
+    with pytest.raises(BundleError, match="50 dimensions"):
+        load(make_bundle("onnx", own_probes=replace(probes, dense=axes, subnetwork=axes, parity=wide)))
+
+
+def test_a_bundle_of_schema_version_1_is_read_and_checked_as_far_as_it_goes(make_bundle, probes):
+    old = replace(probes, parity=None)
+    record = measure(np.array(old.subnetwork), old, bundles.VERSION_1, "torch")
+    bundle = make_bundle("onnx", own_probes=old, schema_version=1, drift=record)
+    body = json.loads((bundle / "manifest.json").read_text())
+    assert set(body["drift"]["tolerances"]) == {
+        "min_cosine", "min_mean_cosine", "min_top1_agreement", "max_recall_drop", "max_map_drop",
+    }  # fmt: skip
+    encoder = load(bundle)
+    assert encoder.manifest.drift.tolerances == bundles.VERSION_1
+    assert encoder.manifest.drift.figures.closeness is None
+    report = encoder.check()
+    assert report.verdict == "compatible", report.reasons
+    assert {gate.name.split(".")[0] for gate in report.gates} == {"parity", "compatibility"}
+    assert "parity pictures" in report.notes[0] and "parity pictures" in table([Outcome(bundle, report)])
+    body["drift"]["tolerances"]["min_closeness"] = 0.1
+    (bundle / "manifest.json").write_text(json.dumps(body))
+    with pytest.raises(BundleError, match="not spelled"):
+        load(bundle)
+
+
+def test_a_manifest_that_version_1_really_wrote_is_read():
+    """`manifest_v1.json`: of the built-in encoder, by the last commit that wrote version 1."""
+    path = Path(__file__).with_name("manifest_v1.json")
+    manifest = Manifest.model_validate_json(path.read_bytes(), strict=True)
+    assert manifest.schema_version == 1 and manifest.seal == manifest.expected_seal()
+    assert manifest_text(manifest) == path.read_text()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_parity_pictures_and_schema_version_go_together(make_bundle, probes, version):
+    wrong = replace(probes, parity=None) if version == 2 else probes
+    record = measure(
+        np.array(probes.subnetwork), wrong, bundles.VERSION_1 if version == 1 else TABLE["fp32"], "torch"
+    )
+    with pytest.raises(BundleError, match=f"parity pictures, and its manifest is of schema {version}"):
+        load(make_bundle("onnx", own_probes=wrong, schema_version=version, drift=record))
+
+
+def test_a_manifest_of_version_2_states_every_tolerance(probes):
+    manifest = bundles.manifest("onnx", probes)
+    bare = manifest.drift.model_copy(update={"tolerances": bundles.VERSION_1})
+    with pytest.raises(ValueError, match="max_recorded_change is not stated"):
+        Manifest.model_validate(manifest.model_copy(update={"drift": bare}).model_dump())
 
 
 def test_a_path_that_is_no_bundle_is_named(tmp_path):

@@ -16,9 +16,9 @@ from runtime_py.cli import main
 from runtime_py.drift import Gate
 from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError, UnsupportedProgramError
 from runtime_py.junit import junit_xml
-from runtime_py.manifest import Tolerances
 from runtime_py.outcome import Outcome, exit_code
 from runtime_py.report import DriftReport
+from runtime_py.tolerances import TABLE
 from tests.runtime_py import tiny
 
 COMMAND = Path(sys.executable).with_name("prunnet-check")
@@ -60,13 +60,13 @@ def test_a_bad_bundle_does_not_hide_the_others(make_bundle, drifting, tmp_path, 
     printed = capsys.readouterr().out
     outcomes = json.loads(printed[printed.index("\n[\n") :])
     assert [outcome["verdict"] for outcome in outcomes] == ["error", "compatible", "incompatible"]
-    assert outcomes[1]["report"]["figures"]["probes"] == 40
+    assert outcomes[1]["report"]["figures"]["probes"] == 50
     root = ElementTree.parse(tmp_path / "d/drift.xml").getroot()
     suites = {Path(suite.get("name")).name: suite for suite in root}
-    assert suites["good"].attrib.items() >= {"tests": "7", "failures": "0", "errors": "0"}.items()
+    assert suites["good"].attrib.items() >= {"tests": "14", "failures": "0", "errors": "0"}.items()
     assert suites["bad"].attrib.items() >= {"tests": "1", "failures": "0", "errors": "1"}.items()
     assert int(suites["drifting"].get("failures")) == len(suites["drifting"].findall("testcase/failure")) > 0
-    assert int(root.get("tests")) == 15
+    assert int(root.get("tests")) == 29
 
 
 def test_no_bundle_is_an_error_and_not_a_pass(make_bundle, tmp_path, capsys):
@@ -104,7 +104,7 @@ def test_a_report_that_can_not_be_written_is_an_error(make_bundle, tmp_path, cap
 
 
 def report(verdict="compatible", reasons=()):
-    return DriftReport(verdict, reasons, None, Tolerances(), "test")
+    return DriftReport(verdict, reasons, None, TABLE["fp32"], "test")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_junit_escapes_anything(name, problem):
 def test_junit_shows_a_check_that_found_nothing_wrong_and_proves_nothing():
     """Every gate may pass on probes on which no drop could show; CI that reads the file must see it."""
     passed = (Gate("parity.finite", 1.0, 1.0, True),)
-    toothless = DriftReport("not verified", ("toothless",), None, Tolerances(), "test", gates=passed)
+    toothless = DriftReport("not verified", ("toothless",), None, TABLE["fp32"], "test", gates=passed)
     (suite,) = ElementTree.fromstring(junit_xml([Outcome(Path("b"), toothless)]))
     assert (suite.get("tests"), suite.get("skipped")) == ("2", "1")
     assert suite[1][0].get("message") == "toothless"

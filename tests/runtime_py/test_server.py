@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from runtime_py import BundleError, IncompatibleError, load
-from runtime_py.drift import figures_of
+from runtime_py.drift import figures_of, measure
 from runtime_py.errors import MissingExtraError, PrunnetError
 from runtime_py.server import open_server
 from runtime_py.server.pixels import layout_of
+from runtime_py.tolerances import TABLE
 from tests.runtime_py import tiny
 from tests.runtime_py.artifacts import IDENTITY, write_onnx
 
@@ -50,7 +51,12 @@ def test_the_dense_onnx_model_is_compatible(encoder, onnx_server):
     report = encoder.check(onnx_server("dense", tiny.near_encoder(), SPACE))
     assert report.verdict == "compatible", report.reasons
     assert report.server_figures["min_cosine"] == pytest.approx(1, abs=1e-6)
-    assert {gate.name.split(".")[0] for gate in report.gates} == {"server", "parity", "compatibility"}
+    assert {gate.name.split(".")[0] for gate in report.gates} == {
+        "server",
+        "parity",
+        "compatibility",
+        "closeness",
+    }
 
 
 def test_the_servers_own_embeddings_are_the_gallery(encoder, onnx_server, probes):
@@ -66,15 +72,18 @@ def test_the_servers_own_embeddings_are_the_gallery(encoder, onnx_server, probes
 
 def test_an_export_error_that_only_the_servers_gallery_shows_is_caught(make_bundle, probes, tmp_path):
     """The artifact is close to the subnetwork, but this gallery holds an item between the two."""
-    subnetwork = tiny.embed(tiny.near_encoder(noise=0.003), probes.images)
-    drifted = replace(probes, subnetwork=subnetwork)
-    encoder = load(make_bundle("onnx", own_probes=drifted))
+    near = tiny.near_encoder(noise=0.003)
+    subnetwork = tiny.embed(near, probes.images)
+    parity = replace(probes.parity, subnetwork=tiny.embed(near, probes.parity.images))
+    drifted = replace(probes, subnetwork=subnetwork, parity=parity)
+    record = measure(np.array(subnetwork), drifted, TABLE["fp16"], "torch")
+    encoder = load(make_bundle("onnx", own_probes=drifted, drift=record))
     found = encoder.embed(probes.images)
     path = gallery(
         tmp_path / "g.npz",
         probes,
         embeddings=np.concatenate([found, subnetwork]),
-        labels=np.arange(80) + 1000,
+        labels=np.arange(100) + 1000,
     )
     assert encoder.check().verdict == "compatible"
     report = encoder.check(path)
@@ -186,11 +195,11 @@ def test_a_gallery_where_the_artifact_finds_other_things_is_caught(make_bundle, 
         ({"embeddings": None}, "no array 'embeddings'"),
         ({"labels": None}, "no array 'labels'"),
         ({"labels": np.zeros(3, np.int64)}, r"labels are int64 \[3\]"),
-        ({"labels": np.zeros(40, np.int32)}, "labels are int32"),
-        ({"embeddings": np.ones((40, 16), np.float32)}, "not of unit length"),
-        ({"embeddings": np.full((40, 16), np.nan, np.float32)}, "not finite"),
+        ({"labels": np.zeros(50, np.int32)}, "labels are int32"),
+        ({"embeddings": np.ones((50, 16), np.float32)}, "not of unit length"),
+        ({"embeddings": np.full((50, 16), np.nan, np.float32)}, "not finite"),
         ({"embeddings": np.zeros((0, 16), np.float32)}, "embeddings are float32"),
-        ({"embeddings": np.eye(40, 16)}, "embeddings are float64"),
+        ({"embeddings": np.eye(50, 16)}, "embeddings are float64"),
         ({"space_id": np.array([{"a": 1}])}, "without pickles"),
     ],
 )
@@ -200,8 +209,8 @@ def test_a_bad_gallery_is_a_bundle_error(encoder, probes, tmp_path, changes, pro
 
 
 def test_a_gallery_of_another_dimension_is_incompatible(encoder, probes, tmp_path):
-    path = gallery(tmp_path / "g.npz", probes, embeddings=np.eye(40, 41, dtype=np.float32))
-    with pytest.raises(IncompatibleError, match="41 dimensions"):
+    path = gallery(tmp_path / "g.npz", probes, embeddings=np.eye(50, 51, dtype=np.float32))
+    with pytest.raises(IncompatibleError, match="51 dimensions"):
         encoder.check(path)
 
 

@@ -16,6 +16,7 @@ CHARACTERS = "AEGKMQRSW8"
 VIEWS = (
     ("DejaVuSans.ttf", 6),
     ("DejaVuSans.ttf", 7),
+    ("DejaVuSans.ttf", 5),
     ("DejaVuSans-Bold.ttf", 5),
     ("DejaVuSans-Bold.ttf", 6),
 )
@@ -24,7 +25,7 @@ VIEWS = (
 
 @functools.cache
 def glyph_images() -> tuple[np.ndarray, np.ndarray]:
-    """Coloured characters rendered from matplotlib's fonts: uint8 [40, 32, 32, 3] and labels int64 [40].
+    """Coloured characters rendered from matplotlib's fonts: uint8 [50, 32, 32, 3] and labels int64 [50].
 
     Red, green and blue differ on purpose, so that a swapped channel order can not go unseen.
     """

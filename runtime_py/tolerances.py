@@ -1,0 +1,102 @@
+"""What a bundle's embeddings may differ by: one table, a row for each precision, with what set it.
+
+`parity.*` and `recorded.*` judge a conversion and depend on the precision; `compatibility.*` and `closeness.*`
+judge what the user feels and do not.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Tolerances(BaseModel):
+    """What a bundle is held against. Cosines in [-1, 1]; the rest are fractions in [0, 1].
+
+    None, in a bundle of schema version 1: nobody judged that figure yet.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    min_cosine: Cosine
+    """Parity: smallest cosine of any probe's embedding with the torch subnetwork's."""
+    min_mean_cosine: Cosine
+    """Parity: mean of the same."""
+    min_top1_agreement: Fraction
+    """Parity: probes whose nearest gallery item is as near as the torch subnetwork's."""
+    max_recall_drop: Fraction
+    """Compatibility: Recall@1 of dense queries minus that of the artifact's, both on the dense gallery."""
+    max_map_drop: Fraction
+    """Compatibility: the same for mean average precision."""
+    min_synthetic_cosine: Cosine | None = None
+    """Parity: smallest cosine of any parity picture's embedding with the torch subnetwork's."""
+    min_closeness: Fraction | None = None
+    """Closeness: how surely an embedding finds the dense one of the same picture (`runtime_py.closeness`)."""
+    max_recorded_drop: Fraction | None = None
+    """Recorded: Recall@1 and mAP at the export minus the same now."""
+    max_recorded_change: Fraction | None = None
+    """Recorded: change, either way, of the mean cosine to the dense embeddings since the export."""
+
+
+class StatedTolerances(BaseModel):
+    """What a profile states; None leaves the precision's own tolerance (`TABLE`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    min_cosine: Cosine | None = None
+    min_mean_cosine: Cosine | None = None
+    min_top1_agreement: Fraction | None = None
+    max_recall_drop: Fraction | None = None
+    max_map_drop: Fraction | None = None
+    min_synthetic_cosine: Cosine | None = None
+    min_closeness: Fraction | None = None
+    max_recorded_drop: Fraction | None = None
+    max_recorded_change: Fraction | None = None
+
+    def of(self, precision: Precision) -> Tolerances:
+        """Return the precision's tolerances with whatever is stated in their place."""
+        return TABLE[precision].model_copy(update=self.model_dump(exclude_none=True))
+
+
+_TASK = {"max_recall_drop": 0.05, "max_map_drop": 0.05, "min_closeness": 0.8}
+
+TABLE: dict[Precision, Tolerances] = {
+    "fp32": Tolerances(
+        min_cosine=0.999999,
+        min_mean_cosine=0.9999999,
+        min_top1_agreement=0.99,
+        min_synthetic_cosine=0.999999,
+        max_recorded_drop=0.01,
+        max_recorded_change=0.001,
+        **_TASK,
+    ),
+    "fp16": Tolerances(
+        min_cosine=0.9995,
+        min_mean_cosine=0.9999,
+        min_top1_agreement=0.98,
+        min_synthetic_cosine=0.9995,
+        max_recorded_drop=0.01,
+        max_recorded_change=0.002,
+        **_TASK,
+    ),
+    "int8": Tolerances(
+        min_cosine=0.999,
+        min_mean_cosine=0.9999,
+        min_top1_agreement=0.99,
+        min_synthetic_cosine=0.99,
+        max_recorded_drop=0.02,
+        max_recorded_change=0.01,
+        **_TASK,
+    ),
+}
+
+SERVER_MIN_COSINE = 0.999
+"""What a server's own embeddings of the probes may differ from the stored ones: it may run fp16 or TF32 on a GPU."""
+SERVER_MIN_MEAN_COSINE = 0.9999
+"""The same, as a mean."""
