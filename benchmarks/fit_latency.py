@@ -1,11 +1,11 @@
-"""Fit the shipped profiles' latency coefficients to published measurements; write them into the profiles.
+"""Fit the shipped latency coefficients to published measurements; write them to `device_profiles/latency`.
 
     python -m benchmarks.fit_latency MEASUREMENTS.csv
 
 The model is `prunnet.cost.latency`: t0 + sum over ops of (max(MACs / rate of the kind, bytes / bandwidth) +
 overhead). The nets are rebuilt and traced on the meta device. Seven coefficients are fitted in logarithms
 with a robust loss on log(fitted / measured); a weak prior holds what the rows do not determine. `--check`
-writes nothing and fails if a profile's coefficients differ from a fresh fit.
+writes nothing and fails if a file differs from a fresh fit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from prunnet import _torchvision
 from prunnet.cost import CostGraph, trace
 from prunnet.cost.width import WIDTHS
 
-PROFILES = Path("device_profiles")
+FOLDER = Path("device_profiles/latency")
 KINDS = ("conv", "pointwise", "depthwise", "matmul")
 PRIOR_STRENGTH = 0.1
 PRIOR = {
@@ -154,25 +154,18 @@ def main() -> None:
     yaml.width = 250
     yaml.representer.ignore_aliases = lambda _: True
     stale = []
-    for name in dict.fromkeys(fit.profile for fit in FITS):
-        path = PROFILES / f"{name}.yaml"
-        document = yaml.load(path.read_text(encoding="utf-8"))
-        latency: dict[str, Any] = {}
-        for fit in (fit for fit in FITS if fit.profile == name):
-            entry = section(fit, table)
-            for target in fit.targets:
-                latency.setdefault(target, {})[fit.precision] = entry
-                print(
-                    f"{name:16} {target:10} {fit.precision:5} {len(entry['rows']):3} rows, error median "
-                    f"{entry['median_error']:.1%} worst {entry['worst_error']:.1%}; t0 {entry['t0_ms']} "
-                    f"op {entry['per_op_ms']} GB/s {entry['bandwidth_gb_per_s']} {dict(entry['gmacs_per_s'])}"
-                )
-        if arguments.check and plain(document.get("latency")) != plain(latency):
-            stale.append(name)
+    for fit in FITS:
+        path, entry = FOLDER / f"{fit.name}.yaml", section(fit, table)
+        print(
+            f"{fit.name:24} {len(entry['rows']):3} rows, error median {entry['median_error']:.1%} worst "
+            f"{entry['worst_error']:.1%}; t0 {entry['t0_ms']} op {entry['per_op_ms']} GB/s "
+            f"{entry['bandwidth_gb_per_s']} {dict(entry['gmacs_per_s'])}"
+        )
         if not arguments.check:
-            document["latency"] = latency
             with path.open("w", encoding="utf-8") as text:
-                yaml.dump(document, text)
+                yaml.dump(entry, text)
+        elif plain(yaml.load(path.read_text(encoding="utf-8"))) != plain(entry):
+            stale.append(fit.name)
     if stale:
         sys.exit(f"not what a fresh fit gives: {', '.join(stale)}; run without --check")
 

@@ -72,21 +72,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fit:
-    """One entry of a profile's latency section.
+    """One file of `device_profiles/latency`.
 
     Args:
-        profile: Shipped profile.
-        targets: Targets that get the coefficients.
-        precision: Precision that they are for.
+        name: Name of the file.
+        precision: Precision that the coefficients are for.
         rows: Rows to fit to.
-        calibrated: Whether the profile's own device was measured with the target's runtime.
+        calibrated: Whether the device itself was measured with the target's runtime.
         factor: The coefficients are for the measured milliseconds times this.
         runs_on: Runtime and unit that the figures stand for.
         source: How the rows were chosen.
     """
 
-    profile: str
-    targets: tuple[str, ...]
+    name: str
     precision: str
     rows: tuple[Rows, ...]
     calibrated: bool
@@ -106,8 +104,7 @@ _ANCHOR = "; the proxy rows are of the same core, the Raspberry Pi 5's own rows 
 
 FITS = (
     Fit(
-        "pixel8",
-        ("executorch", "tflite"),
+        "cortex_x3_fp32",
         "fp32",
         (Rows({"profile_match": "same_core(X3; 3.2 vs 2.91 GHz)", "threads": "4", **_NCNN_FP16}),),
         False,
@@ -117,8 +114,7 @@ FITS = (
         "1.1 for the Pixel's 2.91 GHz, 2 because an fp32 vector holds half as many lanes",
     ),
     Fit(
-        "pixel8",
-        ("tflite",),
+        "edge_tpu_tensor_g3_int8",
         "int8",
         (Rows({"profile": "pixel8", "profile_match": "exact", "precision": "int8"}),),
         True,
@@ -127,8 +123,7 @@ FITS = (
         "TFLite int8 on a Pixel 8's Edge TPU",
     ),
     Fit(
-        "galaxy_s24",
-        ("tflite",),
+        "hexagon_v75_tflite",
         "fp32",
         (
             Rows(
@@ -141,8 +136,7 @@ FITS = (
         "TFLite float models on a Galaxy S24 with the QNN delegate",
     ),
     Fit(
-        "galaxy_s24",
-        ("onnx",),
+        "hexagon_v75_onnx",
         "fp32",
         (Rows({"profile": "galaxy_s24", "profile_match": "exact", "runtime": "onnx", "precision": "float"}),),
         True,
@@ -151,8 +145,7 @@ FITS = (
         "ONNX Runtime float models on a Galaxy S24 with the QNN execution provider",
     ),
     Fit(
-        "galaxy_s24",
-        ("executorch",),
+        "cortex_x4_fp32",
         "fp32",
         (Rows({"profile_match": "same_core(X4 3.25 GHz)", "threads": "4", **_NCNN_FP16}),),
         False,
@@ -161,8 +154,7 @@ FITS = (
         "ncnn fp16 on a Dimensity 9300 (Cortex-X4 3.25 GHz), times 2: an fp32 vector holds half the lanes",
     ),
     Fit(
-        "iphone15",
-        ("coreml",),
+        "neural_engine_a16_fp16",
         "fp16",
         (
             Rows({"profile": "iphone15", "profile_match": "proxy(next gen A17 Pro)", "precision": "fp16"}),
@@ -175,8 +167,7 @@ FITS = (
         "of the iPhone 15's own A16 (in an iPhone 14 Pro) two nets were measured, which weigh three times",
     ),
     Fit(
-        "raspberry_pi5",
-        ("executorch",),
+        "cortex_a76_fp32",
         "fp32",
         (
             Rows(_SD855),
@@ -190,23 +181,7 @@ FITS = (
         + _ANCHOR,
     ),
     Fit(
-        "raspberry_pi5",
-        ("tflite", "onnx"),
-        "fp32",
-        (
-            Rows(_SD855),
-            Rows({"runtime": "ExecuTorch", **_EXACT_PI5}, 3.0),
-            Rows({"runtime": "ExecuTorch XNNPACK", **_EXACT_PI5}, 3.0),
-        ),
-        False,
-        1.0,
-        "CPU, 4 threads",
-        "No measurement of this runtime's fp32 kernels on the device: the rows of ExecuTorch stand in"
-        + _ANCHOR,
-    ),
-    Fit(
-        "low_end_android",
-        ("tflite", "executorch"),
+        "cortex_a53_fp32",
         "fp32",
         (
             Rows(

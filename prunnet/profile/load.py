@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prunnet.errors import ProfileError
 from prunnet.profile.document import read_document
+from prunnet.profile.fits import with_fits
 from prunnet.profile.schema import DeviceProfile
 from prunnet.profile.validation import validate
 
@@ -30,7 +31,7 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
     Raises:
         ProfileError: No such profile, or one that does not say what it must.
     """
-    return validate(read_document(find_profile(name_or_path)), DeviceProfile)
+    return validate(with_fits(read_document(find_profile(name_or_path))), DeviceProfile)
 
 
 def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:
@@ -50,7 +51,10 @@ def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:
         found = sorted(anchor.glob(str(Path(pattern).relative_to(anchor))))
     except ValueError as error:  # Python before 3.13 takes ** only as a whole part of a path
         raise ProfileError(pattern, f"no valid glob: {error}", allowed=_known()) from error
-    paths = [path for path in found if path.suffix in {".yaml", ".yml"}]
+    # As in a shell, a file whose name starts with a dot is meant only where the pattern says so.
+    hidden = Path(pattern).name.startswith(".")
+    suited = [path for path in found if path.suffix in {".yaml", ".yml"}]
+    paths = [path for path in suited if hidden or not path.name.startswith(".")]
     names = fnmatch.filter(shipped_profiles(), str(pattern).removesuffix(".yaml"))
     paths = paths or [_shipped(name) for name in names]
     if not paths:

@@ -31,6 +31,8 @@ def test_names_suffixes_paths_and_globs_find_the_same(
     assert [p.name for p in load_profiles("pixel*")] == ["pixel8"]
     assert [p.name for p in load_profiles(tmp_path / "*.yaml")] == ["pixel8"]
     assert [p.name for p in load_profiles("device_profiles/*.yaml")] == list(NAMES)
+    (tmp_path / ".hidden.yaml").write_text("repos: []")
+    assert [p.name for p in load_profiles(tmp_path / "*.yaml")] == ["pixel8"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pixel8.yaml").write_text(
         copy.read_text().replace("max_artifact: 5MiB", "max_artifact: 1MiB")

@@ -1,0 +1,75 @@
+"""Latency fits in files of their own: a profile names one, so each fit is written down once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from prunnet.errors import ProfileError
+from prunnet.profile.document import Document, FieldPath, read_document
+from prunnet.profile.latency import LatencyModel
+from prunnet.profile.validation import validate
+
+FOLDER = "latency"
+"""Folder of the fits, beside the profile that names them or beside the shipped ones."""
+KEY = "fit"
+"""Key of a mapping that takes over a fit and states some of its fields anew."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def with_fits(document: Document) -> Document:
+    """Return a profile's document with the fits that it names written out.
+
+    `latency.<target>.<precision>` may be the name of a fit, `latency/<name>.yaml` beside the profile or shipped; or a
+    mapping with the key `fit` and fields that differ from it; or, as ever, all of a latency model's fields.
+
+    Args:
+        document: A profile, not yet validated.
+
+    Raises:
+        ProfileError: No such fit, or one that is not what a latency model must be.
+    """
+    latency = document.values.get("latency")
+    if not isinstance(latency, dict):
+        return document
+    whole: dict[Any, Any] = {}
+    for target, models in latency.items():
+        if isinstance(models, dict):
+            models = {
+                precision: _written_out(document, ("latency", target, precision), model)
+                for precision, model in models.items()
+            }
+        whole[target] = models
+    return replace(document, values={**document.values, "latency": whole})
+
+
+def _written_out(document: Document, at: FieldPath, model: Any) -> Any:
+    if isinstance(model, str):
+        return _fit(document, at, model)
+    if isinstance(model, dict) and KEY in model:
+        changed = {key: value for key, value in model.items() if key != KEY}
+        return {**_fit(document, (*at, KEY), model[KEY]), **changed}
+    return model
+
+
+def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
+    folders = [document.path.parent / FOLDER, Path(str(files("device_profiles"))) / FOLDER]
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        for folder in folders:
+            if (file := folder / f"{name}.yaml").is_file():
+                fit = read_document(file)
+                validate(fit, LatencyModel)
+                return fit.values
+    known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    raise ProfileError(
+        document.path,
+        f"no latency fit of that name in {folders[0]} or among the shipped ones",
+        line=document.line_of(at),
+        field=".".join(map(str, at)),
+        given=name,
+        allowed=f"one of {', '.join(known)}, or the fields of a latency model",
+    )
