@@ -5,6 +5,7 @@ PrunnetError
 ├ MissingExtraError(ImportError)    the pip command                        exit 2
 ├ BundleError(ValueError)           file, what is wrong with it            exit 2
 │ └ UnsupportedProgramError         operations nobody here can execute     exit 2
+├ PictureError(ValueError)          file, what is wrong with it            exit 2
 ├ InferenceError(RuntimeError)      what failed while it ran               exit 5
 ├ CrashError(RuntimeError)          how the process of a check ended       exit 5
 └ IncompatibleError(RuntimeError)   figure, value, tolerance, worst probe  exit 5
@@ -88,6 +89,20 @@ class UnsupportedProgramError(BundleError):
             f"Known: {', '.join(self.known)}",
             "verify it on a machine with the target's own runtime",
         )
+
+
+class PictureError(PrunnetError, ValueError):
+    """A file that cannot be read as a picture.
+
+    Args:
+        file: The file.
+        kind: Why, in a word or two that many files can share: "damaged", "empty", "too large", "HEIC".
+        problem: What is wrong with this one.
+    """
+
+    def __init__(self, file: str | Path, kind: str, problem: str) -> None:
+        self.file, self.kind, self.problem = Path(file), kind, problem
+        super().__init__(f"{file} is not a readable picture: {problem}; replace or remove it")
 
 
 class InferenceError(PrunnetError, RuntimeError):

@@ -72,6 +72,8 @@ def _run(options: argparse.Namespace) -> int:
     if "=" in dataset:
         return _task(package, dataset, capacities, options)
     benchmark = open_benchmark(dataset, (package.preprocessing.height, package.preprocessing.width))
+    for line in benchmark.notes:
+        _say(line)
     if options.matrix:
         return _matrix(package, benchmark, capacities, options)
     return _curve(package, benchmark, capacities, options)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prunnet.data.augment import Augment
 from prunnet.data.source import Benchmark, DataSet, TrainingSource
 from prunnet.errors import DatasetError
 
-__all__ = ["Benchmark", "DataSet", "TrainingSource", "open_benchmark", "open_data"]
+__all__ = ["Augment", "Benchmark", "DataSet", "TrainingSource", "open_benchmark", "open_data"]
 
 
-def open_data(name: str, path: str | None, image_size: tuple[int, int]) -> DataSet:
+def open_data(
+    name: str, path: str | None, image_size: tuple[int, int], augment: Augment | None = None
+) -> DataSet:
     """Open a data set for one input size.
 
     Args:
         name: "glyphs", "folder", or an official benchmark (`prunnet.data.benchmarks`).
         path: Root of the folder, or of the benchmark's unpacked archive; None for glyphs.
         image_size: (height, width), pixels.
+        augment: What training does to pictures; None is `Augment()`. Glyphs have camera views of their own.
 
     Raises:
         UnknownNameError: No such data set.
         DatasetError: The pictures are not where the layout demands, the benchmark has no training pictures, or
-            glyphs are asked for in a size not square.
+            glyphs are asked for in a size not square or with `augment`; there are fewer than two classes to train on.
     """
     if name == "glyphs":
         from prunnet.data.glyph_set import glyph_set
@@ -29,6 +33,10 @@ def open_data(name: str, path: str | None, image_size: tuple[int, int]) -> DataS
         if image_size[0] != image_size[1]:
             raise DatasetError(
                 f"glyphs are square, the input is {image_size[0]} x {image_size[1]}; make both alike"
+            )
+        if augment is not None:
+            raise DatasetError(
+                "glyphs are seen through camera views of their own; data.augment goes with pictures"
             )
         return glyph_set(image_size[0])
     if name != "folder":
@@ -40,12 +48,16 @@ def open_data(name: str, path: str | None, image_size: tuple[int, int]) -> DataS
                 "recipe; docs/benchmarks.md shows the layout"
             )
         task = open_task(name, path)
-        return DataSet(task.training(image_size), task, name)
+        train = task.training(image_size, augment)
+        differences = [f"  {d.found:,} {d.what}, {d.official:,} officially" for d in task.differences]
+        counts = f"{name}: {train.size:,} training pictures of {train.classes:,} classes"
+        tested = f"{len(task.queries):,} queries, {len(task.gallery):,} gallery pictures"
+        return DataSet(train, task, name, (f"{counts}; {tested}", *differences))
     from prunnet.data.folder_set import folder_set
 
     if path is None:
         raise DatasetError("the data set 'folder' needs a path: ROOT with train/CLASS/* and test/CLASS/*")
-    return folder_set(Path(path), image_size)
+    return folder_set(Path(path), image_size, augment)
 
 
 def open_benchmark(name: str, image_size: tuple[int, int]) -> Benchmark:

@@ -1,59 +1,99 @@
-"""The user's own pictures: `ROOT/train/CLASS/*` and `ROOT/test/CLASS/*`, read with Pillow."""
+"""The user's own pictures: `ROOT/train/CLASS/**` and `ROOT/test/CLASS/**`."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from prunnet.data.augment import Augment
+from prunnet.data.folder_scan import Scan, scan
 from prunnet.data.picture_training import PictureTraining
-from prunnet.data.pictures import SUFFIXES, Pictures
+from prunnet.data.same_pictures import LOOKED_AT, equal_files, look_alike
 from prunnet.data.source import Benchmark, DataSet
-from prunnet.errors import DatasetError
+from runtime_py.errors import PictureError
+from runtime_py.pictures import Pixels, Size, read_picture
 
 
-def list_pictures(folder: Path) -> tuple[Pictures, list[int]]:
-    """List the pictures of `folder/CLASS/`, classes and files in the order of their names.
-
-    Returns:
-        The pictures, and the class number of each.
-
-    Raises:
-        DatasetError: No folder, no class, or a class without a picture.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is missing; pictures are expected in {folder}/CLASS/*.jpg")
-    classes = sorted(d for d in folder.iterdir() if d.is_dir())
-    if not classes:
-        raise DatasetError(f"{folder} holds no class folder; pictures are expected in {folder}/CLASS/*.jpg")
-    names, labels = [], []
-    for number, name in enumerate(classes):
-        found = sorted(f for f in name.iterdir() if f.suffix.lower() in SUFFIXES)
-        if not found:
-            raise DatasetError(
-                f"{name} holds no picture ({', '.join(SUFFIXES)}); remove the folder or fill it"
-            )
-        names += [f"{name.name}/{file.name}" for file in found]
-        labels += [number] * len(found)
-    return Pictures(folder, tuple(names)), labels
-
-
-def folder_set(root: Path, size: tuple[int, int]) -> DataSet:
+def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSet:
     """Return a folder of pictures as a data set.
 
     Raises:
-        DatasetError: `train` or `test` is missing or holds no pictures.
+        DatasetError: `train` or `test` is missing, a class folder holds no picture, or more pictures are damaged than
+            may be left out.
     """
-    pictures, labels = list_pictures(root / "train")
-    train = PictureTraining(pictures, labels, size)
-    return DataSet(train, folder_benchmark(root / "test", size), root.name)
+    found = scan(root / "train")
+    train = PictureTraining(found.pictures, found.labels, size, augment)
+    benchmark, tested = _benchmark(scan(root / "test"), size)
+    shared = sorted(set(found.classes) & set(tested.classes))
+    notes = [*found.lines("train"), *tested.lines("test"), *_doubles(found, tested)]
+    if shared:
+        notes.append(
+            f"  {len(shared):,} of {len(tested.classes):,} test classes are also trained on ({_some(shared)}): "
+            "the test does not show how unseen classes are found"
+        )
+    return DataSet(train, benchmark, root.name, tuple(notes), len(shared))
 
 
-def folder_benchmark(folder: Path, size: tuple[int, int]) -> Benchmark:
-    """Return the pictures of `folder/CLASS/` as images to retrieve.
+def folder_benchmark(folder: Path, size: Size) -> Benchmark:
+    """Return the pictures of `folder/CLASS/**` as images to retrieve.
 
     Raises:
-        DatasetError: As `list_pictures`, or a file is not a readable picture.
+        DatasetError: As `folder_set`.
     """
-    pictures, labels = list_pictures(folder)
-    return Benchmark(pictures.read(range(len(pictures)), size), np.array(labels, dtype=np.int64))
+    return _benchmark(scan(folder), size)[0]
+
+
+def _benchmark(found: Scan, size: Size) -> tuple[Benchmark, Scan]:
+    """Decode all pictures; those that turn out to be damaged are left out, too."""
+
+    def read(name: str) -> Pixels | PictureError:
+        try:
+            return read_picture(found.folder / name, size)
+        except PictureError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        decoded = list(pool.map(read, found.names))
+    kept = found.without([(n, each) for n, each in enumerate(decoded) if isinstance(each, PictureError)])
+    images = np.stack([each for each in decoded if not isinstance(each, PictureError)])
+    notes = kept.lines("test")
+    return Benchmark(images, np.array(kept.labels, np.int64), tuple(notes)), kept
+
+
+def _doubles(train: Scan, test: Scan) -> list[str]:
+    """Say which pictures occur twice: in train and test, within a class, under two classes."""
+    border = len(train.names)
+    files = [part.folder / name for part in (train, test) for name in part.names]
+    classes = [(part.folder.name, label) for part in (train, test) for label in part.labels]
+    shown = [f"{part.folder.name}/{name}" for part in (train, test) for name in part.names]
+    groups = equal_files(files, [*train.sizes, *test.sizes])
+    leaked = {n: group[0] for group in groups for n in group if group[0] < border <= n}
+    alike = {border + asked: there for asked, there in look_alike(train, test)}
+    lines = []
+    if found := leaked | {n: there for n, there in alike.items() if n not in leaked}:
+        examples = _some([f"{shown[n]} is {shown[there]}" for n, there in sorted(found.items())])
+        lines.append(
+            f"  {len(found):,} of {len(test.names):,} test pictures are in train, too: {len(leaked):,} equal files, "
+            f"{len(found) - len(leaked):,} that look the same ({examples}); figures on them say nothing about unseen "
+            "pictures, remove them from one side"
+        )
+    if border > LOOKED_AT or len(test.names) > LOOKED_AT:
+        lines.append(f"  looks were compared for {LOOKED_AT:,} pictures of each, equal files among all")
+    for side, start, end in (("train", 0, border), ("test", border, len(files))):
+        inside = [part for group in groups if len(part := [n for n in group if start <= n < end]) > 1]
+        mixed = [group for group in inside if len({classes[n] for n in group}) > 1]
+        if inside:
+            surplus = sum(len(group) - 1 for group in inside)
+            examples = _some([f"{shown[group[1]]} is {shown[group[0]]}" for group in chain(mixed, inside)])
+            lines.append(
+                f"  {surplus:,} pictures of {side} are copies of another ({examples})"
+                f"{f'; {len(mixed):,} pictures lie in several classes' if mixed else ''}"
+            )
+    return lines
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:2]) + (", ..." if len(items) > 2 else "")

@@ -55,4 +55,7 @@ def glyph_set(size: int) -> DataSet:
     glyphs = load_glyphs()
     train, test = glyphs.split()
     views = fixed_views(torch.from_numpy(glyphs.pictures[test]), _TEST_SEED, size)
-    return DataSet(GlyphTraining(glyphs, train, size), Benchmark(views, glyphs.classes[test]), "glyphs")
+    source, test_set = GlyphTraining(glyphs, train, size), Benchmark(views, glyphs.classes[test])
+    tested = f"{len(views):,} of {len(np.unique(test_set.labels)):,} others to measure on"
+    notes = f"glyphs: {source.size:,} pictures of {source.classes:,} characters to train on, {tested}"
+    return DataSet(source, test_set, "glyphs", (notes,))

@@ -1,7 +1,9 @@
-"""Training on picture files, augmented by a random crop and flip."""
+"""Training on picture files, augmented as the recipe says."""
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,46 +12,96 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from prunnet.data.augment import Augment
+from prunnet.data.folder_scan import check_damaged
+from prunnet.data.folder_walk import LeftOut
 from prunnet.data.pictures import Pictures, Pixels, Size, resize
 from prunnet.data.source import rows_of_step, step_generator
+from prunnet.errors import DatasetError
+from runtime_py.errors import PictureError
 
 
 class PictureTraining:
     """A `TrainingSource` of picture files.
 
+    A picture that cannot be decoded is replaced by the next one of its class, with a warning. Which one that is
+    follows from the files alone, so a resumed run sees what it would have seen.
+
     Args:
         pictures: What to train on.
         labels: The class of each; any whole numbers, they are renumbered from 0.
         size: (height, width) of the crops, pixels.
+        augment: What is done to each picture.
     """
 
-    def __init__(self, pictures: Pictures, labels: Sequence[int] | npt.NDArray[np.int64], size: Size) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        labels: Sequence[int] | npt.NDArray[np.int64],
+        size: Size,
+        augment: Augment | None = None,
+    ) -> None:
         known, numbers = np.unique(np.asarray(labels, np.int64), return_inverse=True)
         self._pictures, self._shape = pictures, size
+        self._augment = augment or Augment()
         self._labels = torch.from_numpy(numbers)
         self.classes, self.size = len(known), len(pictures)
+        self._damaged: dict[int, LeftOut] = {}
+        self._lock = threading.Lock()
 
     def batch(self, seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
         """Return the crops and labels of one step; see `TrainingSource`."""
         rows = rows_of_step(self.size, seed, step, count)
-        generator = step_generator(seed, step)
-        draws = [torch.rand(4, generator=generator).tolist() for _ in rows]
+        draws = self._augment.draws(len(rows), step_generator(seed, step))
         with ThreadPoolExecutor() as pool:
             crops = list(pool.map(self._crop, rows.tolist(), draws))
         pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
         return pixels, self._labels[torch.from_numpy(rows)]
 
-    def _crop(self, number: int, draw: list[float]) -> Pixels:
-        area, x, y, flip = draw
-        return _random_crop(self._pictures.open(number), self._shape, 0.35 + 0.65 * area, x, y, flip < 0.5)
+    def _crop(self, number: int, draw: npt.NDArray[np.float64]) -> Pixels:
+        return self._augment.apply(self._open(number), self._shape, draw)
 
     def calibration(self, count: int) -> Pixels:
         """Return fixed pictures without augmentation; see `TrainingSource`."""
-        return self._pictures.read(np.random.default_rng(0).permutation(self.size)[:count], self._shape)
+        rows = np.random.default_rng(0).permutation(self.size)[:count].tolist()
+        with ThreadPoolExecutor() as pool:
+            return np.stack(list(pool.map(self._whole, rows)))
 
+    def _whole(self, number: int) -> Pixels:
+        return resize(self._open(number), self._shape)
 
-def _random_crop(pixels: Pixels, size: Size, area: float, x: float, y: float, flip: bool) -> Pixels:
-    height, width = (max(1, round(side * area**0.5)) for side in pixels.shape[:2])
-    top, left = round(y * (pixels.shape[0] - height)), round(x * (pixels.shape[1] - width))
-    crop = resize(pixels[top : top + height, left : left + width], size)
-    return crop[:, ::-1] if flip else crop
+    def _open(self, number: int) -> Pixels:
+        """Read one picture, or the next readable one of its class.
+
+        Raises:
+            DatasetError: Nothing of the class can be read, or too much of the whole cannot.
+        """
+        if number not in self._damaged:
+            try:
+                return self._pictures.open(number)
+            except DatasetError as error:
+                self._note(number, error)
+        of_class = np.flatnonzero(self._labels.numpy() == int(self._labels[number]))
+        following = np.roll(of_class, -1 - int(np.searchsorted(of_class, number)))
+        for other in following[:-1].tolist():
+            if other in self._damaged:
+                continue
+            try:
+                return self._pictures.open(other)
+            except DatasetError as error:
+                self._note(other, error)
+        raise DatasetError(
+            f"{self._pictures.file(number)} and every other picture of its class cannot be read; replace them"
+        )
+
+    def _note(self, number: int, error: DatasetError) -> None:
+        """Remember a damaged picture; a disk that does not answer is an error, not a damaged picture."""
+        cause = error.__cause__
+        if not isinstance(cause, PictureError) or cause.kind in ("unreadable", "box"):
+            raise error
+        with self._lock:
+            if number in self._damaged:
+                return
+            self._damaged[number] = LeftOut(self._pictures.names[number], cause.kind, cause.problem)
+            check_damaged(list(self._damaged.values()), self.size - len(self._damaged), self._pictures.root)
+        warnings.warn(f"{error} (until then the next picture of its class takes its place)", stacklevel=3)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from prunnet.errors import DatasetError
+from runtime_py import pictures as reader
+from runtime_py.errors import PictureError
+from runtime_py.pictures import Box, Pixels, Size, resize
 
-Pixels = npt.NDArray[np.uint8]
-Size = tuple[int, int]
-"""(height, width), pixels."""
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, in pixels of the stored picture; right and bottom are outside."""
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+__all__ = ["Box", "Pictures", "Pixels", "Size", "open_picture", "read_picture", "resize"]
 
 
 @dataclass(frozen=True)
@@ -118,48 +115,28 @@ class Pictures:
 
 
 def open_picture(file: Path, box: Box | None = None) -> Pixels:
-    """Read a picture, upright, as uint8 [H, W, 3], RGB.
-
-    Args:
-        file: The picture.
-        box: What to keep, in the pixels as they are stored, before they are turned upright.
+    """Read a picture as `runtime_py.pictures.open_picture` does: uint8 [H, W, 3], RGB.
 
     Raises:
         DatasetError: Not a readable picture, or the box is outside of it.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as picture:
-            part: Image.Image = picture
-            if box is not None:
-                left, top = max(0, round(box[0])), max(0, round(box[1]))
-                right, bottom = min(picture.width, round(box[2])), min(picture.height, round(box[3]))
-                if left >= right or top >= bottom:
-                    raise DatasetError(
-                        f"the box {box} keeps nothing of {file}, which is {picture.width} x {picture.height}; "
-                        "the picture is not the one of the official archive"
-                    )
-                part = picture.crop((left, top, right, bottom))
-            return np.asarray(ImageOps.exif_transpose(part).convert("RGB"))
-    except DatasetError:
-        raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise DatasetError(f"{file} is not a readable picture: {error}; replace or remove it") from error
+    with _as_data():
+        return reader.open_picture(file, box)
 
 
 def read_picture(file: Path, size: Size, box: Box | None = None) -> Pixels:
-    """Read a picture, upright, and resize what the box keeps of it (bilinear): uint8 [height, width, 3], RGB.
+    """Read a picture and resize what the box keeps of it (bilinear): uint8 [height, width, 3], RGB.
 
     Raises:
         DatasetError: As `open_picture`.
     """
-    return resize(open_picture(file, box), size)
+    with _as_data():
+        return reader.read_picture(file, size, box)
 
 
-def resize(pixels: Pixels, size: Size) -> Pixels:
-    """Resize uint8 [H, W, 3] to `size` (bilinear), without regard to its aspect."""
-    from PIL import Image
-
-    height, width = size
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+@contextmanager
+def _as_data() -> Iterator[None]:
+    try:
+        yield
+    except PictureError as error:
+        raise DatasetError(str(error)) from error

@@ -26,15 +26,22 @@ class Benchmark:
     Attributes:
         images: uint8 [N, H, W, 3], RGB.
         labels: int64 [N]; relevant is what has the query's label.
+        notes: What is to be said of them before they are measured, a line each.
 
     Raises:
-        DatasetError: No two images share a label.
+        DatasetError: No two images share a label, or all do.
     """
 
     images: Images
     labels: Labels
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(np.unique(self.labels)) < 2:
+            raise DatasetError(
+                f"the {len(self.labels)} pictures to retrieve are all of one class, so every answer is right and any "
+                "encoder passes; give at least two test classes"
+            )
         if len(np.unique(self.labels)) == len(self.labels):
             raise DatasetError(
                 f"no class has two pictures among the {len(self.labels)} to retrieve, so no query has anything to "
@@ -59,12 +66,31 @@ class TrainingSource(Protocol):
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set, ready for one input size."""
+    """A data set, ready for one input size.
+
+    Attributes:
+        train: Training images.
+        test: Images in memory, or an official benchmark, which is measured by its own protocol.
+        name: What it is called in packages.
+        notes: What is to be said of it before the first step, a line each.
+        shared_classes: Test classes that are also trained on, as far as names tell.
+
+    Raises:
+        DatasetError: Fewer than two training classes.
+    """
 
     train: TrainingSource
     test: Benchmark | RetrievalTask
-    """Images in memory, or an official benchmark, which is measured by its own protocol."""
     name: str
+    notes: tuple[str, ...] = ()
+    shared_classes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.train.classes < 2:
+            raise DatasetError(
+                f"{self.name}: its {self.train.size:,} training pictures are all of one class, from which nothing can "
+                "be told apart; give at least two training classes"
+            )
 
 
 def rows_of_step(size: int, seed: int, step: int, count: int) -> Labels:

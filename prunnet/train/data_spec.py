@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from prunnet.data.augment import Augment
 from prunnet.errors import DatasetError
 
 _EVALUATION_ONLY = ("roxford5k", "rparis6k")
@@ -21,6 +22,15 @@ class DataSpec(BaseModel):
     path: str | None = None
     """Folder with `train/CLASS/*` and `test/CLASS/*`, or the unpacked archive of a benchmark; relative to where the
     command runs. A benchmark's may be left to `prunnet-train --data`."""
+    augment: Augment | None = None
+    """What training does to pictures; filled in where it is not given. Glyphs take none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pictures_are_augmented(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("name") != "glyphs" and given.get("augment") is None:
+            return {**given, "augment": {}}
+        return given
 
     @field_validator("name")
     @classmethod
@@ -38,6 +48,8 @@ class DataSpec(BaseModel):
             raise ValueError(
                 "path: goes with name folder or a benchmark, not with glyphs; allowed: name: folder with a path"
             )
+        if self.name == "glyphs" and self.augment is not None:
+            raise ValueError("augment: goes with pictures; glyphs are seen through camera views of their own")
         return self
 
     def at(self, path: str) -> DataSpec:

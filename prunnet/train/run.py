@@ -13,7 +13,7 @@ import torch
 
 from prunnet.batchnorm import reestimate
 from prunnet.card import card
-from prunnet.data import Benchmark, open_data
+from prunnet.data import Benchmark, DataSet, open_data
 from prunnet.data.source import Images, Labels
 from prunnet.errors import TrainingError
 from prunnet.evaluation import Curve, measure_curve, reachable
@@ -36,6 +36,10 @@ from prunnet.train.trainer import Start, leave_processes, train
 
 CALIBRATION_IMAGES = 256
 PROBES = 312
+LEAST_OF_A_CLASS, MOST_OF_A_CLASS = 4, 8
+"""Probes of one class, where it has as many."""
+FEW_QUERIES, FEW_CLASSES = 50, 10
+"""Below these, training says that the probes are few."""
 
 
 def train_package(
@@ -69,8 +73,14 @@ def train_package(
     check_folder(out, resume)
     if dense is not None:
         _check_backbone(dense, recipe)
-    data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size)
-    if not events_can_be_written() and os.environ.get("RANK", "0") == "0":
+    data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size, recipe.data.augment)
+    calibration = data.train.calibration(CALIBRATION_IMAGES)
+    # Before the first step: a test in which nothing can be found would be known only after hours of training.
+    probes = _probes_of(data, recipe.encoder.image_size, calibration)
+    first = os.environ.get("RANK", "0") == "0"
+    for line in (*data.notes, _about(probes)) if first else ():
+        say(line)
+    if not events_can_be_written() and first:
         say("log.jsonl alone is written: TensorBoard's event files need pip install 'prunnet[logs]'")
     start = Start(dense=dense.prunable.encoder) if dense else Start()
     prunable = train(recipe, data.train, out, start=start, resume=resume).prunable
@@ -82,18 +92,16 @@ def train_package(
         alone = train(whole, data.train, folder, resume=resume and holds_run(folder)).prunable
     if not leave_processes():
         return None
-    calibration = data.train.calibration(CALIBRATION_IMAGES)
     for encoder in (None if dense else prunable, alone):
         if encoder is not None:
             reestimate(encoder.encoder, torch.from_numpy(calibration))
     folder, test = out / "encoder", data.test
     about = {"data": data.name, **({"dense_from": dense.name} if dense else {})}
     if isinstance(test, Benchmark):
-        metrics = {**about, **_measured(prunable, alone, calibration, test, say)}
-        _save(folder, _metadata(recipe, prunable, metrics), prunable, _probes(test, calibration))
+        metrics = {**about, **_measured(prunable, alone, calibration, test, say), "protocol": _protocol(data)}
+        _save(folder, _metadata(recipe, prunable, metrics), prunable, probes)
         return load_encoder(folder)
     metadata = _metadata(recipe, prunable, {**about, "protocol": f"that of {test.name}"})
-    probes = official_probes(test, recipe.encoder.image_size, calibration, PROBES)
     # A large gallery takes hours: the package is there before it is measured.
     _save(folder, metadata, prunable, probes)
     metrics = official_metrics(load_encoder(folder), test, alone, say)
@@ -128,11 +136,7 @@ def _measured(
     curve = measure_curve(prunable, calibration, test, reachable(prunable), say=say)
     say("measure magnitude pruning of the dense encoder, for comparison")
     magnitude = _magnitude(prunable, calibration, test, say)
-    metrics = {
-        "protocol": "every held-out image against all others, classes unseen in training",
-        "curve": curve.as_dict(),
-        "magnitude": magnitude.as_dict(),
-    }
+    metrics: dict[str, Any] = {"curve": curve.as_dict(), "magnitude": magnitude.as_dict()}
     if alone is not None:
         metrics["control"] = _control(alone, test, curve)
     return metrics
@@ -163,16 +167,53 @@ def _control(alone: PrunableEncoder, test: Benchmark, joint: Curve) -> dict[str,
     }
 
 
+def _protocol(data: DataSet) -> str:
+    seen = f"{data.shared_classes} of the classes also trained on" if data.shared_classes else ""
+    return f"every held-out image against all others, {seen or 'classes unseen in training'}"
+
+
+def _probes_of(data: DataSet, size: tuple[int, int], calibration: Images) -> Probes:
+    if isinstance(data.test, Benchmark):
+        return _probes(data.test, calibration)
+    return official_probes(data.test, size, calibration, PROBES)
+
+
 def _probes(test: Benchmark, calibration: Images) -> Probes:
-    """Take whole classes of the test until there are enough probes, so that every probe has something to find."""
-    order = np.random.default_rng(1).permutation(np.unique(test.labels))
+    """Take a few pictures of each class, so that chance finds little, and of classes of two or more first.
+
+    With fewer than 312 pictures in such classes, single pictures fill up: they have nothing to find, and are there to
+    be found wrongly.
+    """
+    rng = np.random.default_rng(1)
+    labels, counts = np.unique(test.labels, return_counts=True)
+    drawn = rng.permutation(len(labels))
+    order = drawn[np.argsort(counts[drawn] < 2, kind="stable")]
+    few = min(MOST_OF_A_CLASS, max(LEAST_OF_A_CLASS, PROBES // int((counts > 1).sum())))
     chosen: list[Labels] = []
-    for label in order:
-        if sum(map(len, chosen)) >= PROBES:
+    left = PROBES
+    for number in order:
+        rows = rng.permutation(np.flatnonzero(test.labels == labels[number]))[: min(few, left)]
+        chosen.append(np.sort(rows))
+        left -= len(rows)
+        if not left:
             break
-        chosen.append(np.flatnonzero(test.labels == label))
-    rows = np.concatenate(chosen)[:PROBES]
+    rows = np.concatenate(chosen)
     return Probes(test.images[rows], test.labels[rows], calibration)
+
+
+def _about(probes: Probes) -> str:
+    counts = np.unique(probes.labels, return_counts=True)[1]
+    pairs = counts[counts > 1]
+    text = (
+        f"probes: {len(probes.labels)} test pictures; {pairs.sum()} have something to find, "
+        f"in {len(pairs)} classes"
+    )
+    if pairs.sum() < FEW_QUERIES or len(pairs) < FEW_CLASSES:
+        text += (
+            "; so few say little about drift, and a check may end `not verified`: "
+            f"give {FEW_CLASSES} test classes or more, of two pictures or more"
+        )
+    return text
 
 
 def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]) -> EncoderMetadata:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from prunnet.data.augment import Augment
 from prunnet.data.benchmarks.truth import Truth
 from prunnet.data.picture_training import PictureTraining
 from prunnet.data.pictures import Pictures, Size
@@ -84,11 +85,12 @@ class RetrievalTask:
         """The counts that are not the official ones; figures of such a copy are not comparable with published ones."""
         return tuple(count for count in self.counts if count.found != count.official)
 
-    def training(self, size: Size) -> PictureTraining:
+    def training(self, size: Size, augment: Augment | None = None) -> PictureTraining:
         """Return the training pictures as a `TrainingSource`.
 
         Args:
             size: (height, width) of the crops, pixels.
+            augment: What is done to each picture.
 
         Raises:
             DatasetError: The benchmark has no training list here, or pictures of it are missing.
@@ -101,4 +103,5 @@ class RetrievalTask:
                 else "add the list (docs/benchmarks.md) or train on another data set"
             )
             raise DatasetError(f"{self.name} has no list of training pictures here; {remedy}")
-        return PictureTraining(self.train.pictures.require(f"{self.name} training"), self.train.labels, size)
+        pictures = self.train.pictures.require(f"{self.name} training")
+        return PictureTraining(pictures, self.train.labels, size, augment)

@@ -1,0 +1,87 @@
+"""What training does to each picture before it is learned from: crop, mirror, colour, blur."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from runtime_py.pictures import Pixels, Size, resize
+
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+"""Luminance of RGB, ITU-R BT.601."""
+
+
+class Augment(BaseModel):
+    """Random changes of training pictures (`data.augment` of a recipe). Test pictures and probes are never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    crop: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.35, 1.0)
+    """Least and largest share of a picture's area that a crop keeps; [1, 1] is the whole picture every time."""
+    mirror: bool = True
+    """Half of the pictures are mirrored, left to right. Text, signs and maps become other things by that: false."""
+    colour: float = Field(default=0.0, ge=0, le=1)
+    """Brightness, contrast and saturation are each multiplied by a factor in 1 - colour .. 1 + colour."""
+    blur: float = Field(default=0.0, ge=0, le=20)
+    """Largest standard deviation of a Gaussian blur, in pixels of the encoder's input; it is drawn in 0 .. blur."""
+
+    @field_validator("crop")
+    @classmethod
+    def _in_order(cls, crop: tuple[float, float]) -> tuple[float, float]:
+        if crop[0] > crop[1]:
+            raise ValueError("the least share comes first; allowed: [least, largest], both in (0, 1]")
+        return crop
+
+    def draws(self, count: int, generator: torch.Generator) -> npt.NDArray[np.float64]:
+        """Draw the random numbers of some pictures: float64 [count, 8] in 0..1.
+
+        The crop's and the mirror's come first, so that colour and blur change none of them.
+        """
+        # One call for each picture: torch fills a longer request in another order.
+        first = [torch.rand(4, generator=generator) for _ in range(count)]
+        more = (
+            torch.rand(count, 4, generator=generator) if self.colour or self.blur else torch.zeros(count, 4)
+        )
+        return torch.cat([torch.stack(first), more], dim=1).double().numpy()
+
+    def apply(self, pixels: Pixels, size: Size, draw: npt.NDArray[np.float64]) -> Pixels:
+        """Change one picture.
+
+        Args:
+            pixels: uint8 [H, W, 3].
+            size: (height, width) of the result, pixels.
+            draw: float64 [8] in 0..1; one row of `draws`.
+
+        Returns:
+            uint8 [height, width, 3].
+        """
+        area, x, y, flip, *more = draw.tolist()
+        least, largest = self.crop
+        share = (least + (largest - least) * area) ** 0.5
+        height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
+        top, left = round(y * (pixels.shape[0] - height)), round(x * (pixels.shape[1] - width))
+        crop = resize(pixels[top : top + height, left : left + width], size)
+        if self.colour:
+            crop = _recoloured(crop, *(1 + self.colour * (2 * each - 1) for each in more[:3]))
+        if self.blur:
+            crop = _blurred(crop, self.blur * more[3])
+        return crop[:, ::-1] if self.mirror and flip < 0.5 else crop
+
+
+def _recoloured(pixels: Pixels, brightness: float, contrast: float, saturation: float) -> Pixels:
+    """Multiply the brightness, the distance from the mean grey, and the distance of each pixel from its own grey."""
+    values = pixels.astype(np.float32) * brightness
+    mean = float((values @ _GREY).mean())
+    values = mean + contrast * (values - mean)
+    grey = (values @ _GREY)[:, :, None]
+    return (grey + saturation * (values - grey)).round().clip(0, 255).astype(np.uint8)
+
+
+def _blurred(pixels: Pixels, sigma: float) -> Pixels:
+    from PIL import Image, ImageFilter
+
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))

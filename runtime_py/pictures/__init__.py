@@ -1,0 +1,27 @@
+"""Reading pictures: one reader for training, probes, evaluation and the device's queries (docs/pictures.md).
+
+>>> from runtime_py.pictures import read_picture
+>>> image = read_picture("query.jpg", (224, 224))             # doctest: +SKIP
+
+Pillow is imported when the first picture is read: `pip install 'prunnet[runtime-pictures]'`.
+"""
+
+from __future__ import annotations
+
+from runtime_py.pictures.header import Facts, inspect_picture
+from runtime_py.pictures.modes import BACKGROUND, rgb
+from runtime_py.pictures.reading import Box, Pixels, Size, open_picture, read_picture, resize, thumbnail
+
+__all__ = [
+    "BACKGROUND",
+    "Box",
+    "Facts",
+    "Pixels",
+    "Size",
+    "inspect_picture",
+    "open_picture",
+    "read_picture",
+    "resize",
+    "rgb",
+    "thumbnail",
+]

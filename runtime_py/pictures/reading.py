@@ -1,0 +1,147 @@
+"""Reading a picture: decoded, upright, in RGB, and resized to an encoder's input."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime_py.errors import PictureError
+from runtime_py.pictures.modes import rgb
+from runtime_py.pictures.opening import LARGEST, opened, pillow, reduction
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+Size = tuple[int, int]
+"""(height, width), pixels."""
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels of the stored picture; right and bottom are outside."""
+
+_ORIENTATION = 0x0112
+_ONE_AT_A_TIME = 24_000_000
+"""Pixels from which pictures are decoded one at a time, so that many threads do not fill the memory."""
+_large = threading.Lock()
+
+
+def open_picture(file: str | Path, box: Box | None = None) -> Pixels:
+    """Read a picture, upright, as uint8 [H, W, 3], RGB.
+
+    Of files with several frames or pages the first counts. Colour profiles are not applied. A JPEG of more than
+    89 megapixels is decoded at a half, a quarter or an eighth of its size.
+
+    Args:
+        file: The picture.
+        box: What to keep, in the pixels as they are stored, before they are turned upright.
+
+    Raises:
+        PictureError: Not a readable picture, too large, of a mode without a stated meaning, or the box is outside.
+        MissingExtraError: Pillow is not installed.
+    """
+    return np.asarray(_decoded(Path(file), box))
+
+
+def read_picture(file: str | Path, size: Size, box: Box | None = None) -> Pixels:
+    """Read a picture, upright, and resize what the box keeps of it (bilinear): uint8 [height, width, 3], RGB.
+
+    Args:
+        file: The picture.
+        size: (height, width) of the encoder's input, pixels.
+        box: As `open_picture`.
+
+    Raises:
+        PictureError: As `open_picture`.
+        MissingExtraError: As `open_picture`.
+    """
+    return _resized(_decoded(Path(file), box), size)
+
+
+def thumbnail(file: str | Path, size: Size) -> Pixels:
+    """Read a picture for a look at it only: as `read_picture`, but a JPEG is decoded no larger than needed.
+
+    Raises:
+        PictureError: As `open_picture`.
+        MissingExtraError: As `open_picture`.
+    """
+    return _resized(_decoded(Path(file), None, least=size), size)
+
+
+def resize(pixels: Pixels, size: Size) -> Pixels:
+    """Resize uint8 [H, W, 3] to `size` (bilinear), without regard to its aspect."""
+    return _resized(pillow().fromarray(pixels), size)
+
+
+def _resized(picture: Image.Image, size: Size) -> Pixels:
+    height, width = size
+    return np.asarray(picture.resize((width, height), pillow().Resampling.BILINEAR))
+
+
+def _decoded(file: Path, box: Box | None, least: Size | None = None) -> Image.Image:
+    """Decode a picture; `least` is the smallest size at which a JPEG may be decoded, None: its own."""
+    with opened(file) as picture:
+        if least is not None:
+            picture.draft(None, (2 * least[1], 2 * least[0]))
+        with _large if picture.width * picture.height > _ONE_AT_A_TIME else nullcontext():
+            return _load(file, picture, box)
+
+
+def _load(file: Path, picture: Image.Image, box: Box | None) -> Image.Image:
+    scale = reduction(picture)
+    if scale > 1:
+        if box is not None:
+            raise PictureError(file, "too large", f"more than {LARGEST:,} pixels are not read with a box")
+        picture.draft(None, (picture.width // scale, picture.height // scale))
+    raw = _raw_mode(picture)
+    picture.load()
+    coloured = rgb(picture, raw)
+    if box is not None:
+        coloured = coloured.crop(_inside(file, picture, box))
+    turn = _turn(picture)
+    return coloured if turn is None else coloured.transpose(turn)
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """Return how a file stores its pixels; what Pillow's tiles say, which only some formats have."""
+    tiles = getattr(picture, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _inside(file: Path, picture: Image.Image, box: Box) -> tuple[int, int, int, int]:
+    left, top = max(0, round(box[0])), max(0, round(box[1]))
+    right, bottom = min(picture.width, round(box[2])), min(picture.height, round(box[3]))
+    if left >= right or top >= bottom:
+        raise PictureError(
+            file,
+            "box",
+            f"the box {box} keeps nothing of {file}, which is {picture.width} x {picture.height}; it is not the "
+            "picture on which the box was drawn",
+        )
+    return left, top, right, bottom
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """Return the turn that EXIF asks for; a damaged EXIF asks for none."""
+    from PIL.Image import Transpose
+
+    try:
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+    # Pillow documents no closed list of what a damaged EXIF raises. Viewers show such a picture as it is stored.
+    except Exception:
+        return None
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return turns.get(orientation) if isinstance(orientation, int) else None
