@@ -13,6 +13,7 @@ from prunnet.data.folder_scan import Scan, scan
 from prunnet.data.picture_training import PictureTraining
 from prunnet.data.same_pictures import LOOKED_AT, equal_files, look_alike
 from prunnet.data.source import Benchmark, DataSet
+from prunnet.errors import DatasetError
 from runtime_py.errors import PictureError
 from runtime_py.pictures import Pixels, Size, read_picture
 
@@ -41,7 +42,7 @@ def folder_benchmark(folder: Path, size: Size) -> Benchmark:
     """Return the pictures of `folder/CLASS/**` as images to retrieve.
 
     Raises:
-        DatasetError: As `folder_set`.
+        DatasetError: As `folder_set`; or all pictures are of one class.
     """
     return _benchmark(scan(folder), size)[0]
 
@@ -58,6 +59,11 @@ def _benchmark(found: Scan, size: Size) -> tuple[Benchmark, Scan]:
     with ThreadPoolExecutor() as pool:
         decoded = list(pool.map(read, found.names))
     kept = found.without([(n, each) for n, each in enumerate(decoded) if isinstance(each, PictureError)])
+    if len(kept.classes) < 2:
+        raise DatasetError(
+            f"the {len(kept.names):,} pictures in {found.folder} are all of one class, so every answer is right and "
+            "any encoder passes; give at least two test classes"
+        )
     images = np.stack([each for each in decoded if not isinstance(each, PictureError)])
     notes = kept.lines("test")
     return Benchmark(images, np.array(kept.labels, np.int64), tuple(notes)), kept

@@ -90,7 +90,8 @@ def test_train_on_a_benchmark_then_measure_by_its_protocol(
     for name, tax in metrics["control"]["tax"].items():
         assert tax == pytest.approx(100 * (metrics["control"]["figures"][name] - dense[name]), abs=0.01)
     package = load_encoder(out / "encoder")
-    assert package.metadata.recipe["data"] == {"name": "sop", "path": str(root)}
+    stated = {"crop": [0.35, 1.0], "mirror": True, "colour": 0.0, "blur": 0.0}
+    assert package.metadata.recipe["data"] == {"name": "sop", "path": str(root), "augment": stated}
     assert package.metadata.recipe["schedule"]["epochs"] == 4
     card = (out / "encoder" / "README.md").read_text()
     first = official["points"][0]["cross"]["Recall@1"]
