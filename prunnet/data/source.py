@@ -83,7 +83,7 @@ class DataSet:
     def __post_init__(self) -> None:
         if self.train.classes < 2:
             raise DatasetError(
-                f"{self.name}: its {self.train.size:,} training pictures are all of one class, from which nothing can "
+                f"{self.name}: all training pictures ({self.train.size:,}) are of one class, from which nothing can "
                 "be told apart; give at least two training classes"
             )
 
