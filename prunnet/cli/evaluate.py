@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
         return _task(package, dataset, capacities, options)
     benchmark = open_benchmark(dataset, (package.preprocessing.height, package.preprocessing.width))
     for line in benchmark.notes:
-        _say(line)
+        note(line)
     if options.matrix:
         return _matrix(package, benchmark, capacities, options)
     return _curve(package, benchmark, capacities, options)
