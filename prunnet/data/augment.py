@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from runtime_py.pictures import Pixels, Size, resize
+from runtime_py.picture_files import Pixels, Size, resize
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 """Luminance of RGB, ITU-R BT.601."""

@@ -12,7 +12,7 @@ from prunnet.data.folder_walk import LeftOut, Walk, walk
 from prunnet.data.pictures import Pictures
 from prunnet.errors import DatasetError
 from runtime_py.errors import PictureError
-from runtime_py.pictures import Facts, inspect_picture
+from runtime_py.picture_files import Facts, inspect_picture
 
 _OFTEN = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _SELDOM = (".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".qoi")

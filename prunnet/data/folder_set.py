@@ -15,7 +15,7 @@ from prunnet.data.same_pictures import LOOKED_AT, equal_files, look_alike
 from prunnet.data.source import Benchmark, DataSet
 from prunnet.errors import DatasetError
 from runtime_py.errors import PictureError
-from runtime_py.pictures import Pixels, Size, read_picture
+from runtime_py.picture_files import Pixels, Size, read_picture
 
 
 def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSet:

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from prunnet.errors import DatasetError
-from runtime_py import pictures as reader
+from runtime_py import picture_files as reader
 from runtime_py.errors import PictureError
-from runtime_py.pictures import Box, Pixels, Size, resize
+from runtime_py.picture_files import Box, Pixels, Size, resize
 
 __all__ = ["Box", "Pictures", "Pixels", "Size", "open_picture", "read_picture", "resize"]
 
@@ -115,7 +115,7 @@ class Pictures:
 
 
 def open_picture(file: Path, box: Box | None = None) -> Pixels:
-    """Read a picture as `runtime_py.pictures.open_picture` does: uint8 [H, W, 3], RGB.
+    """Read a picture as `runtime_py.picture_files.open_picture` does: uint8 [H, W, 3], RGB.
 
     Raises:
         DatasetError: Not a readable picture, or the box is outside of it.

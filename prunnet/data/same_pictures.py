@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from prunnet.data.folder_scan import Scan
 from runtime_py.errors import PictureError
-from runtime_py.pictures import thumbnail
+from runtime_py.picture_files import thumbnail
 
 LOOKED_AT = 2_000
 """Pictures of each side that are decoded to be compared; more are sampled evenly."""

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageMode
 
 from runtime_py.errors import PictureError
-from runtime_py.pictures import inspect_picture, open_picture, rgb
+from runtime_py.picture_files import inspect_picture, open_picture, rgb
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
 """uint8 [48, 64], 64 levels."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime_py.pictures.opening import cut_short, opened, reduction, said
-from runtime_py.pictures.reading import open_picture
+from runtime_py.picture_files.opening import cut_short, opened, reduction, said
+from runtime_py.picture_files.reading import open_picture
 
 _UNSURE = ("F", "I")
 """Modes that are read or refused by what the pixels hold."""

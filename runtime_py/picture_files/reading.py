@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime_py.errors import PictureError
-from runtime_py.pictures.modes import rgb
-from runtime_py.pictures.opening import LARGEST, opened, pillow, reduction
+from runtime_py.picture_files.modes import rgb
+from runtime_py.picture_files.opening import LARGEST, opened, pillow, reduction
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,6 +1,6 @@
 """Reading pictures: one reader for training, probes, evaluation and the device's queries (docs/pictures.md).
 
->>> from runtime_py.pictures import read_picture
+>>> from runtime_py.picture_files import read_picture
 >>> image = read_picture("query.jpg", (224, 224))             # doctest: +SKIP
 
 Pillow is imported when the first picture is read: `pip install 'prunnet[runtime-pictures]'`.
@@ -8,9 +8,9 @@ Pillow is imported when the first picture is read: `pip install 'prunnet[runtime
 
 from __future__ import annotations
 
-from runtime_py.pictures.header import Facts, inspect_picture
-from runtime_py.pictures.modes import BACKGROUND, rgb
-from runtime_py.pictures.reading import Box, Pixels, Size, open_picture, read_picture, resize, thumbnail
+from runtime_py.picture_files.header import Facts, inspect_picture
+from runtime_py.picture_files.modes import BACKGROUND, rgb
+from runtime_py.picture_files.reading import Box, Pixels, Size, open_picture, read_picture, resize, thumbnail
 
 __all__ = [
     "BACKGROUND",
