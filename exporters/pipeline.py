@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.expectation import held_against_curve
 from exporters.measurement import against_budgets, measured_cost
 from exporters.planning import broken, plan_export, step_down
 from exporters.progress import Say, silent
@@ -143,6 +144,7 @@ def _attempt(
     artifact = get_exporter(plan.target).convert(module, spec, folder)
     say(f"{label}: verify with {len(images)} probes")
     drift = verify(plan.target, artifact, spec, probes, profile.compatibility.of(plan.precision))
+    drift = held_against_curve(drift, package.metadata.metrics, plan.capacity)
     say(f"{label}: measure")
     measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
     checks = against_budgets(plan, measured)

@@ -1,0 +1,274 @@
+"""Which faults do the gates catch? Every fault, on every target, at several capacities of an encoder.
+
+    python -m benchmarks.drift_faults [--targets onnx tflite ...] [--capacities 1.0 0.5 0.2] [--json FILE] [--page FILE]
+
+Each fault is made as a faulty exporter would make it, and judged by `exporters.verification.verify`, as an export is:
+
+* converted: the faulty network is converted and its artifact verified (on ONNX every fault, on the other targets those
+  of `CONVERTED`);
+* pictures: the right artifact embeds pictures with the fault in their pixels (the other input faults elsewhere);
+* upstream: both the artifact and its torch reference come from the faulty network, so that parity sees nothing
+  (ONNX); closeness and compatibility must;
+* reference: a right artifact with faulty probes.
+
+The last line of each row is the honest artifact, which must be compatible. Exit code 1 if a fault passed, or an honest
+artifact did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.faults import NETWORK_FAULTS, Before, input_faults, reference_faults
+from exporters.base import stage
+from exporters.errors import ExportError
+from exporters.expectation import held_against_curve
+from exporters.quiet import quiet
+from exporters.registry import get_exporter
+from exporters.spec import Artifact, ExportSpec
+from exporters.verification import verify
+from prunnet.batchnorm import reestimate
+from prunnet.package import EncoderPackage, load_encoder
+from prunnet.server import embed
+from runtime_py.backends import open_backend
+from runtime_py.drift import examine
+from runtime_py.manifest import DriftRecord, Precision, Target
+from runtime_py.pictures import parity_pictures
+from runtime_py.probes import Parity, Probes
+from runtime_py.tolerances import TABLE
+
+PRECISION: dict[str, Precision] = {"onnx": "fp32", "tflite": "fp32", "executorch": "fp32", "coreml": "fp16"}
+"""What each target ships by default."""
+
+CONVERTED = ("red and blue swapped", "pixels 2 too bright", "stale BatchNorm", "a layer scaled by 1.1")
+"""Faults that are converted on every target, at the smallest capacity."""
+
+UPSTREAM = (
+    "stale BatchNorm",
+    "channels of a layer permuted",
+    "random weights",
+    "last convolution lost",
+    "dimensions reversed",
+    "the same embedding for all",
+)
+"""Network faults that are also tried with their own embeddings as the reference."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault on one target at one capacity."""
+
+    fault: str
+    how: str
+    target: str
+    precision: str
+    capacity: float
+    verdict: str
+    gates: tuple[str, ...]
+
+    @property
+    def caught(self) -> bool:
+        return self.verdict != "compatible"
+
+
+class Bench:
+    """One subnetwork of the encoder with right probes, and everything that can be done wrong with it."""
+
+    def __init__(self, package: EncoderPackage, capacity: float) -> None:
+        self.package, self.capacity = package, capacity
+        self.module = package.subnetwork(capacity)
+        self.dense = package.subnetwork(1.0)
+        self.probes = self.reference(self.module)
+
+    def reference(self, module: nn.Module) -> Probes:
+        images, labels = self.package.probes.images, self.package.probes.labels
+        pictures = parity_pictures(self.package.preprocessing.height, self.package.preprocessing.width)
+        parity = Parity(pictures, embed(self.dense, pictures), embed(module, pictures))
+        return Probes(images, labels, embed(self.dense, images), embed(module, images), parity)
+
+    def spec(self, target: str) -> ExportSpec:
+        return ExportSpec(
+            name=self.package.name,
+            space_id=self.package.space_id,
+            capacity=self.package.prunable.achieved(self.capacity),
+            dimension=self.package.metadata.dimension,
+            version=metadata.version("prunnet"),
+            preprocessing=self.package.preprocessing,
+            precision=PRECISION[target],
+            calibration_images=self.package.probes.calibration,
+        )
+
+    def convert(self, module: nn.Module, target: str, folder: Path) -> Artifact:
+        folder.mkdir()
+        with quiet(Path(os.devnull)):
+            return get_exporter(target).convert(module, self.spec(target), folder)
+
+    def judge(self, artifact: Artifact, target: str, probes: Probes | None = None) -> DriftRecord:
+        spec = self.spec(target)
+        with quiet(Path(os.devnull)):
+            tolerances = TABLE[spec.precision]
+            record = verify(cast("Target", target), artifact, spec, probes or self.probes, tolerances)
+        return held_against_curve(record, self.package.metadata.metrics, spec.capacity)
+
+    def judge_network(
+        self, module: nn.Module, target: str, folder: Path, probes: Probes | None = None
+    ) -> DriftRecord:
+        return self.judge(self.convert(module, target, folder), target, probes)
+
+    def judge_pictures(
+        self, artifact: Artifact, target: str, change: Callable[[torch.Tensor], torch.Tensor]
+    ) -> DriftRecord:
+        """Judge the right artifact on pictures with a fault in their pixels, rounded to whole values."""
+        backend = open_backend(cast("Target", target), artifact.path, artifact.input, artifact.output)
+
+        def spoiled(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+            pixels = change(torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float())
+            rounded = pixels.round().clamp(0, 255).permute(0, 2, 3, 1).contiguous().numpy()
+            return backend.run(rounded.astype(np.uint8))
+
+        return examine(spoiled, self.probes, TABLE[PRECISION[target]], backend.runtime)
+
+
+def campaign(
+    package: EncoderPackage, targets: list[str], capacities: list[float], say: Callable[[Row], None]
+) -> list[Row]:
+    """Run everything; returns the rows in order, and says each as it comes."""
+    rows: list[Row] = []
+    for capacity in capacities:
+        bench = Bench(package, capacity)
+        for target in targets:
+            with tempfile.TemporaryDirectory() as scratch:
+                whole = target == "onnx"
+                for fault, how, judge in _cases(
+                    bench, target, Path(scratch), whole, capacity == min(capacities)
+                ):
+                    rows.append(_row(fault, how, target, capacity, judge))
+                    say(rows[-1])
+    return rows
+
+
+def _cases(
+    bench: Bench, target: str, folder: Path, whole: bool, some: bool
+) -> Iterator[tuple[str, str, Callable[[], DriftRecord]]]:
+    """Yield fault, how it is made, and what judges it.
+
+    Args:
+        bench: The subnetwork.
+        target: Where it is exported to.
+        folder: Scratch.
+        whole: Convert every fault; else, if `some`, those of `CONVERTED`.
+        some: See `whole`.
+    """
+    of_input = input_faults(bench.package.preprocessing.mean, bench.package.preprocessing.std)
+    networks: dict[str, nn.Module] = {
+        n: Before(bench.module, change).eval() for n, change in of_input.items()
+    }
+    networks |= {name: make(bench.module) for name, make in NETWORK_FAULTS.items()}
+    reestimate(networks["random weights"], torch.from_numpy(bench.package.probes.calibration))
+    networks["random weights"].eval()
+    right = bench.convert(bench.module, target, folder / "right")
+    yield "none", "converted", partial(bench.judge, right, target)
+    for number, (name, network) in enumerate(networks.items()):
+        if whole or (some and name in CONVERTED):
+            yield name, "converted", partial(bench.judge_network, network, target, folder / str(number))
+        elif name in of_input:
+            yield name, "pictures", partial(bench.judge_pictures, right, target, of_input[name])
+    for name in UPSTREAM if whole else ():
+        probes = bench.reference(networks[name])
+        judge = partial(bench.judge_network, networks[name], target, folder / f"upstream {name}", probes)
+        yield name, "upstream", judge
+    other = embed(networks["random weights"], bench.package.probes.images)
+    for name, spoil in reference_faults(other).items():
+        yield name, "reference", partial(bench.judge, right, target, spoil(bench.probes))
+
+
+def _row(fault: str, how: str, target: str, capacity: float, judge: Callable[[], DriftRecord]) -> Row:
+    try:
+        with stage(target, "verify"):
+            record = judge()
+        verdict, names = str(record.verdict), tuple(_gate(reason) for reason in record.reasons)
+    except ExportError as error:
+        verdict, names = "refused", (f"export.{error.stage}",)
+    return Row(fault, how, target, PRECISION[target], capacity, verdict, names)
+
+
+def _gate(reason: str) -> str:
+    return reason.split(" ", 1)[0] if "." in reason.split(" ", 1)[0] else "chance"
+
+
+def as_page(rows: list[Row]) -> str:
+    """Return a Markdown table: a row for each fault, a column for each target, the first gate that failed in each."""
+    targets = list(dict.fromkeys(row.target for row in rows))
+    kinds = dict.fromkeys(
+        (row.fault, row.how if row.how in ("upstream", "reference") else "") for row in rows
+    )
+    lines = ["| fault | " + " | ".join(targets) + " |", "|---" * (len(targets) + 1) + "|"]
+    for fault, how in kinds:
+        cells = []
+        for target in targets:
+            own = [
+                row
+                for row in rows
+                if (row.fault, row.target) == (fault, target)
+                and (row.how if row.how in ("upstream", "reference") else "") == how
+            ]
+            cells.append(_cell(own))
+        lines.append(f"| {fault}{f' ({how})' if how else ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(rows: list[Row]) -> str:
+    if not rows:
+        return "-"
+    said = {row.gates[0] if row.gates else row.verdict for row in rows}
+    passed = [f"{row.capacity:g}" for row in rows if not row.caught and row.fault != "none"]
+    text = ", ".join(sorted(said)) + ("" if any(row.how != "pictures" for row in rows) else " (p)")
+    return f"**passes at {', '.join(passed)}**" if passed else text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--encoder", default="glyphs")
+    parser.add_argument("--targets", nargs="+", default=list(PRECISION), choices=list(PRECISION))
+    parser.add_argument("--capacities", nargs="+", type=float, default=[1.0, 0.5, 0.2])
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--page", type=Path, help="write the Markdown table here")
+    options = parser.parse_args()
+    started = time.monotonic()
+
+    def say(row: Row) -> None:
+        print(
+            f"{time.monotonic() - started:6.0f} s  {row.target:10} {row.capacity:<4g} {row.how:9} {row.fault:38} "
+            f"{row.verdict:14} {', '.join(row.gates)}",
+            flush=True,
+        )
+
+    rows = campaign(load_encoder(options.encoder), options.targets, options.capacities, say)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    if options.page:
+        options.page.write_text(as_page(rows))
+    wrong = [row for row in rows if row.caught == (row.fault == "none")]
+    print(f"{len(rows)} cases, {len(wrong)} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

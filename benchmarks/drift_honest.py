@@ -1,0 +1,206 @@
+"""Do the gates raise a false alarm? Honest exports over capacities, encoders, targets and channel multiples.
+
+    python -m benchmarks.drift_honest [--most N] [--only TARGET] [--json FILE]
+
+The built-in encoder is exported at many capacities; networks of other families, untrained but with BatchNorm statistics
+of real pictures, at capacity 1.0 (they are their own dense encoder, so that compatibility is judged too). Every
+artifact must be `compatible`. Printed with each: how far it is from the tolerances; the table in `docs/drift.md` rests
+on these figures. Exit code 1 at a false alarm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from exporters.expectation import held_against_curve
+from exporters.quiet import quiet
+from exporters.registry import get_exporter
+from exporters.spec import ExportSpec
+from exporters.verification import verify
+from prunnet.batchnorm import reestimate
+from prunnet.encoder import Encoder
+from prunnet.package import EncoderPackage, load_encoder, preprocessing_of
+from prunnet.server import embed
+from runtime_py.manifest import Precision, Preprocessing, Target
+from runtime_py.pictures import parity_pictures
+from runtime_py.probes import Parity, Probes
+from runtime_py.tolerances import TABLE
+
+FAMILIES = (
+    "resnet10t",
+    "mobilenetv2_050",
+    "mobilenetv3_small_050",
+    "convnext_atto",
+    "efficientnet_lite0",
+    "mobilenetv4_conv_small_050",
+    "repvgg_a0",
+    "regnetx_002",
+    "mnasnet_small",
+    "semnasnet_075",
+)
+"""timm networks that are exported dense."""
+
+CAPACITIES = (1.0, 0.2, 0.5, 0.1, 0.7, 0.3, 0.85, 0.15, 0.4, 0.6, 0.9, 0.25)
+
+
+@dataclass(frozen=True)
+class Honest:
+    """One right export and how it was judged; distances are 1 - cosine."""
+
+    encoder: str
+    target: str
+    precision: str
+    capacity: float
+    multiple: int
+    verdict: str
+    reasons: tuple[str, ...]
+    worst_distance: float
+    mean_distance: float
+    worst_synthetic_distance: float
+    closeness: float
+    map_drop: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is exported where."""
+
+    encoder: str
+    target: str
+    precision: Precision
+    capacity: float = 1.0
+    multiple: int = 8
+
+
+def cases() -> Iterator[Case]:
+    """Yield the exports, the targets in turn, so that any first part is a fair sample."""
+    others: list[tuple[str, Precision]] = [("tflite", "fp32"), ("executorch", "fp32"), ("coreml", "fp16")]
+    slow = [Case("glyphs", t, p, c) for c in CAPACITIES[:7] for t, p in others]
+    slow += [Case(name, t, p) for name, (t, p) in zip(FAMILIES, others * 2, strict=False)]
+    grid = [round(0.1 + 0.02 * step, 2) for step in range(46)]
+    fast = [Case("glyphs", "onnx", "fp32", c) for c in np.random.default_rng(0).permutation(grid).tolist()]
+    fast += [Case("glyphs", "onnx", "fp32", c, m) for c in CAPACITIES[1:] for m in (1, 4)]
+    fast[3:3] = [Case(name, "onnx", "fp32") for name in FAMILIES]
+    for index, case in enumerate(fast):
+        yield case
+        if index % 3 == 0 and slow:
+            yield slow.pop(0)
+    yield from slow
+
+
+class Encoders:
+    """The built-in encoder and untrained networks, with the built-in encoder's pictures."""
+
+    def __init__(self) -> None:
+        self.glyphs: EncoderPackage = load_encoder("glyphs")
+        pre = self.glyphs.preprocessing
+        self.pictures = parity_pictures(pre.height, pre.width)
+
+    def of(self, case: Case) -> tuple[nn.Module, Probes, Preprocessing, float]:
+        """Return the network, its probes, its preprocessing and the capacity reached."""
+        if case.encoder != "glyphs":
+            module = self._untrained(case.encoder)
+            return module, self._probes(module, module), preprocessing_of(module), 1.0
+        module = self.glyphs.subnetwork(case.capacity, case.multiple)
+        achieved = self.glyphs.prunable.achieved(case.capacity, case.multiple)
+        dense = self.glyphs.subnetwork(1.0)
+        return module, self._probes(dense, module), self.glyphs.preprocessing, achieved
+
+    def _probes(self, dense: nn.Module, module: nn.Module) -> Probes:
+        images, labels = self.glyphs.probes.images, self.glyphs.probes.labels
+        parity = Parity(self.pictures, embed(dense, self.pictures), embed(module, self.pictures))
+        return Probes(images, labels, embed(dense, images), embed(module, images), parity)
+
+    def _untrained(self, name: str) -> Encoder:
+        torch.manual_seed(0)
+        pre = self.glyphs.preprocessing
+        encoder = Encoder.from_timm(name, dimension=64, image_size=(pre.height, pre.width), options={})
+        for part in encoder.modules():  # timm starts some blocks at zero, which converters fold away
+            if isinstance(part, nn.BatchNorm2d):
+                part.weight.data.uniform_(0.5, 1.5)
+        reestimate(encoder, torch.from_numpy(self.glyphs.probes.calibration))
+        return encoder.eval()
+
+
+def export(case: Case, encoders: Encoders, folder: Path) -> Honest:
+    """Export one case and judge it as an exporter does."""
+    module, probes, preprocessing, capacity = encoders.of(case)
+    spec = ExportSpec(
+        name=case.encoder,
+        space_id="honest",
+        capacity=capacity,
+        dimension=probes.dimension,
+        version=metadata.version("prunnet"),
+        preprocessing=preprocessing,
+        precision=case.precision,
+        calibration_images=encoders.glyphs.probes.calibration,
+    )
+    target = cast("Target", case.target)
+    with quiet(Path(os.devnull)):
+        artifact = get_exporter(target).convert(module, spec, folder)
+        record = verify(target, artifact, spec, probes, TABLE[case.precision])
+    curve: dict[str, Any] = encoders.glyphs.metadata.metrics if case.encoder == "glyphs" else {}
+    record = held_against_curve(record, curve, capacity)
+    figures = record.figures
+    assert figures is not None and figures.closeness is not None and figures.synthetic_min_cosine is not None
+    return Honest(
+        case.encoder,
+        case.target,
+        case.precision,
+        capacity,
+        case.multiple,
+        record.verdict,
+        record.reasons,
+        1 - figures.min_cosine,
+        1 - figures.mean_cosine,
+        1 - figures.synthetic_min_cosine,
+        figures.closeness,
+        figures.map_dense - figures.map,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--most", type=int, default=100, help="number of exports (100)")
+    parser.add_argument("--only", help="one target")
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    options = parser.parse_args()
+    encoders, rows = Encoders(), list[Honest]()
+    started = time.monotonic()
+    chosen = [case for case in cases() if options.only in (None, case.target)][: options.most]
+    for case in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            row = export(case, encoders, Path(folder))
+        rows.append(row)
+        print(
+            f"{time.monotonic() - started:6.0f} s {len(rows):4} {row.encoder:26} {row.target:10} {row.precision} "
+            f"{row.capacity:.3f} /{row.multiple} {row.verdict} worst {row.worst_distance:.1e} mean "
+            f"{row.mean_distance:.1e} synthetic {row.worst_synthetic_distance:.1e} closeness {row.closeness:.4f} "
+            f"mAP drop {row.map_drop:+.4f} {'; '.join(row.reasons)}",
+            flush=True,
+        )
+        if options.json:
+            options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    alarms = [row for row in rows if row.verdict != "compatible"]
+    print(f"{len(rows)} honest exports, {len(alarms)} false alarms")
+    return 1 if alarms else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
