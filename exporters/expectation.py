@@ -45,7 +45,7 @@ def held_against_curve(record: DriftRecord, metrics: dict[str, Any], capacity: f
     )
     if gate.passed or record.tolerances.max_map_drop >= 1:
         return record
-    reasons = (*describe((gate,)), *(record.reasons if record.verdict == "incompatible" else ()))
+    reasons = (*(record.reasons if record.verdict == "incompatible" else ()), *describe((gate,)))
     return record.model_copy(update={"verdict": "incompatible", "reasons": reasons})
 
 

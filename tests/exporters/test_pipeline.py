@@ -117,6 +117,14 @@ def test_incompatible_embeddings_leave_no_bundle_and_keep_the_old_one(package, t
     assert [path.name for path in old.parent.iterdir()] == ["onnx"]
 
 
+def test_a_bundle_that_chance_would_pass_is_not_written(package, tmp_path) -> None:
+    """24 probes of an encoder that was never trained: no gate fails, and none could have."""
+    profile = load_profile(write_profile(tmp_path, compatibility=""))
+    with pytest.raises(IncompatibleError, match=r"not verified on .*random embeddings would lose"):
+        export_bundle(package, profile, "onnx", tmp_path / "build")
+    assert not (tmp_path / "build").exists()
+
+
 def test_a_target_that_the_profile_does_not_list_is_refused(package, tmp_path) -> None:
     profile = load_profile(write_profile(tmp_path))
     with pytest.raises(UnknownNameError, match=r"tflite.*onnx"):
