@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunnet import _torchvision
+from prunnet.allocation import MOST_ELEMENTS, AllocationLimit
 from prunnet.convolution import guard_convolutions
-from prunnet.errors import EncoderError, UnknownNameError
+from prunnet.errors import EncoderError, PrunnetError, UnknownNameError
+from prunnet.options import check_for
 
 guard_convolutions()
 
@@ -124,6 +127,7 @@ class Encoder(nn.Module):
         image_size: tuple[int, int] | None = None,
         pretrained: bool = False,
         options: dict[str, Any] | None = None,
+        most: int = MOST_ELEMENTS,
     ) -> Encoder:
         """Build an encoder on a backbone of timm.
 
@@ -132,7 +136,8 @@ class Encoder(nn.Module):
             dimension: Dimension D of the embedding.
             image_size: (height, width), pixels; None takes the backbone's own.
             pretrained: Load timm's weights (needs them on this machine or a network).
-            options: Further keyword arguments of `timm.create_model`.
+            options: Further keyword arguments of `timm.create_model` (`prunnet.options` says which).
+            most: Values that the network may hold; one that would be larger is refused before it takes memory.
 
         Raises:
             UnknownNameError: timm has no such model.
@@ -144,20 +149,31 @@ class Encoder(nn.Module):
         if not timm.is_model(name):
             raise UnknownNameError("timm backbone", name, timm.list_models())
         keywords = dict(options or {})
-        config = timm.get_pretrained_cfg(name)
+        check_for(name, keywords)
+        try:
+            config = timm.get_pretrained_cfg(name)
+        except RuntimeError as error:  # an unknown tag after the dot
+            raise EncoderError(f"backbone {name!r}: {error}; see timm.list_pretrained()") from error
         size = image_size or (tuple(config.input_size[1:]) if config else (224, 224))
         if config and config.fixed_input_size:
             keywords.setdefault("img_size", size)
+        limit = (
+            nullcontext() if pretrained else AllocationLimit(f"the backbone {name!r} with {keywords}", most)
+        )
         try:
-            backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **keywords)
-        except (TypeError, ValueError, AssertionError) as error:
-            raise EncoderError(
-                f"backbone {name!r} with options {keywords}: {error}; see timm.create_model"
-            ) from error
+            with limit:
+                backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **keywords)
+        except PrunnetError:
+            raise
         except OSError as error:  # the hub's errors are of this kind; nothing else here reads or connects
             raise EncoderError(
                 f"the pretrained weights of {name!r} are not on this machine and can not be fetched: {error}; "
                 "connect once, or train from scratch (encoder: pretrained: false)"
+            ) from error
+        except Exception as error:  # a constructor that is handed odd options fails in any way it likes
+            raise EncoderError(
+                f"backbone {name!r} can not be built with options {keywords}: {type(error).__name__}: {error}; "
+                "see timm.create_model"
             ) from error
         mean = tuple(255 * m for m in config.mean) if config else IMAGENET_MEAN
         std = tuple(255 * s for s in config.std) if config else IMAGENET_STD

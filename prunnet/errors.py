@@ -2,6 +2,7 @@
 
 PrunnetError (runtime_py.errors)
 ├ ProfileError(ValueError)          file, line, field, given, allowed      exit 2
+│ └ RecipeError                     the same of a recipe                   exit 2
 ├ EncoderError(ValueError)          file or field of an encoder package    exit 2
 ├ DatasetError(ValueError)          what is missing on disk                exit 2
 ├ EvaluationError(ValueError)       what can not be measured, or written   exit 2
@@ -11,6 +12,7 @@ PrunnetError (runtime_py.errors)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime_py.errors import MissingExtraError, PrunnetError, UnknownNameError
@@ -23,13 +25,20 @@ __all__ = [
     "MissingExtraError",
     "ProfileError",
     "PrunnetError",
+    "RecipeError",
     "TrainingError",
     "UnknownNameError",
 ]
 
 
+MOST_SHOWN = 80
+"""Characters of a value that a message shows."""
+
+
 class ProfileError(PrunnetError, ValueError):
-    """A YAML file (device profile or training recipe) that does not say what it must.
+    """A YAML file (a device profile; a training recipe is a `RecipeError`) that does not say what it must.
+
+    The attributes are those of the first problem; the message lists them all, a line each.
 
     Args:
         file: The YAML file.
@@ -38,6 +47,7 @@ class ProfileError(PrunnetError, ValueError):
         field: Dotted path of the field, if known.
         given: The offending value.
         allowed: What would be accepted.
+        others: What else is wrong with the file.
     """
 
     def __init__(
@@ -49,16 +59,32 @@ class ProfileError(PrunnetError, ValueError):
         field: str | None = None,
         given: object = None,
         allowed: str | None = None,
+        others: Sequence[ProfileError] = (),
     ) -> None:
         self.file, self.problem, self.line = Path(file), problem, line
         self.field, self.given, self.allowed = field, given, allowed
+        self.others = tuple(others)
         where = f"{file}:{line}" if line else f"{file}"
         parts = [f"{where}: {field}: {problem}" if field else f"{where}: {problem}"]
         if given is not None:
-            parts.append(f"given {given!r}")
+            parts.append(f"given {shortened(given)}")
         if allowed:
             parts.append(f"allowed: {allowed}")
-        super().__init__("; ".join(parts))
+        own = "; ".join(parts)
+        if others:
+            listed = "\n".join(f"  {text}" for text in (own, *map(str, others)))
+            own = f"{file}: {len(others) + 1} problems\n{listed}"
+        super().__init__(own)
+
+
+class RecipeError(ProfileError):
+    """A training recipe that does not say what it must."""
+
+
+def shortened(value: object) -> str:
+    """Return a value as text for a message, at most some 80 characters of it."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 
 class EncoderError(PrunnetError, ValueError):

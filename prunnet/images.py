@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +22,21 @@ class Probes:
         images: uint8 [P, H, W, 3], RGB, held out from training.
         labels: int64 [P], their classes.
         calibration: uint8 [C, H, W, 3], RGB, training images without augmentation, in the order of their use.
+        references: float32 [R, D], the dense encoder's embeddings of the first R calibration images
+            (`prunnet.reference`); None in packages of schema version 1.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     calibration: npt.NDArray[np.uint8]
+    references: npt.NDArray[np.float32] | None = None
 
     def save(self, file: Path) -> None:
         """Write `probes.npz`."""
-        np.savez_compressed(file, images=self.images, labels=self.labels, calibration=self.calibration)
+        extra: dict[str, Any] = {} if self.references is None else {"references": self.references}
+        np.savez_compressed(
+            file, images=self.images, labels=self.labels, calibration=self.calibration, **extra
+        )
 
     @classmethod
     def load(cls, file: Path, preprocessing: Preprocessing) -> Probes:
@@ -60,4 +67,14 @@ class Probes:
             )
         if len(np.unique(labels)) == len(labels):
             raise EncoderError(f"{file}: no two images share a label, so no probe has anything to find")
-        return cls(found["images"], labels, found["calibration"])
+        references = stored.get("references")
+        if references is not None and not _fit(references, found["calibration"]):
+            raise EncoderError(
+                f"{file}: references is {references.dtype} {list(references.shape)}; it must be float32, an embedding "
+                "of each of the first calibration images"
+            )
+        return cls(found["images"], labels, found["calibration"], references)
+
+
+def _fit(references: npt.NDArray[Any], calibration: npt.NDArray[np.uint8]) -> bool:
+    return references.dtype == np.float32 and references.ndim == 2 and 0 < len(references) <= len(calibration)

@@ -7,68 +7,39 @@ A folder with `encoder.json` (metadata), `model.safetensors` (weights and scores
 from __future__ import annotations
 
 import json
+import warnings
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from prunnet.adapters import STORED, AdapterKind
 from prunnet.batchnorm import reestimate
-from prunnet.capacity import KeepFactor
+from prunnet.computation import computation_of, differences, listed
 from prunnet.encoder import Encoder
-from prunnet.errors import EncoderError
+from prunnet.errors import EncoderError, PrunnetError
 from prunnet.images import Probes
+from prunnet.metadata import BUILT_IN, SCHEMA_VERSION, BackboneSpec, EncoderMetadata, read_metadata
 from prunnet.prunable import PrunableEncoder
-from prunnet.space import space_id
+from prunnet.reference import TOLERANCE, distance, references_of
+from prunnet.space import id_like
+from prunnet.tensors import Header, read_header, read_tensors, write_tensors
 from runtime_py.folders import is_replaceable, replaced_folder
-from runtime_py.manifest import Granularity, Preprocessing
+from runtime_py.manifest import Preprocessing
 
-BUILT_IN = "glyphs"
-
-
-class BackboneSpec(BaseModel):
-    """How the backbone is built again: a timm name with its options, or the user's own module."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    timm: str | None
-    """timm model name; None for a module that the user brings along when loading."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    features: int = Field(gt=0)
-    """Channels that the backbone returns."""
-
-
-class EncoderMetadata(BaseModel):
-    """What `encoder.json` says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    schema_version: int = Field(default=1, ge=1, le=1)
-    name: str = Field(min_length=1)
-    backbone: BackboneSpec
-    granularity: Granularity
-    channel_multiple: int = Field(ge=1)
-    spare_narrow: float = Field(default=0.0, ge=0, le=1)
-    """How much later narrow channel groups, or small layers, are cut (`prunnet.capacity`, `prunnet.weight`)."""
-    keep_factors: dict[str, KeepFactor] = Field(default_factory=dict)
-    """Factors on what single groups or layers keep, by patterns of their names (`prunnet.capacity.stretches`)."""
-    adapters: AdapterKind = "none"
-    """What subnetworks have of their own (`prunnet.adapters`)."""
-    dimension: int = Field(gt=0)
-    preprocessing: Preprocessing
-    training_capacities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
-    """Capacities that were trained, ascending; the first is the least that can be trusted."""
-    space_id: str = Field(min_length=1)
-    recipe: dict[str, Any] = Field(default_factory=dict)
-    """The recipe it was trained by, whole."""
-    metrics: dict[str, Any] = Field(default_factory=dict)
-    """Measured figures, as `prunnet-eval` prints them."""
-    tools: dict[str, str] = Field(default_factory=dict)
+__all__ = [
+    "BUILT_IN",
+    "BackboneSpec",
+    "EncoderMetadata",
+    "EncoderPackage",
+    "as_batch",
+    "load_encoder",
+    "preprocessing_of",
+    "save_encoder",
+]
 
 
 class EncoderPackage:
@@ -123,9 +94,13 @@ class EncoderPackage:
 def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = None) -> EncoderPackage:
     """Load an encoder package.
 
+    The dense encoder that is built embeds some of the package's pictures again and must reach the stored embeddings. Of
+    an own module every operation must also be the stored one. Packages of schema version 1 have neither; for an own
+    module that is said in a warning.
+
     Args:
         path: A folder, or "glyphs" for the built-in encoder.
-        backbone: The user's own module, for a package that was made from one.
+        backbone: The user's own module, for a package that was made from one. It takes on the package's weights.
 
     Raises:
         EncoderError: Something is missing, damaged, or not what the package says; names the file and the remedy.
@@ -133,9 +108,12 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
     folder = Path(path)
     if str(path) == BUILT_IN and not folder.is_dir():
         folder = Path(str(files("prunnet.encoders"))) / BUILT_IN
-    metadata = _read_metadata(folder)
-    tensors = _read_tensors(folder / "model.safetensors")
-    encoder = _build(metadata, backbone, folder)
+    metadata = read_metadata(folder)
+    header = read_header(folder / "model.safetensors")
+    probes = (
+        Probes.load(folder / "probes.npz", metadata.preprocessing) if metadata.schema_version > 1 else None
+    )
+    encoder = _build(metadata, backbone, folder, header)
     try:
         prunable = PrunableEncoder(
             encoder,
@@ -151,79 +129,105 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
             f"{folder / 'encoder.json'}: does not fit its backbone: {error}; "
             "take the package whole from where it was trained"
         ) from error
-    try:
-        prunable.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise EncoderError(
-            f"{folder / 'model.safetensors'}: does not fit {folder / 'encoder.json'}: {error}"
-        ) from error
-    found = space_id(prunable.encoder)
+    header.check_against(prunable.state_dict(), folder / "encoder.json")
+    prunable.load_state_dict(read_tensors(header.file))
+    found = id_like(metadata.space_id, prunable.encoder, metadata.computation)
     if found != metadata.space_id:
         raise EncoderError(
             f"{folder}: the weights give the space id {found}, encoder.json says {metadata.space_id}: "
             "one of the two files belongs to another encoder; take the package whole from where it was trained"
         )
-    return EncoderPackage(folder, metadata, prunable.eval())
+    package = EncoderPackage(folder, metadata, prunable.eval())
+    if probes is not None:
+        package.probes = probes
+    _check_function(package, own=backbone is not None)
+    return package
 
 
-def _read_metadata(folder: Path) -> EncoderMetadata:
-    file = folder / "encoder.json"
-    try:
-        return EncoderMetadata.model_validate_json(file.read_bytes())
-    except FileNotFoundError as error:
-        raise EncoderError(
-            f"{folder} is no encoder package: {file.name} is missing; name a folder that prunnet-train wrote, "
-            f"or {BUILT_IN!r} for the built-in encoder"
-        ) from error
-    except OSError as error:
-        raise EncoderError(f"{file}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise EncoderError(
-            f"{file}: {where}: {first['msg']}; write the package again with prunnet-train"
-        ) from error
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(file)
-    except FileNotFoundError as error:
-        raise EncoderError(f"{file} is missing; the encoder package is not whole") from error
-    except (SafetensorError, OSError) as error:
-        raise EncoderError(f"{file}: not a readable safetensors file: {error}") from error
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise EncoderError(f"{file}: {name} holds NaN or infinity; take the last good checkpoint")
-    return tensors
-
-
-def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path) -> Encoder:
-    pre = metadata.preprocessing
+def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path, header: Header) -> Encoder:
+    pre, spec, says = metadata.preprocessing, metadata.backbone, folder / "encoder.json"
     size = (pre.height, pre.width)
-    if metadata.backbone.timm is not None:
-        built = Encoder.from_timm(
-            metadata.backbone.timm,
-            dimension=metadata.dimension,
-            image_size=size,
-            options=metadata.backbone.options,
-        ).backbone
-    elif backbone is not None:
-        built = backbone
-    else:
+    if spec.timm is None and backbone is None:
         raise EncoderError(
             f"{folder} was made from a module of your own: load_encoder(path, backbone=module)"
         )
-    return Encoder(built, metadata.backbone.features, metadata.dimension, size, pre.mean, pre.std)
+    if spec.timm is not None and backbone is not None:
+        raise EncoderError(
+            f"{folder} was made from timm's {spec.timm!r} and builds it itself; leave backbone= out"
+        )
+    try:
+        if backbone is None:
+            # What the file holds bounds what may be allocated; statistics and initialisation need some more.
+            most = 4 * header.values + 2**24
+            built = Encoder.from_timm(
+                str(spec.timm), dimension=metadata.dimension, image_size=size, options=spec.options, most=most
+            )
+        else:
+            built = Encoder.from_module(backbone, dimension=metadata.dimension, image_size=size)
+    except PrunnetError as error:
+        raise EncoderError(f"{says}: backbone: {error}") from error
+    except (
+        Exception
+    ) as error:  # a package comes from others, and a network of odd options fails in any way it likes
+        raise EncoderError(
+            f"{says}: backbone: does not run on float32 [1, 3, {size[0]}, {size[1]}]: {type(error).__name__}: {error}"
+        ) from error
+    returned = built.head.project.in_features
+    if returned != spec.features:
+        raise EncoderError(
+            f"{says}: backbone.features: given {spec.features}; the backbone returns {returned}; "
+            "take the package whole from where it was trained"
+        )
+    return Encoder(built.backbone, spec.features, metadata.dimension, size, pre.mean, pre.std)
+
+
+def _check_function(package: EncoderPackage, own: bool) -> None:
+    """Refuse a network that has the package's tensors and computes something else with them."""
+    metadata, encoder = package.metadata, package.prunable.encoder
+    if metadata.schema_version == 1:
+        if own:
+            warnings.warn(
+                f"{package.path} is from before packages kept embeddings: that this module computes what the package "
+                "was trained with could not be checked; save it again with save_encoder once you are sure",
+                stacklevel=3,
+            )
+        return
+    references = package.probes.references
+    if references is None or references.shape[1] != metadata.dimension:
+        raise EncoderError(
+            f"{package.path / 'probes.npz'}: references of dimension {metadata.dimension} are missing; take the "
+            "package whole from where it was trained"
+        )
+    apart = distance(references_of(encoder, package.probes.calibration[: len(references)]), references)
+    if apart <= TOLERANCE and not own:
+        return
+    said = differences(computation_of(encoder, *encoder.image_size), metadata.computation)
+    if apart <= TOLERANCE and not said:
+        return
+    what = "the given module" if own else f"timm's {metadata.backbone.timm!r} as it is installed here"
+    far = (
+        f"embeds a picture at a distance of {apart:.2g} from the package's own embedding (at most {TOLERANCE:g})"
+        if apart > TOLERANCE
+        else "embeds the package's pictures as it must, but not by the same operations"
+    )
+    raise EncoderError(
+        f"{package.path}: {what} has the package's tensors and computes something else: it {far}. "
+        + (listed(said) or "The operations are the same, so what differs is their order or a constant")
+        + "; "
+        + (
+            "build the module as it was trained"
+            if own
+            else f"install the timm of the package ({metadata.tools.get('timm', 'unknown')})"
+        )
+    )
 
 
 def save_encoder(
     folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes, card: str
 ) -> None:
     """Write an encoder package, whole or not at all; an older one at the same place is replaced.
+
+    What the dense encoder computes, and its embeddings of the first calibration images, are added here.
 
     Args:
         folder: Where to.
@@ -233,27 +237,32 @@ def save_encoder(
         card: Text of README.md.
 
     Raises:
-        EncoderError: Something else is at `folder`, or the disk refuses.
+        EncoderError: Something else is at `folder`, the space id is another encoder's, or the disk refuses.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     if not is_replaceable(folder, "encoder.json"):
         raise EncoderError(f"{folder} exists and is no encoder package; choose another folder, or empty it")
-    text = json.dumps(metadata.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+    encoder = prunable.encoder
+    lines = computation_of(encoder, *encoder.image_size)
+    if id_like(metadata.space_id, encoder, lines) != metadata.space_id:
+        raise EncoderError(
+            f"{folder}: the metadata's space id {metadata.space_id} is not that of the encoder; "
+            "use space_id(prunable.encoder)"
+        )
+    whole = metadata.model_copy(update={"schema_version": SCHEMA_VERSION, "computation": lines})
+    pictures = Probes(
+        probes.images, probes.labels, probes.calibration, references_of(encoder, probes.calibration)
+    )
+    text = json.dumps(whole.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
     try:
         with replaced_folder(folder.absolute()) as scratch:
-            tensors = {n: _stored(n, t.detach()).contiguous() for n, t in prunable.state_dict().items()}
-            save_file(tensors, scratch / "model.safetensors")
-            probes.save(scratch / "probes.npz")
+            write_tensors(prunable.state_dict(), scratch / "model.safetensors")
+            pictures.save(scratch / "probes.npz")
             (scratch / "README.md").write_text(card, encoding="utf-8")
             (scratch / "encoder.json").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise EncoderError(f"{folder} can not be written: {error}; free some space and try again") from error
-
-
-def _stored(name: str, tensor: Tensor) -> Tensor:
-    return tensor.to(STORED) if name.startswith("adapters.") else tensor
 
 
 def preprocessing_of(encoder: Encoder) -> Preprocessing:

@@ -20,6 +20,8 @@ class Document:
     values: dict[str, Any]
     lines: dict[FieldPath, int]
     """1-based line of every field, by its path."""
+    error_class: type[ProfileError] = ProfileError
+    """What is raised where a value is wrong."""
 
     def line_of(self, field: FieldPath) -> int | None:
         """Return the line of a field, or of the nearest field around it."""
@@ -38,55 +40,78 @@ class Document:
         return value
 
 
-def read_document(path: Path) -> Document:
+MOST_BYTES = 2**18
+"""Of a file; the longest shipped profile has ten thousand."""
+
+MOST_VALUES = 20_000
+"""Values of a file once its aliases are written out."""
+
+DEEPEST = 40
+"""Levels of a file; a profile has six."""
+
+
+def read_document(path: Path, error_class: type[ProfileError] = ProfileError) -> Document:
     """Return the YAML file's values.
 
     Args:
         path: A UTF-8 file that holds one mapping.
+        error_class: What is raised.
 
     Raises:
-        ProfileError: The file can not be read, is not UTF-8, not YAML 1.2, empty, no mapping, or has a key
-            twice.
+        ProfileError: The file can not be read, is too long, is not UTF-8, not YAML 1.2, empty, no mapping, nested too
+            deeply, unfolds through aliases to more than a file may hold, or has a key twice.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ProfileError(path, f"not UTF-8 (byte {error.start})", allowed="a UTF-8 text file") from error
-    except OSError as error:
-        raise ProfileError(
-            path, f"can not be read: {error.strerror}", allowed="a readable YAML file"
-        ) from error
+    text = _text(path, error_class)
     yaml = YAML(typ="safe", pure=True)
     try:
         node = yaml.compose(text)
+        if node:
+            _check_shape(path, node, error_class)
         values = yaml.constructor.construct_document(node) if node else None
     except DuplicateKeyError as error:
         problem = (error.problem or "a key is given twice").split(" with value")[0]
-        raise ProfileError(path, problem, line=_line(error), allowed="each key once") from error
+        raise error_class(path, problem, line=_line(error), allowed="each key once") from error
     except MarkedYAMLError as error:
         problem = f"not YAML 1.2: {error.problem or error.context}"
         if "\\t" in problem:
             problem = "a tab where YAML allows only spaces"
-        raise ProfileError(
+        raise error_class(
             path, problem, line=_line(error), allowed="YAML 1.2, indented with spaces"
         ) from error
     except RecursionError as error:
-        raise ProfileError(path, "is nested too deeply", allowed="a few levels") from error
-    except (YAMLError, ValueError) as error:
-        raise ProfileError(path, f"not YAML 1.2: {error}", allowed="YAML 1.2") from error
+        raise error_class(path, "is nested too deeply", allowed="a few levels") from error
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        # ruamel hands what a tag does not fit ("!!int x", "!!bool x") to Python, which complains in many ways.
+        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise error_class(path, f"not YAML 1.2: {said}", allowed="YAML 1.2") from error
     if values is None:
-        raise ProfileError(path, "the file is empty", allowed="a mapping that starts with schema_version: 1")
+        raise error_class(path, "the file is empty", allowed="a mapping that starts with schema_version: 1")
     if not isinstance(values, dict):
-        raise ProfileError(
+        raise error_class(
             path, f"holds a {type(values).__name__}", line=1, allowed="a mapping: `key: value` lines"
         )
     lines: dict[FieldPath, int] = {}
-    _collect(path, node, (), lines, frozenset())
-    return Document(path, values, lines)
+    _collect(path, node, (), lines, error_class)
+    return Document(path, values, lines, error_class)
+
+
+def _text(path: Path, error_class: type[ProfileError]) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise error_class(path, "is too long", allowed=f"at most {MOST_BYTES // 1024} KiB")
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise error_class(path, f"not UTF-8 (byte {error.start})", allowed="a UTF-8 text file") from error
+    except OSError as error:
+        raise error_class(
+            path, f"can not be read: {error.strerror}", allowed="a readable YAML file"
+        ) from error
 
 
 def _line(error: Any) -> int | None:
@@ -94,23 +119,56 @@ def _line(error: Any) -> int | None:
     return mark.line + 1 if mark else None
 
 
+def _check_shape(path: Path, root: Any, error_class: type[ProfileError]) -> None:
+    """Refuse what is too deep, too much, or contains itself, before anything is written out.
+
+    Every node is visited once, however often aliases name it.
+    """
+    values: dict[int, int] = {}
+    around: set[int] = set()
+
+    def measure(node: Any, level: int) -> int:
+        line = node.start_mark.line + 1
+        if id(node) in around:
+            raise error_class(
+                path, "an alias that contains itself", line=line, allowed="aliases of other fields"
+            )
+        if level > DEEPEST:
+            raise error_class(path, "is nested too deeply", line=line, allowed=f"{DEEPEST} levels")
+        if id(node) not in values:
+            around.add(id(node))
+            values[id(node)] = 1 + sum(measure(child, level + 1) for child in _children(node))
+            around.discard(id(node))
+        if values[id(node)] > MOST_VALUES:
+            raise error_class(
+                path,
+                f"holds {values[id(node)]:,} values or more, its aliases written out",
+                line=line,
+                allowed=f"at most {MOST_VALUES:,}; write out what the aliases stand for",
+            )
+        return values[id(node)]
+
+    measure(root, 0)
+
+
+def _children(node: Any) -> list[Any]:
+    if node.id == "mapping":
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if node.id == "sequence" else []
+
+
 def _collect(
-    path: Path, node: Any, at: FieldPath, lines: dict[FieldPath, int], around: frozenset[int]
+    path: Path, node: Any, at: FieldPath, lines: dict[FieldPath, int], error_class: type[ProfileError]
 ) -> None:
-    """Note the line of every field below `node`; `around` holds the nodes that contain it."""
-    line = node.start_mark.line + 1
-    if id(node) in around:
-        raise ProfileError(
-            path, "an alias that contains itself", line=line, allowed="aliases of other fields"
-        )
+    """Note the line of every field below `node`, whose shape has been checked."""
     if node.id == "mapping":
         for key, value in node.value:
             if key.tag not in _KEY_TAGS:
                 problem, line = "a key that is no text", key.start_mark.line + 1
-                raise ProfileError(path, problem, line=line, given=key.value, allowed="names of fields")
+                raise error_class(path, problem, line=line, given=key.value, allowed="names of fields")
             lines[(*at, key.value)] = key.start_mark.line + 1
-            _collect(path, value, (*at, key.value), lines, around | {id(node)})
+            _collect(path, value, (*at, key.value), lines, error_class)
     elif node.id == "sequence":
         for index, value in enumerate(node.value):
             lines[(*at, index)] = value.start_mark.line + 1
-            _collect(path, value, (*at, index), lines, around | {id(node)})
+            _collect(path, value, (*at, index), lines, error_class)

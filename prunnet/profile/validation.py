@@ -1,8 +1,10 @@
-"""Turns pydantic's complaints about a document into one precise `ProfileError`."""
+"""Turns pydantic's complaints about a document into one error that lists them all, each precise."""
 
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterator
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +15,20 @@ from prunnet.profile.document import Document, FieldPath
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "dict": "a mapping",
+    "list": "a list",
+    "tuple": "a list",
+}
+_BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
+
+MOST_LISTED = 50
+"""Problems that one error lists; a file of another kind has one for every key."""
+
 
 def validate(document: Document, schema: type[Model]) -> Model:
     """Return the document as a model.
@@ -22,23 +38,44 @@ def validate(document: Document, schema: type[Model]) -> Model:
         schema: What they must be.
 
     Raises:
-        ProfileError: The first complaint, with file, line, field, what was given and what is allowed.
+        ProfileError: Every complaint, each with file, line, field, what was given and what is allowed.
     """
     try:
         return schema.model_validate(document.values)
     except ValidationError as error:
-        complaints = error.errors()
-        unknown = [each for each in complaints if each["type"] == "extra_forbidden"]
-        raise _explain(document, schema, (unknown or complaints)[0], len(complaints)) from error
+        problems = list(problems_of(document, schema, error))
+        first, others = problems[0], problems[1:MOST_LISTED]
+        raise document.error_class(
+            document.path,
+            first.problem,
+            line=first.line,
+            field=first.field,
+            given=first.given,
+            allowed=first.allowed,
+            others=others,
+        ) from error
+
+
+def problems_of(
+    document: Document, schema: type[BaseModel], error: ValidationError
+) -> Iterator[ProfileError]:
+    """Yield pydantic's complaints as errors of the document, unknown keys first: they explain missing ones."""
+    complaints = error.errors(include_url=False)
+    for complaint in sorted(complaints, key=lambda each: each["type"] != "extra_forbidden"):
+        # A check of several fields has a line for each problem.
+        for message in complaint["msg"].removeprefix("Value error, ").splitlines() or [""]:
+            yield _explain(document, schema, complaint, message)
 
 
 def _explain(
-    document: Document, schema: type[BaseModel], complaint: ErrorDetails, count: int
+    document: Document, schema: type[BaseModel], complaint: ErrorDetails, message: str
 ) -> ProfileError:
     field: FieldPath = tuple(part for part in complaint["loc"] if part != "[key]")
-    message, _, allowed = complaint["msg"].removeprefix("Value error, ").partition("; allowed: ")
-    given: object = document.value_at(field)
+    message, _, allowed = message.partition("; allowed: ")
     kind = complaint["type"]
+    if kind == "value_error":
+        field, message = _field_named_in(document, field, message)
+    given: object = document.value_at(field)
     if kind == "extra_forbidden":
         known = _keys_at(schema, field[:-1])
         nearest = difflib.get_close_matches(str(field[-1]), known, n=1)
@@ -46,29 +83,39 @@ def _explain(
         given, allowed = field[-1], ", ".join(known)
     elif kind == "missing":
         message, given, allowed = "the key is missing", None, _describe(schema, field)
-    elif kind == "value_error" and not field:
-        where, _, rest = message.partition(": ")
-        field = tuple(where.split("."))
-        message, given = rest, document.value_at(field)
     elif kind == "literal_error":
         message, allowed = "not one of the known values", complaint["ctx"]["expected"]
         given = field[-1] if "[key]" in complaint["loc"] else given
     elif kind == "string_pattern_mismatch":
-        message, allowed = "not such a name", f"text that matches {complaint['ctx']['pattern']}"
+        message, allowed = (
+            "does not match the rule for names",
+            f"text that matches {complaint['ctx']['pattern']}",
+        )
     elif kind == "too_short":
         message, allowed = "too few entries", f"at least {complaint['ctx']['min_length']}"
-    if isinstance(given, dict | list):
+    elif kind == "too_long":
+        message, allowed = "too many entries", f"at most {complaint['ctx']['max_length']}"
+    if isinstance(given, dict | list) and not kind.endswith("_type"):
         given = None
-    if count > 1:
-        message += f" (and {count - 1} more)"
-    return ProfileError(
+    return document.error_class(
         document.path,
         message,
         line=document.line_of(field),
-        field=".".join(map(str, field)),
+        field=".".join(map(str, field)) or None,
         given=given,
         allowed=allowed or _describe(schema, field),
     )
+
+
+def _field_named_in(document: Document, field: FieldPath, message: str) -> tuple[FieldPath, str]:
+    """Return the field that a message of our own names at its start, relative to `field`, and the rest of it."""
+    named = re.match(r"([\w.\[\]-]+): ", message)
+    if named is None:
+        return field, message
+    inner: FieldPath = tuple(named[1].split("."))
+    if field and document.value_at((*field, inner[0])) is None:
+        return field, message
+    return (*field, *inner), message[named.end() :]
 
 
 def _describe(schema: type[BaseModel], field: FieldPath) -> str:
@@ -76,9 +123,15 @@ def _describe(schema: type[BaseModel], field: FieldPath) -> str:
     if parent is None or field[-1] not in parent.model_fields:
         return "see docs/profiles.md"
     info = parent.model_fields[str(field[-1])]
-    name = " or ".join(dict.fromkeys(_type_names(info.annotation))) or "value"
-    bounds = [str(each) for each in info.metadata if type(each).__name__ in {"Gt", "Ge", "Le", "Lt"}]
-    return " ".join(["a", "mapping" if _model_of(info.annotation) else name, *bounds])
+    named = [_WORDS.get(name, name) for name in _type_names(info.annotation)]
+    name = "a mapping" if _model_of(info.annotation) else " or ".join(dict.fromkeys(named)) or "another value"
+    bounds = [
+        f"{word} {getattr(each, attribute):g}"
+        for each in info.metadata
+        for attribute, word in _BOUNDS.items()
+        if getattr(each, attribute, None) is not None
+    ]
+    return " ".join([name, *([", ".join(bounds)] if bounds else [])])
 
 
 def _type_names(annotation: Any) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from prunnet.errors import TrainingError, UnknownNameError
+from prunnet.errors import RecipeError, TrainingError, UnknownNameError
 from prunnet.profile.document import read_document
 from prunnet.profile.validation import validate
 from prunnet.train.data_spec import DataSpec
@@ -119,7 +119,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         name_or_path: Name of a shipped recipe, with or without .yaml, or path of a YAML file.
 
     Raises:
-        ProfileError: The file does not say what it must.
+        RecipeError: The file does not say what it must.
         UnknownNameError: Neither a file nor a shipped recipe.
     """
     path = Path(name_or_path)
@@ -128,4 +128,4 @@ def load_recipe(name_or_path: str) -> Recipe:
         if name not in shipped_recipes():
             raise UnknownNameError("recipe", name, shipped_recipes())
         path = Path(str(files("prunnet.recipes"))) / f"{name}.yaml"
-    return validate(read_document(path), Recipe)
+    return validate(read_document(path, RecipeError), Recipe)

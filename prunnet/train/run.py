@@ -99,9 +99,9 @@ def train_package(
     about = {"data": data.name, **({"dense_from": dense.name} if dense else {})}
     if isinstance(test, Benchmark):
         metrics = {**about, **_measured(prunable, alone, calibration, test, say), "protocol": _protocol(data)}
-        _save(folder, _metadata(recipe, prunable, metrics), prunable, probes)
+        _save(folder, _metadata(recipe, prunable, metrics, dense), prunable, probes)
         return load_encoder(folder)
-    metadata = _metadata(recipe, prunable, {**about, "protocol": f"that of {test.name}"})
+    metadata = _metadata(recipe, prunable, {**about, "protocol": f"that of {test.name}"}, dense)
     # A large gallery takes hours: the package is there before it is measured.
     _save(folder, metadata, prunable, probes)
     metrics = official_metrics(load_encoder(folder), test, alone, say)
@@ -216,7 +216,10 @@ def _about(probes: Probes) -> str:
     return text
 
 
-def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]) -> EncoderMetadata:
+def _metadata(
+    recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any], dense: EncoderPackage | None
+) -> EncoderMetadata:
+    """Describe the package; a dense encoder that was kept keeps its space id, of whichever version."""
     spec, method, encoder = recipe.encoder, recipe.method, prunable.encoder
     return EncoderMetadata(
         name=recipe.name,
@@ -231,7 +234,7 @@ def _metadata(recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any]
         dimension=encoder.dimension,
         preprocessing=preprocessing_of(encoder),
         training_capacities=(*method.capacities, 1.0),
-        space_id=space_id(encoder),
+        space_id=dense.space_id if dense else space_id(encoder),
         recipe=recipe.model_dump(mode="json"),
         metrics=metrics,
         tools={name: version(name) for name in ("prunnet", "torch", "timm", "numpy", "matplotlib")},

@@ -176,7 +176,7 @@ def test_weights_of_another_encoder_are_refused(broken: Path) -> None:
     [
         ({"granularity": "filter"}, "granularity"),
         ({"surprise": 1}, "surprise"),
-        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": 3}, "schema_version"),
         ({"channel_multiple": 0}, "channel_multiple"),
         ({"spare_narrow": 1.5}, "spare_narrow"),
         ({"keep_factors": {"*": 0}}, "keep_factors"),
@@ -194,7 +194,7 @@ def test_metadata_that_does_not_fit(broken: Path, change: dict, message: str) ->
 
 
 def test_a_folder_without_a_package(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match=r"is no encoder package.*'glyphs' for the built-in"):
+    with pytest.raises(EncoderError, match=r"is not an encoder package.*'glyphs' for the built-in"):
         load_encoder(tmp_path)
 
 
