@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from exporters.registry import get_exporter
 from prunnet.errors import InfeasibleError
-from prunnet.profile import DeviceProfile
+from prunnet.profile import Budgets, DeviceProfile
 from prunnet.solver import Plan, solve
+from prunnet.solver.explain import written
 from runtime_py.manifest import BudgetCheck, Target
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ def step_down(
         if all(check.predicted * error_factors.get(check.budget, 1) <= check.limit for check in best.budgets):
             break
     if best is None:
-        raise measured_infeasible(plan, checks)
+        raise measured_infeasible(plan, checks, profile.budgets)
     return best
 
 
-def measured_infeasible(plan: Plan, checks: tuple[BudgetCheck, ...]) -> InfeasibleError:
+def measured_infeasible(plan: Plan, checks: tuple[BudgetCheck, ...], budgets: Budgets) -> InfeasibleError:
     """Return the error for a smallest capacity whose artifact was measured to break a budget."""
     check = next(check for check in checks if not check.fits)
     assert check.measured is not None
@@ -71,7 +72,8 @@ def measured_infeasible(plan: Plan, checks: tuple[BudgetCheck, ...]) -> Infeasib
         f"({check.predicted:g} {check.unit} were predicted). What would help: a larger budget, a smaller "
         "input, a smaller backbone"
     )
-    return InfeasibleError(plan.profile, check.budget, check.limit, check.measured, check.unit, remedy)
+    unit = written(budgets, check.budget)
+    return InfeasibleError(plan.profile, check.budget, check.limit, check.measured, check.unit, remedy, unit)
 
 
 def broken(checks: tuple[BudgetCheck, ...]) -> str:

@@ -10,7 +10,7 @@ from exporters.fleet import Outcome
 from exporters.job import Failure
 from exporters.pipeline import Exported
 from exporters.table import align
-from prunnet.profile import BUDGET_UNITS
+from prunnet.profile import BUDGET_UNITS, Budgets
 from prunnet.solver import Plan
 from prunnet.solver.plan import predicted_value, show
 from runtime_py.manifest import BudgetCheck, Cost
@@ -44,7 +44,7 @@ def _block(outcome: Outcome) -> list[str]:
         f"{outcome.job.label} ({plan.precision}): capacity {plan.capacity:.4f}, "
         f"{plan.granularity} granularity, channels in multiples of {plan.channel_multiple}"
     ]
-    lines += [f"  {line}" for line in align([HEADER, *_rows(plan, result)])]
+    lines += [f"  {line}" for line in align([HEADER, *_rows(plan, result, outcome.job.profile.budgets)])]
     if plan.predicted.latency_ms is not None and not plan.predicted.latency_calibrated:
         lines.append("  * the latency model is not calibrated on this device")
     lines.append(f"  why not larger: {plan.why_not_larger}")
@@ -73,10 +73,10 @@ def _plan(outcome: Outcome) -> Plan:
     return plan
 
 
-def _rows(plan: Plan, result: Exported | None) -> list[tuple[str, ...]]:
-    """Return a row for every kind of cost, limited or not."""
-    budgets = result.manifest.budgets if result else plan.budgets
-    checks: dict[str, BudgetCheck] = {check.budget: check for check in budgets}
+def _rows(plan: Plan, result: Exported | None, budgets: Budgets) -> list[tuple[str, ...]]:
+    """Return a row for every kind of cost, limited or not, in the units that the profile is written in."""
+    checked = result.manifest.budgets if result else plan.budgets
+    checks: dict[str, BudgetCheck] = {check.budget: check for check in checked}
     measured = result.manifest.measured if result else Cost()
     rows: list[tuple[str, ...]] = []
     for name, unit in BUDGET_UNITS.items():
@@ -91,9 +91,9 @@ def _rows(plan: Plan, result: Exported | None) -> list[tuple[str, ...]]:
         rows.append(
             (
                 f"{name}{' (binding)' if name == plan.binding else ''}",
-                show(check.limit, unit) if check else "unlimited",
-                "-" if predicted is None else show(predicted, unit) + note,
-                "-" if found is None else show(found, unit),
+                show(check.limit, unit, budgets.unit_of(name)) if check else "unlimited",
+                "-" if predicted is None else show(predicted, unit, budgets.unit_of(name)) + note,
+                "-" if found is None else show(found, unit, budgets.unit_of(name)),
                 slack,
             )
         )

@@ -113,20 +113,29 @@ class InfeasibleError(PrunnetError, ValueError):
         reachable: The smallest value that any capacity reaches, in `unit`.
         unit: Unit of both.
         remedy: What would help.
+        written: The unit in which the profile writes the budget, if it is one of bytes, e.g. ("MB", 10**6).
     """
 
     exit_code = 3
 
     def __init__(
-        self, profile: str, budget: str, limit: float, reachable: float, unit: str, remedy: str
+        self,
+        profile: str,
+        budget: str,
+        limit: float,
+        reachable: float,
+        unit: str,
+        remedy: str,
+        written: tuple[str, int] = ("MiB", 2**20),
     ) -> None:
         self.profile, self.budget, self.limit = profile, budget, limit
         self.reachable, self.unit, self.remedy = reachable, unit, remedy
         super().__init__(
-            f"profile {profile!r}: no capacity fits {budget} = {_show(limit, unit)}; "
-            f"the smallest reachable is {_show(reachable, unit)}. {remedy}"
+            f"profile {profile!r}: no capacity fits {budget} = {_show(limit, unit, written)}; "
+            f"the smallest reachable is {_show(reachable, unit, written)}. {remedy}"
         )
 
 
-def _show(value: float, unit: str) -> str:
-    return f"{value:,.0f} bytes ({value / 2**20:.2f} MiB)" if unit == "bytes" else f"{value:g} {unit}"
+def _show(value: float, unit: str, written: tuple[str, int]) -> str:
+    name, size = written
+    return f"{value:,.0f} bytes ({value / size:.2f} {name})" if unit == "bytes" else f"{value:g} {unit}"

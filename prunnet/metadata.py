@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from prunnet.adapters import AdapterKind
 from prunnet.capacity import KeepFactor
 from prunnet.errors import EncoderError, ProfileError
-from prunnet.options import Options
+from prunnet.options import MOST_FEATURES, MOST_PIXELS, Options
 from prunnet.profile.document import Document, read_document
 from prunnet.profile.validation import problems_of
 from runtime_py.manifest import Granularity, Preprocessing
@@ -25,12 +25,6 @@ SCHEMA_VERSION = 2
 
 MOST_BYTES = 2**24
 """Of `encoder.json`."""
-
-MOST_PIXELS = 2048
-"""Of an input's height or width."""
-
-MOST_FEATURES = 2**16
-"""Of a backbone's channels, and of an embedding's dimensions."""
 
 
 class BackboneSpec(BaseModel):

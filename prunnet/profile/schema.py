@@ -6,21 +6,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     field_validator,
     model_validator,
 )
 
 from prunnet.profile.latency import LatencyModel
-from prunnet.profile.units import exact_bytes, parse_bytes
+from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
 from runtime_py.manifest import Precision, Target
 from runtime_py.tolerances import StatedTolerances
 
-Size = Annotated[int, BeforeValidator(parse_bytes), PlainSerializer(exact_bytes, return_type=str)]
-"""Bytes; written with a unit."""
+Size = Annotated[int, PlainValidator(parse_bytes), PlainSerializer(exact_bytes, return_type=str)]
+"""Bytes; written with a unit, which they remember."""
 Limit = Annotated[float, Field(gt=0, strict=True)]
 BudgetName = Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
 BUDGET_UNITS: dict[BudgetName, Literal["bytes", "MFLOPs", "ms"]] = {
@@ -63,6 +63,11 @@ class Budgets(_Record):
         limits = ((name, getattr(self, name)) for name in BUDGET_UNITS)
         return tuple((name, limit) for name, limit in limits if limit is not None)
 
+    def unit_of(self, name: BudgetName) -> str | None:
+        """Return the unit in which a budget of bytes was written, None for any other."""
+        limit = getattr(self, name)
+        return limit.unit if isinstance(limit, Bytes) else None
+
 
 class DeviceProfile(_Record):
     """One device and the budgets of an application on it."""
@@ -90,29 +95,32 @@ class DeviceProfile(_Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        listed = ", ".join(self.targets)
-        for section, given in (("precision", self.precision), ("latency", self.latency)):
-            for target in given:
-                if target not in self.targets:
-                    problem = "not one of the profile's targets"
-                    raise ValueError(f"{section}.{target}: {problem}; allowed: {listed}")
-        facts = tuple(Hardware.model_fields)
-        for fact in facts:
-            if fact not in self.sources:
-                allowed = f"one entry for each of {', '.join(facts)}"
-                raise ValueError(f"sources: the hardware fact {fact!r} names no source; allowed: {allowed}")
-        for fact in self.sources:
-            if fact not in facts:
-                allowed = ", ".join(facts)
-                raise ValueError(f"sources.{fact}: no hardware fact of that name; allowed: {allowed}")
-        if self.budgets.max_latency_ms is not None:
-            for target in self.targets:
-                precision = self.precision_of(target)
-                if self.latency_of(target, precision) is None:
-                    raise ValueError(
-                        f"budgets.max_latency_ms: needs latency coefficients for {target} at {precision}; "
-                        f"allowed: add latency.{target}.{precision}, or leave the budget out"
-                    )
+        listed, facts = ", ".join(self.targets), tuple(Hardware.model_fields)
+        wrong = [
+            f"{section}.{target}: not one of the profile's targets; allowed: {listed}"
+            for section, given in (("precision", self.precision), ("latency", self.latency))
+            for target in given
+            if target not in self.targets
+        ]
+        wrong += [
+            f"sources: the hardware fact {fact!r} names no source; allowed: one entry for each of {', '.join(facts)}"
+            for fact in facts
+            if fact not in self.sources
+        ]
+        wrong += [
+            f"sources.{fact}: no hardware fact of that name; allowed: {', '.join(facts)}"
+            for fact in self.sources
+            if fact not in facts
+        ]
+        for target in self.targets if self.budgets.max_latency_ms is not None else ():
+            precision = self.precision_of(target)
+            if self.latency_of(target, precision) is None:
+                wrong.append(
+                    f"budgets.max_latency_ms: needs latency coefficients for {target} at {precision}; "
+                    f"allowed: add latency.{target}.{precision}, or leave the budget out"
+                )
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
     def precision_of(self, target: Target) -> Precision:

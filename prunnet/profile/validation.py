@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -123,6 +123,8 @@ def _describe(schema: type[BaseModel], field: FieldPath) -> str:
     if parent is None or field[-1] not in parent.model_fields:
         return "see docs/profiles.md"
     info = parent.model_fields[str(field[-1])]
+    if get_origin(info.annotation) is Literal:
+        return " or ".join(map(repr, get_args(info.annotation)))
     named = [_WORDS.get(name, name) for name in _type_names(info.annotation)]
     name = "a mapping" if _model_of(info.annotation) else " or ".join(dict.fromkeys(named)) or "another value"
     bounds = [

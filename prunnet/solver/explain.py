@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from prunnet.errors import InfeasibleError
-from prunnet.profile import DeviceProfile
+from prunnet.profile import BudgetName, Budgets, DeviceProfile
+from prunnet.profile.units import BYTES_PER_UNIT
 from prunnet.solver.candidates import Candidate
 from prunnet.solver.plan import show
 from runtime_py.manifest import BudgetCheck, Granularity, Precision
@@ -17,12 +18,13 @@ _SHRINKING: dict[str, tuple[str, ...]] = {
 """What lowers each cost at the same capacity."""
 
 
-def why_not_larger(larger: Candidate | None, below: float | None) -> str:
+def why_not_larger(larger: Candidate | None, below: float | None, budgets: Budgets) -> str:
     """Return why the plan stops where it does.
 
     Args:
         larger: The next larger capacity, None if there is none.
         below: The step-down bound, if any.
+        budgets: Of the profile, for the units in which they are written.
     """
     if larger is None:
         return "nothing larger exists: this is the dense encoder"
@@ -30,7 +32,7 @@ def why_not_larger(larger: Candidate | None, below: float | None) -> str:
     if not broken:
         return f"capacities from {below:.4f} up were ruled out, though {larger.asked:.4f} is predicted to fit"
     also = f"; it would break {', '.join(check.budget for check in broken[1:])} too" if broken[1:] else ""
-    return f"the next larger capacity {larger.asked:.4f} breaks {_excess(broken[0])}{also}"
+    return f"the next larger capacity {larger.asked:.4f} breaks {_excess(broken[0], budgets)}{also}"
 
 
 def infeasible(
@@ -61,7 +63,21 @@ def infeasible(
             f". Capacity {untrained:.4f} fits, but the encoder was not trained below {smallest.asked:.4f}: "
             "train it with a smaller capacity among its training capacities"
         )
-    return InfeasibleError(profile.name, check.budget, check.limit, check.predicted, check.unit, remedy)
+    return InfeasibleError(
+        profile.name,
+        check.budget,
+        check.limit,
+        check.predicted,
+        check.unit,
+        remedy,
+        written(profile.budgets, check.budget),
+    )
+
+
+def written(budgets: Budgets, budget: BudgetName) -> tuple[str, int]:
+    """Return the unit in which a profile writes a budget of bytes, with its size; MiB for any other."""
+    unit = budgets.unit_of(budget) or "MiB"
+    return unit, BYTES_PER_UNIT[unit]
 
 
 def nothing_below(profile: DeviceProfile, below: float | None, smallest: float) -> InfeasibleError:
@@ -84,7 +100,8 @@ def nothing_below(profile: DeviceProfile, below: float | None, smallest: float) 
     )
 
 
-def _excess(check: BudgetCheck) -> str:
-    needed, limit = show(check.predicted, check.unit), show(check.limit, check.unit)
+def _excess(check: BudgetCheck, budgets: Budgets) -> str:
+    unit = budgets.unit_of(check.budget)
+    needed, limit = show(check.predicted, check.unit, unit), show(check.limit, check.unit, unit)
     over = f", {100 * (check.predicted / check.limit - 1):.2g}% over it" if needed == limit else ""
     return f"{check.budget}: it needs {needed}, the limit is {limit}{over}"

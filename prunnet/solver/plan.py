@@ -46,6 +46,6 @@ def predicted_value(cost: Cost, budget: str) -> float | None:
     return figures[budget]
 
 
-def show(value: float, unit: str) -> str:
-    """Return a figure with its unit, for people."""
-    return format_bytes(value) if unit == "bytes" else f"{value:.4g} {unit}"
+def show(value: float, unit: str, written: str | None = None) -> str:
+    """Return a figure with its unit, for people; bytes in the unit that the profile is `written` in, if any."""
+    return format_bytes(value, written) if unit == "bytes" else f"{value:.4g} {unit}"

@@ -65,7 +65,7 @@ def solve(
         fitting = untrained.asked if untrained else None
         raise infeasible(profile, candidates.at(allowed[0]), precision, candidates.granularity, fitting)
     larger = next((candidates.at(c) for c in candidates.capacities if c > best.asked), None)
-    reason = why_not_larger(larger, below)
+    reason = why_not_larger(larger, below, profile.budgets)
     return Plan(
         profile=profile.name,
         target=target,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.errors import RecipeError, TrainingError, UnknownNameError
+from prunnet.options import MOST_FEATURES, MOST_PIXELS, Options
 from prunnet.profile.document import read_document
 from prunnet.profile.validation import validate
 from prunnet.train.data_spec import DataSpec
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 
+Pixels = Annotated[int, Field(gt=0, le=MOST_PIXELS)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -36,11 +40,11 @@ class EncoderSpec(_Part):
 
     backbone: str
     """A timm model name."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Further keyword arguments of `timm.create_model`."""
-    image_size: tuple[int, int]
+    options: Options = Field(default_factory=dict)
+    """Further arguments of the timm model's class (`prunnet.options`)."""
+    image_size: tuple[Pixels, Pixels]
     """(height, width), pixels."""
-    dimension: int = Field(default=256, gt=0)
+    dimension: int = Field(default=256, gt=0, le=MOST_FEATURES)
     pretrained: bool = False
 
 

@@ -93,7 +93,7 @@ def test_wrong_sizes(text: object) -> None:
 def test_the_documented_examples() -> None:
     from prunnet.profile import units
 
-    assert doctest.testmod(units) == doctest.TestResults(failed=0, attempted=3)
+    assert doctest.testmod(units) == doctest.TestResults(failed=0, attempted=4)
 
 
 def test_reading_plans_and_profiles_needs_no_torch() -> None:
