@@ -95,23 +95,29 @@ class WidthTable:
         self._stretch = stretches(
             {g.name: g.units * g.channels_per_unit for g in groups}, spare_narrow, keep_factors
         )
-        # Per tensor: numel outside the cut dimensions, and for each cut dimension (group, positions per unit).
-        cuts: dict[str, dict[int, tuple[int, int]]] = {}
+        # Per tensor: numel outside the cut dimensions, and of each cut one what stays and (group, positions per unit).
+        cuts: dict[str, dict[int, list[tuple[int, int]]]] = {}
         for number, group in enumerate(groups):
             for s in group.slices:
                 if s.name in countable:
-                    cuts.setdefault(s.name, {})[s.dim] = (number, s.table.shape[1])
+                    dims = cuts.setdefault(s.name, {})
+                    dims.setdefault(s.dim, []).append((number, s.table.shape[1]))
         self._terms = []
         for name, dims in cuts.items():
             rest = math.prod(n for d, n in enumerate(shapes[name]) if d not in dims)
-            self._terms.append((rest, tuple(dims.values())))
+            parts = [
+                (shapes[name][d] - sum(groups[g].units * per_unit for g, per_unit in owners), tuple(owners))
+                for d, owners in dims.items()
+            ]
+            self._terms.append((rest, tuple(parts)))
         self.dense: Widths = tuple(g.units for g in groups)
         self.total = self.count(self.dense)
 
     def count(self, widths: Widths) -> int:
         """Return the number of prunable parameters that are left at these widths."""
         return sum(
-            rest * math.prod(widths[g] * per_unit for g, per_unit in dims) for rest, dims in self._terms
+            rest * math.prod(stays + sum(widths[g] * m for g, m in owners) for stays, owners in parts)
+            for rest, parts in self._terms
         )
 
     @lru_cache(maxsize=32)  # noqa: B019 - a table lives as long as its encoder

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from prunnet.capacity import KEEP_ALIKE, Widths, WidthTable
+from prunnet.capacity import KEEP_ALIKE, WidthTable
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.groups import ChannelGroup, Slice, find_groups
+from prunnet.groups import ChannelGroup, Slice
+from prunnet.pruning.find import find_groups
+from prunnet.pruning.shape import Table, on_meta, owned, shaped
 from prunnet.ranked import Remembered, by_size
 from prunnet.slicing import sliced
 
@@ -33,23 +34,31 @@ class ChannelCut:
     def __init__(
         self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
     ) -> None:
-        grouping = find_groups(encoder)
-        self.groups, self.fixed = grouping.groups, grouping.fixed
+        self._grouping = find_groups(encoder)
+        self.groups, self.fixed = self._grouping.groups, self._grouping.fixed
         if not self.groups:
             raise EncoderError(
                 "no channel of this backbone can be cut: "
                 + "; ".join(f"{name} is {why}" for name, why in self.fixed.items())
                 + "; use granularity 'weight'"
             )
-        self._blueprint = copy.deepcopy(encoder).to("meta").eval()
+        self._blueprint = on_meta(encoder)
         shapes = {name: tuple(t.shape) for name, t in encoder.state_dict().items()}
         countable = {name for name, _ in encoder.named_parameters() if not name.startswith("head.")}
         self.table = WidthTable(self.groups, shapes, countable, spare_narrow, keep_factors)
-        self._slices: dict[str, list[tuple[int, Slice]]] = {}
-        for number, group in enumerate(self.groups):
-            for s in group.slices:
-                self._slices.setdefault(s.name, []).append((number, s))
-        self._tables: dict[tuple[int, torch.device], _Table] = {}
+        self._parts: list[tuple[int, list[tuple[int, Slice]]]] = []
+        """What groups own of a dimension: its size, and each owner's number and slice; equal ones once."""
+        self._owned: dict[str, dict[int, int]] = {}
+        known: dict[tuple[object, ...], int] = {}
+        for name, dims in owned(encoder, self.groups).items():
+            for dim, slices in dims.items():
+                size = shapes[name][dim] if name in shapes else encoder.get_buffer(name).shape[dim]
+                key = (size, *((number, id(s.table)) for number, s in slices))
+                if key not in known:
+                    known[key] = len(self._parts)
+                    self._parts.append((size, slices))
+                self._owned.setdefault(name, {})[dim] = known[key]
+        self._tables: dict[tuple[int, torch.device], Table] = {}
         self._orders = Remembered()
 
     def new_scores(self) -> nn.ParameterDict:
@@ -64,10 +73,10 @@ class ChannelCut:
         The reading side is taken because a following BatchNorm makes the producing side's scale meaningless.
         """
         scores = {}
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             total = sum(
                 (
-                    self._per_unit(tensors[s.name].detach().square(), s).sqrt()
+                    self._per_unit(tensors[s.name].detach().square(), s, number).sqrt()
                     for s in group.slices
                     if s.consumer
                 ),
@@ -90,11 +99,11 @@ class ChannelCut:
             gradients: Gradients of the same, by the same names.
         """
         result = {}
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             total: Tensor | float = 0.0
             for s in group.slices:
                 if s.consumer and s.name in gradients:
-                    total = total + self._per_unit(gradients[s.name] * tensors[s.name].detach(), s)
+                    total = total + self._per_unit(gradients[s.name] * tensors[s.name].detach(), s, number)
             if isinstance(total, Tensor):
                 result[score_key(group)] = total
         return result
@@ -139,91 +148,39 @@ class ChannelCut:
         result = {}
         for name, tensor in tensors.items():
             indices: dict[int, Tensor] = {}
-            for number, s in self._slices.get(name, ()):
-                if len(kept[number]) == self.groups[number].units:
+            for dim, part in self._owned.get(name, {}).items():
+                if all(len(kept[n]) == self.groups[n].units for n, _ in self._parts[part][1]):
                     continue
-                index = positions.get(id(s.table))
-                if index is None:
-                    chosen = self._table(s, kept[number].device).positions(kept[number])
-                    index = positions[id(s.table)] = chosen.to(tensor.device)
-                indices[s.dim] = index
+                if part not in positions:
+                    chosen = self._table(part, kept[self._parts[part][1][0][0]].device).positions(kept)
+                    positions[part] = chosen.to(tensor.device)
+                indices[dim] = positions[part]
             result[name] = sliced(tensor, indices)
         return result
 
-    def _table(self, s: Slice, device: torch.device) -> _Table:
-        """Return a slice's table on a device, where it stays: a GPU would have to be waited for in every step."""
-        table = self._tables.get((id(s.table), device))
-        if table is None or table.source is not s.table:
-            table = self._tables[id(s.table), device] = _Table(s.table, device)
+    def _table(self, part: int, device: torch.device) -> Table:
+        table = self._tables.get((part, device))
+        if table is None:
+            table = self._tables[part, device] = Table(*self._parts[part], device)
         return table
 
-    def _per_unit(self, values: Tensor, s: Slice) -> Tensor:
-        """Sum `values`, shaped like the slice's tensor, over all that each unit owns: [units]."""
+    def _per_unit(self, values: Tensor, s: Slice, number: int) -> Tensor:
+        """Sum `values`, shaped like the slice's tensor, over all that each unit of a group owns: [units]."""
         others = [d for d in range(values.ndim) if d != s.dim]
-        return self._table(s, values.device).sums(values.sum(others))
+        table = self._table(self._owned[s.name][s.dim], values.device)
+        return table.sums(values.sum(others), number)
+
+    @property
+    def owned_tensors(self) -> frozenset[str]:
+        """The names of all tensors that some group owns a part of."""
+        return frozenset(self._owned)
 
     def skeleton(self, capacity: float, multiple: int) -> Encoder:
         """Return a plain encoder of that capacity on the meta device: shapes without weights."""
         _, widths = self.table.widths(capacity, multiple)
-        return self._shaped(widths)
-
-    def _shaped(self, widths: Widths) -> Encoder:
-        encoder = copy.deepcopy(self._blueprint)
-        modules = dict(encoder.named_modules())
-        for group, width in zip(self.groups, widths, strict=True):
-            for s in group.slices:
-                module = modules[s.module]
-                tensor = getattr(module, s.tensor)
-                shape = list(tensor.shape)
-                shape[s.dim] = width * s.table.shape[1]
-                new = torch.empty(shape, device="meta", dtype=tensor.dtype)
-                setattr(module, s.tensor, nn.Parameter(new) if isinstance(tensor, nn.Parameter) else new)
-            for s in group.slices:
-                _fit_attributes(modules, s.module, group, width)
-        return encoder
-
-
-class _Table:
-    """The positions of a group's units in one dimension of one tensor, [units, m], on one device."""
-
-    def __init__(self, source: Tensor, device: torch.device) -> None:
-        self.source, self._values = source, source.to(device)
-        flat = source.flatten()
-        self._itself = torch.equal(flat, torch.arange(len(source)))
-        """Unit i is position i: nothing needs to be looked up."""
-        self._ascending = bool((flat.diff() > 0).all())
-
-    def positions(self, units: Tensor) -> Tensor:
-        """Return the positions of ascending units, ascending."""
-        if self._itself:
-            return units
-        found = self._values[units].flatten()
-        return found if self._ascending else found.sort().values
-
-    def sums(self, values: Tensor) -> Tensor:
-        """Sum values of all positions over each unit's: [units]."""
-        return values if self._itself else values[self._values].sum(1)
+        return shaped(self._blueprint, self._grouping, widths)
 
 
 def score_key(group: ChannelGroup) -> str:
     """Return the name of the group's scores in a ParameterDict, which admits no dots."""
     return group.name.replace(".", "/")
-
-
-def _fit_attributes(modules: Mapping[str, nn.Module], name: str, group: ChannelGroup, width: int) -> None:
-    """Make a module's attributes tell the truth about its tensors."""
-    module = modules[name]
-    if isinstance(module, nn.Conv2d):
-        out, per_group = module.weight.shape[:2]
-        if module.groups > 1:
-            # Blocks go whole, so the outputs of one block stay as many; a depthwise block has one or a few.
-            module.groups = out * module.groups // module.out_channels
-        module.out_channels, module.in_channels = out, per_group * module.groups
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-        parent = modules[name.rpartition(".")[0]]
-        if group.channels_per_unit > 1 and getattr(parent, "qkv", None) is module:
-            attributes = {"num_heads": width, "attn_dim": width * group.channels_per_unit}
-            vars(parent).update({name: value for name, value in attributes.items() if hasattr(parent, name)})
-    elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-        module.num_features = module.weight.shape[0]

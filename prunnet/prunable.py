@@ -140,11 +140,11 @@ class PrunableEncoder(nn.Module):
         module = self._trained.get(shape)
         if module is None:
             module = self._trained[shape] = _on_batch_statistics(self.skeleton(capacity))
-        tensors = self.adapted(parameters, achieved)
-        cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
-        # Buffers that are left (pixel statistics, position indices) hold the same values at every capacity.
+        # BatchNorm's statistics are not asked for; of other buffers (pixel statistics, fixed scales) as of parameters.
         dense = dict(self.encoder.named_buffers())
-        cut |= {name: dense[name] for name, _ in module.named_buffers()}
+        buffers = {name: dense[name] for name, _ in module.named_buffers()}
+        tensors = {**self.adapted(parameters, achieved), **buffers}
+        cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
         out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, normal)
         return out
 
@@ -176,12 +176,14 @@ class PrunableEncoder(nn.Module):
         module = self.cutter.skeleton(capacity, multiple).to_empty(device="cpu")
         with torch.no_grad():
             adapted = self.adapted(self.encoder.state_dict(), self.achieved(capacity, multiple))
-            tensors = self.cutter.cut(adapted, capacity, self.ranking, multiple)
-            module.load_state_dict({name: t.cpu() for name, t in tensors.items()})
-            dense = dict(self.encoder.named_buffers())
+            stored = set(adapted)
+            # Not persistent ones too: position indices and the like.
+            everything = {**dict(self.encoder.named_buffers()), **adapted}
+            tensors = self.cutter.cut(everything, capacity, self.ranking, multiple)
+            module.load_state_dict({name: t.cpu() for name, t in tensors.items() if name in stored})
             for name, buffer in module.named_buffers():
-                if name not in tensors:  # not persistent: position indices and the like
-                    buffer.copy_(dense[name])
+                if name not in stored:
+                    buffer.copy_(tensors[name])
         return module.eval()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prunnet.capacity import KEEP_ALIKE, stretches
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
+from prunnet.pruning.shape import on_meta
 from prunnet.ranked import Ranked
 
 _GRID = tuple(i / 100 for i in range(1, 101))
@@ -48,7 +49,7 @@ class WeightCut:
         if not self.shapes:
             raise EncoderError("the backbone has no convolution or linear layer to prune")
         self.fixed = {"head": "projector and classifier are never pruned", "normalisations": "never pruned"}
-        self._blueprint = copy.deepcopy(encoder).to("meta").eval()
+        self._blueprint = on_meta(encoder)
         self._ranked = Ranked()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
         layers = {name.removesuffix(".weight"): size for name, size in self._sizes.items()}

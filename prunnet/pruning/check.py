@@ -1,0 +1,212 @@
+"""Try groups on a forward pass: the slice must be the dense network with that part at zero where it is read."""
+
+from __future__ import annotations
+
+import copy
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prunnet.batchnorm import reestimate
+from prunnet.encoder import Encoder
+from prunnet.errors import EncoderError
+from prunnet.groups import ChannelGroup, Grouping
+from prunnet.pruning.pictures import pictures
+from prunnet.pruning.shape import Table, on_meta, owned, shaped
+from prunnet.slicing import sliced
+
+_ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-6}
+"""Largest difference of embeddings, whose entries spread by about 1, that is rounding."""
+_KEPT = 0.6
+"""How much of each group is kept in the trial."""
+
+
+def tried(encoder: Encoder, grouping: Grouping, deadline: float) -> Grouping:
+    """Return the groups whose slice is the network with zeros; the others keep their full width.
+
+    Args:
+        encoder: The dense encoder; it is not changed.
+        grouping: What may be cut.
+        deadline: On `time.monotonic`'s clock; groups that were not tried until then keep their full width.
+
+    Raises:
+        EncoderError: The encoder cannot be copied, or its copy computes something else.
+    """
+    if not grouping.groups:
+        return grouping
+    trial = _Trial(encoder, grouping)
+    reasons: dict[str, str] = {}
+    names = [g.name for g in grouping.groups]
+    while (failure := trial.failure(names)) is not None:
+        found = _guilty(trial, names, failure, deadline)
+        reasons |= found
+        names = [n for n in names if n not in found]
+        if not names:
+            break
+    return grouping.without(reasons) if reasons else grouping
+
+
+def _guilty(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: float) -> dict[str, str]:
+    """Return at least one of the groups that fail, and why."""
+    same = trial.failure([])
+    if same is not None:
+        raise EncoderError(
+            f"the backbone {trial.kind} cannot be cut: a copy of it does not compute what it computes ({same.why}); "
+            "its forward must be the same each time in eval mode and survive copy.deepcopy"
+        )
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        kinds[re.sub(r"\d+", "#", name)].append(name)
+    found: dict[str, str] = {}
+    for alike in kinds.values():
+        if time.monotonic() > deadline:
+            found |= {n: "not tried: finding groups took too long" for n in alike}
+            continue
+        problem = trial.failure(alike)
+        if problem is None:
+            continue
+        alone = trial.failure(alike[:1])
+        if alone is not None:  # and so it is with its like
+            found |= dict.fromkeys(alike, alone.why)
+        else:
+            found |= _halved(trial, alike, problem, deadline)
+    return found or dict.fromkeys(names, failure.why)
+
+
+def _halved(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: float) -> dict[str, str]:
+    if len(names) == 1 or time.monotonic() > deadline:
+        return dict.fromkeys(names, failure.why)
+    found: dict[str, str] = {}
+    for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+        problem = trial.failure(half)
+        if problem is not None:
+            found |= _halved(trial, half, problem, deadline)
+    return found or dict.fromkeys(names, failure.why)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    why: str
+
+
+class _Trial:
+    """A copy of an encoder in which every part matters, and pictures to run it on."""
+
+    def __init__(self, encoder: Encoder, grouping: Grouping) -> None:
+        self.kind = type(encoder.backbone).__name__
+        self._grouping = grouping
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                self._dense = copy.deepcopy(encoder).eval()
+                self._blueprint = on_meta(encoder)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise EncoderError(f"the backbone {self.kind} cannot be copied: {error}") from error
+        device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+        self._pixels = pictures(encoder.image_size, 2).to(device)
+        with torch.inference_mode(False), torch.no_grad():
+            _wake(self._dense)
+            _settle(self._dense, encoder.image_size, device)
+
+    def failure(self, names: Sequence[str]) -> _Failure | None:
+        """Cut some groups at once; None: the slice is the network with zeros."""
+        others = {g.name: "" for g in self._grouping.groups if g.name not in names}
+        with torch.inference_mode(False), torch.no_grad():
+            found = self._difference(self._grouping.without(others), torch.float32)
+            if isinstance(found, float) and found > _ROUNDING[torch.float32]:
+                found = self._difference(self._grouping.without(others), torch.float64)
+                if isinstance(found, float) and found <= _ROUNDING[torch.float64]:
+                    return None
+        if isinstance(found, _Failure):
+            return found
+        if found <= _ROUNDING[torch.float32]:
+            return None
+        return _Failure(f"its slice is not the network with zeros: it differs by {found:.2g}")
+
+    def _difference(self, grouping: Grouping, dtype: torch.dtype) -> float | _Failure:
+        dense = self._dense if dtype == torch.float32 else copy.deepcopy(self._dense).to(dtype)
+        kept = [_some(g) for g in grouping.groups]
+        pixels = self._pixels.to(dtype)
+        try:
+            module = shaped(self._blueprint, grouping, [len(k) for k in kept]).to(dtype)
+            module = module.to_empty(device=pixels.device)
+            _fill(module, dense, grouping.groups, kept)
+            part = module.features(pixels)
+        except Exception as error:
+            return _Failure(f"its forward fixes the number of channels: {_short(error)}")
+        with _zeroed(dense, grouping.groups, kept):
+            whole = dense.features(pixels)
+        if part.shape != whole.shape:
+            return _Failure(f"its slice returns {list(part.shape)}, not {list(whole.shape)}")
+        difference = (part - whole).abs().max()
+        return float(difference / whole.abs().max().clamp(min=1)) if difference.isfinite() else float("inf")
+
+
+def _some(group: ChannelGroup) -> Tensor:
+    """Return some of a group's units, ascending: the same ones each time."""
+    generator = torch.Generator().manual_seed(group.units)
+    count = min(max(1, round(_KEPT * group.units)), group.units - 1)
+    return torch.randperm(group.units, generator=generator)[:count].sort().values
+
+
+def _fill(module: Encoder, dense: Encoder, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> None:
+    """Copy what is kept of the dense tensors."""
+    dims = owned(dense, groups)
+    sources = dict(_tensors(dense))
+    for name, target in _tensors(module):
+        source = sources[name]
+        indices = {
+            dim: Table(source.shape[dim], parts, source.device).positions([k.to(source.device) for k in kept])
+            for dim, parts in dims.get(name, {}).items()
+        }
+        target.copy_(sliced(source, indices))
+
+
+@contextmanager
+def _zeroed(dense: Encoder, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> Iterator[None]:
+    """Set to zero what reads the units that are gone, for a while."""
+    tensors = dict(_tensors(dense))
+    before: dict[str, Tensor] = {}
+    for group, units in zip(groups, kept, strict=True):
+        gone = torch.ones(group.units, dtype=torch.bool)
+        gone[units] = False
+        for s in group.slices:
+            if s.consumer:
+                tensor = tensors[s.name]
+                before.setdefault(s.name, tensor.clone())
+                tensor.index_fill_(s.dim, s.table[gone].flatten().to(tensor.device), 0)
+    try:
+        yield
+    finally:
+        for name, tensor in before.items():
+            tensors[name].copy_(tensor)
+
+
+def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    parameters = module.named_parameters(remove_duplicate=False)
+    return [*parameters, *module.named_buffers(remove_duplicate=False)]
+
+
+def _wake(module: nn.Module) -> None:
+    """Give parameters that hardly do anything yet (layer scale, zero-initialised norms) something to do."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        if parameter.is_floating_point() and parameter.numel() and float(parameter.abs().amax()) < 1e-3:
+            fresh = torch.empty(parameter.shape).uniform_(0.2, 0.6, generator=generator)
+            parameter.copy_(fresh * (1 if parameter.ndim < 2 else 0.1))
+
+
+def _settle(module: Encoder, size: tuple[int, int], device: torch.device) -> None:
+    """Normalise activations, so that none dies or explodes on the way."""
+    images = pictures(size, 3).round().to(torch.uint8).permute(0, 2, 3, 1).to(device)
+    reestimate(module, images)
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:160] if lines else ''}"

@@ -1,0 +1,162 @@
+"""Run an encoder once and follow what every element of every tensor belongs to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from prunnet.encoder import Encoder
+from prunnet.errors import EncoderError
+from prunnet.pruning import contraction, movement, reduction
+from prunnet.pruning.book import Book
+from prunnet.pruning.flow import Flow
+from prunnet.pruning.call import Call, Rule, tensors_in
+from prunnet.pruning.labels import NOTHING, Labels
+
+_RULES: dict[str, Rule] = {**movement.RULES, **reduction.RULES, **contraction.RULES}
+_POINTWISE = frozenset({"aten::copy_", "aten::hardswish_", "aten::_prelu_kernel", "aten::hardsigmoid_", "aten::glu_jvp"})
+"""Pointwise operations that PyTorch does not call so."""
+_SILENT = frozenset({"aten::_local_scalar_dense", "aten::is_same_size", "aten::equal", "aten::_assert_async"})
+"""Operations that return no tensor and change none."""
+
+
+def trace(encoder: Encoder, pixels: Tensor, deadline: float) -> Book:
+    """Return what one forward pass says about the encoder's channels.
+
+    Args:
+        encoder: Run in eval mode; neither its tensors nor its mode are changed.
+        pixels: float32 [N, 3, H, W], raw RGB in 0..255.
+        deadline: On `time.monotonic`'s clock.
+
+    Raises:
+        EncoderError: The deadline has passed, or the encoder's own code fails; names the module.
+    """
+    book, names = Book(), dict(_owned(encoder))
+    stack = [("", type(encoder).__name__)]
+    run = _Following(book, stack, deadline)
+    with _evaluating(encoder), _entered(encoder, stack, run.flow), torch.inference_mode(False), torch.no_grad():
+        for name, tensor in names.items():
+            run.enter(tensor, book.enter(name, tensor.shape) if tensor.is_floating_point() else NOTHING)
+        try:
+            with run, _plain_attention():
+                out = encoder(pixels)
+        except EncoderError:
+            raise
+        except Exception as error:
+            raise EncoderError(
+                f"the module {stack[-1][0] or 'encoder'} ({stack[-1][1]}) does not run on float32 "
+                f"{list(pixels.shape)}: {type(error).__name__}: {error}"
+            ) from error
+    for array in run.known.get(out, ()):
+        book.keep(array, "the embedding's dimension is the gallery's")
+    book.order = run.flow.backwards(out)
+    return book
+
+
+def _owned(encoder: Encoder) -> Iterator[tuple[str, Tensor]]:
+    yield from encoder.named_parameters()
+    yield from encoder.named_buffers()
+
+
+class _Following(TorchDispatchMode):
+    def __init__(self, book: Book, stack: list[tuple[str, str]], deadline: float) -> None:
+        super().__init__()
+        self.book, self._stack, self._deadline = book, stack, deadline
+        self.known, self._weights = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
+        self.flow = Flow()
+
+    def enter(self, tensor: Tensor, labels: Labels) -> None:
+        """Give a parameter or buffer its labels."""
+        self.known[tensor], self._weights[tensor] = labels, True
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func._schema.name
+        pointwise = torch.Tag.pointwise in func.tags or name in _POINTWISE
+        if name not in _RULES and not pointwise:
+            with self:
+                whole = func.decompose(*args, **kwargs)
+            if whole is not NotImplemented:
+                return whole
+        out = func(*args, **kwargs)
+        if time.monotonic() > self._deadline:
+            raise EncoderError(
+                f"the module {self._stack[-1][0] or 'encoder'} ({self._stack[-1][1]}) takes too long: one forward pass "
+                "on two images did not end in the time that finding channel groups may take; use smaller images, or "
+                "granularity 'weight'"
+            )
+        inputs = list(tensors_in([*args, *kwargs.values()]))
+        self.flow.step(inputs, tensors_in([out]))
+        labelled = any(t in self.known for t in inputs)
+        if labelled and name not in _SILENT:
+            call = Call(func, args, kwargs, out, self.book, self.known, self._weights, self._stack[-1])
+            found = self._rule(name, pointwise)(call)
+            outs = list(out) if isinstance(out, list | tuple) else [out]
+            several = found if isinstance(found, list) else [found]
+            for tensor, labels in zip(outs, several, strict=False):
+                if isinstance(tensor, Tensor):
+                    self.known[tensor] = labels
+            if inputs and all(t in self._weights for t in inputs):
+                for tensor in tensors_in(outs):
+                    self._weights[tensor] = True
+        return out
+
+    def _rule(self, name: str, pointwise: bool) -> Rule:
+        if name in _RULES:
+            return _RULES[name]
+        return _pointwise if pointwise else movement.unknown
+
+
+def _pointwise(call: Call) -> Labels:
+    why = f"meets something of full width in {call.place}"
+    return call.blend([call.operand(t) for t in call.tensors()], why)
+
+
+@contextmanager
+def _evaluating(encoder: Encoder) -> Iterator[None]:
+    modes = {m: m.training for m in encoder.modules()}
+    encoder.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def _entered(encoder: Encoder, stack: list[tuple[str, str]], flow: Flow) -> Iterator[None]:
+    """Keep the names of the modules that run on a stack; after an error the failing one stays on top."""
+    hooks = []
+    for name, module in encoder.named_modules():
+        entry = (name, type(module).__name__)
+        hooks.append(module.register_forward_pre_hook(lambda *_, entry=entry: stack.append(entry)))
+        hooks.append(module.register_forward_hook(lambda *_: stack.pop() and None))
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            hooks.append(module.register_forward_hook(lambda _, __, out, name=name: flow.name(out, name)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Let PyTorch's attention module run operation by operation, not as one kernel that no rule knows."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
