@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,24 +35,37 @@ class ChannelCut:
         self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
     ) -> None:
         self._grouping = find_groups(encoder)
-        self.groups, self.fixed = self._grouping.groups, self._grouping.fixed
-        if not self.groups:
+        self._spare_narrow, self._keep_factors = spare_narrow, keep_factors
+        if not self._grouping.groups:
             raise EncoderError(
                 "no channel of this backbone can be cut: "
-                + "; ".join(f"{name} is {why}" for name, why in self.fixed.items())
+                + "; ".join(f"{name} ({why})" for name, why in self._grouping.fixed.items())
                 + "; use granularity 'weight'"
             )
         self._blueprint = on_meta(encoder)
-        shapes = {name: tuple(t.shape) for name, t in encoder.state_dict().items()}
+        self._lay_out()
+
+    def restrict(self, names: Collection[str]) -> None:
+        """Keep the full width of all groups but those of some score names, as when they were trained."""
+        others = {g.name: "kept its full width in training" for g in self.groups if score_key(g) not in names}
+        if others and len(others) < len(self.groups):
+            self._grouping = self._grouping.without(others)
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Prepare all that follows from the groups."""
+        encoder, self.groups, self.fixed = self._blueprint, self._grouping.groups, self._grouping.fixed
+        tensors = [*encoder.named_parameters(), *encoder.named_buffers()]
+        shapes = {name: tuple(t.shape) for name, t in [*tensors, *encoder.state_dict().items()]}
         countable = {name for name, _ in encoder.named_parameters() if not name.startswith("head.")}
-        self.table = WidthTable(self.groups, shapes, countable, spare_narrow, keep_factors)
+        self.table = WidthTable(self.groups, shapes, countable, self._spare_narrow, self._keep_factors)
         self._parts: list[tuple[int, list[tuple[int, Slice]]]] = []
         """What groups own of a dimension: its size, and each owner's number and slice; equal ones once."""
         self._owned: dict[str, dict[int, int]] = {}
         known: dict[tuple[object, ...], int] = {}
         for name, dims in owned(encoder, self.groups).items():
             for dim, slices in dims.items():
-                size = shapes[name][dim] if name in shapes else encoder.get_buffer(name).shape[dim]
+                size = shapes[name][dim]
                 key = (size, *((number, id(s.table)) for number, s in slices))
                 if key not in known:
                     known[key] = len(self._parts)
@@ -169,11 +182,6 @@ class ChannelCut:
         others = [d for d in range(values.ndim) if d != s.dim]
         table = self._table(self._owned[s.name][s.dim], values.device)
         return table.sums(values.sum(others), number)
-
-    @property
-    def owned_tensors(self) -> frozenset[str]:
-        """The names of all tensors that some group owns a part of."""
-        return frozenset(self._owned)
 
     def skeleton(self, capacity: float, multiple: int) -> Encoder:
         """Return a plain encoder of that capacity on the meta device: shapes without weights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.func import functional_call
 
 from prunnet.adapters import AdapterKind, Adapters
 from prunnet.capacity import KEEP_ALIKE
-from prunnet.channel import ChannelCut
+from prunnet.channel import ChannelCut, score_key
 from prunnet.encoder import Encoder
 from prunnet.errors import UnknownNameError
 from prunnet.weight import WeightCut
@@ -109,6 +110,18 @@ class PrunableEncoder(nn.Module):
         with torch.no_grad():
             for name, score in self.scores.items():
                 score.copy_(fresh[name])
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights and scores; channel groups without scores keep their full width, as they did in training."""
+        prefix = "scores."
+        names = {name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)}
+        if isinstance(self.cutter, ChannelCut) and names:
+            self.cutter.restrict(names)
+            kept = {score_key(g) for g in self.cutter.groups}
+            for name in [n for n in self.scores if n not in kept]:
+                del self.scores[name]
+            self._trained.clear()
+        return super().load_state_dict(state_dict, strict, assign)
 
     def expect(self, capacities: Sequence[float]) -> None:
         """Say which subnetworks `features_of` is going to run, so that they are ranked together; it need not be."""

@@ -54,7 +54,9 @@ class JointStep:
     ) -> None:
         self.prunable, self.classifier, self.method = prunable, classifier, method
         self._precision_name = precision
-        self.named = dict(prunable.encoder.named_parameters())
+        named = dict(prunable.encoder.named_parameters())
+        self.named = {name: p for name, p in named.items() if p.requires_grad}
+        self._frozen = {name: p for name, p in named.items() if not p.requires_grad}
         self._adapters = [] if prunable.adapters is None else list(prunable.adapters.parameters())
         heads = [p for p in classifier.parameters() if p.requires_grad]
         self._trained = [*self.named.values(), *heads, *self._adapters]
@@ -88,7 +90,7 @@ class JointStep:
         self.prunable.expect(capacities)
         for capacity in capacities:
             with self._precision(pixels):
-                out = self.prunable.features_of(capacity, normal, self.named)
+                out = self.prunable.features_of(capacity, normal, {**self.named, **self._frozen})
                 loss, logits = self._subnetwork_loss(out, goal, labels)
                 loss = part * loss
             found = torch.autograd.grad(self.method.subnetwork_weight * loss, shared, allow_unused=True)
@@ -118,9 +120,10 @@ class JointStep:
         """
         part = share(len(pixels), pixels.device)
         weights = {name: p.detach().requires_grad_(self._ranked) for name, p in self.named.items()}
+        everything = {**weights, **self._frozen}
         with torch.no_grad(), self._precision(pixels):
             normal = self.prunable.encoder.pixels(pixels)
-            goal = F.normalize(self.prunable.features_of(1.0, normal, weights).float(), dim=1)
+            goal = F.normalize(self.prunable.features_of(1.0, normal, everything).float(), dim=1)
         self.prunable.expect(capacities)
         first = len(self._trained) - len(self._adapters)
         signs = self._signs()
@@ -128,7 +131,7 @@ class JointStep:
         rows: list[Row] = [[None] * len(self.parameters)]  # the dense encoder's
         for capacity in capacities:
             with self._precision(pixels):
-                out = self.prunable.features_of(capacity, normal, weights)
+                out = self.prunable.features_of(capacity, normal, everything)
             loss = part * _distance(out, goal)
             sources = [*self._adapters, *(weights.values() if self._ranked else ())]
             found = torch.autograd.grad(self.method.subnetwork_weight * loss, sources, allow_unused=True)
