@@ -111,7 +111,9 @@ class PrunableEncoder(nn.Module):
             for name, score in self.scores.items():
                 score.copy_(fresh[name])
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """Load weights and scores; channel groups without scores keep their full width, as they did in training."""
         prefix = "scores."
         names = {name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)}

@@ -143,4 +143,3 @@ def components(count: int, pairs: Sequence[tuple[Numbers, Numbers]]) -> Numbers:
         np.minimum.at(least, of_b[apart], lower)
         while not np.array_equal(least[least], least):
             least = least[least]
-

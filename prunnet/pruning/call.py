@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from prunnet.pruning.book import Book
-from prunnet.pruning.labels import Labels, Numbers, aligned, varying
-
+from prunnet.pruning.labels import NOTHING, Labels, Numbers, aligned, varying
 
 Operand = tuple[Labels, Sequence[int], "Sequence[int] | None"]
 """Labels, shape and strides; no strides: no dimension is a stretched one."""
@@ -62,7 +61,7 @@ class Call:
 
     def labels(self, tensor: Tensor) -> Labels:
         """Return the labels of a tensor."""
-        found: Labels = self._known.get(tensor, ())
+        found: Labels = self._known.get(tensor, NOTHING)  # type: ignore[no-untyped-call]
         return found
 
     def is_weight(self, tensor: Tensor) -> bool:
@@ -77,9 +76,7 @@ class Call:
         """Note that the code asked for a size of a dimension that an array changes along."""
         self.book.size(self.module, array.shape[dim] if value is None else value, array, dim)
 
-    def blend(
-        self, operands: Iterable[Operand], why: str
-    ) -> Labels:
+    def blend(self, operands: Iterable[Operand], why: str) -> Labels:
         """Return the labels of a tensor whose elements are computed from one element of each operand.
 
         Args:
@@ -89,13 +86,21 @@ class Call:
         operands = list(operands)
         rank = max((len(shape) for _, shape, _ in operands), default=0)
         merged = self.book.merge(aligned(a, rank) for labels, *_ in operands for a in labels)
-        result = []
+        result: list[Numbers] = []
         for array in merged:
-            if any(_is_wide(d, rank, operand) for d in varying(array) for operand in operands):
-                self.book.keep(array, why)  # what keeps its width needs no labels any more
-            else:
-                result.append(array)
+            wide = [d for d in varying(array) if any(_is_wide(d, rank, operand) for operand in operands)]
+            result += self.limited(array, wide, why)
         return tuple(result)
+
+    def limited(self, array: Numbers, dims: Iterable[int], why: str) -> Labels:
+        """Let some dimensions of an array keep their full size; returns what may still be cut along others."""
+        dims = [d for d in dims if array.shape[d] > 1]
+        if not dims:
+            return (array,)
+        if len(dims) == len(varying(array)):
+            self.book.keep(array, why)  # what keeps its width needs no labels any more
+            return NOTHING
+        return (self.book.tie(array, dims, why),)
 
     def operand(self, tensor: Tensor) -> Operand:
         """Return what `blend` needs of a tensor."""

@@ -18,7 +18,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup, Grouping
 from prunnet.pruning.pictures import pictures
-from prunnet.pruning.shape import Table, on_meta, owned, shaped
+from prunnet.pruning.shape import Table, fresh, owned, shaped
 from prunnet.slicing import sliced
 
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-6}
@@ -27,20 +27,21 @@ _KEPT = 0.6
 """How much of each group is kept in the trial."""
 
 
-def tried(encoder: Encoder, grouping: Grouping, deadline: float) -> Grouping:
+def tried(encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: float) -> Grouping:
     """Return the groups whose slice is the network with zeros; the others keep their full width.
 
     Args:
-        encoder: The dense encoder; it is not changed.
+        encoder: A copy of the dense encoder in eval mode; what hardly does anything yet is changed.
+        blueprint: The same on the meta device.
         grouping: What may be cut.
         deadline: On `time.monotonic`'s clock; groups that were not tried until then keep their full width.
 
     Raises:
-        EncoderError: The encoder cannot be copied, or its copy computes something else.
+        EncoderError: A second copy of the encoder computes something else.
     """
     if not grouping.groups:
         return grouping
-    trial = _Trial(encoder, grouping)
+    trial = _Trial(encoder, blueprint, grouping)
     reasons: dict[str, str] = {}
     names = [g.name for g in grouping.groups]
     while (failure := trial.failure(names)) is not None:
@@ -64,9 +65,12 @@ def _guilty(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: fl
     for name in names:
         kinds[re.sub(r"\d+", "#", name)].append(name)
     found: dict[str, str] = {}
-    for alike in kinds.values():
+    suspects = {re.sub(r"\d+", "#", n) for n in trial.owners(failure.module) if n in names}
+    for kind, alike in sorted(kinds.items(), key=lambda item: item[0] not in suspects):
+        if found and kind not in suspects and suspects:
+            break  # the rest is tried without these first
         if time.monotonic() > deadline:
-            found |= {n: "not tried: finding groups took too long" for n in alike}
+            found |= dict.fromkeys(alike, "not tried: finding groups took too long")
             continue
         problem = trial.failure(alike)
         if problem is None:
@@ -92,26 +96,32 @@ def _halved(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: fl
 
 @dataclass(frozen=True)
 class _Failure:
+    """What went wrong, and in which module."""
+
     why: str
+    module: str = ""
 
 
 class _Trial:
     """A copy of an encoder in which every part matters, and pictures to run it on."""
 
-    def __init__(self, encoder: Encoder, grouping: Grouping) -> None:
+    def __init__(self, encoder: Encoder, blueprint: Encoder, grouping: Grouping) -> None:
         self.kind = type(encoder.backbone).__name__
-        self._grouping = grouping
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                self._dense = copy.deepcopy(encoder).eval()
-                self._blueprint = on_meta(encoder)
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise EncoderError(f"the backbone {self.kind} cannot be copied: {error}") from error
+        self._grouping, self._dense, self._blueprint = grouping, encoder, blueprint
         device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
         self._pixels = pictures(encoder.image_size, 2).to(device)
         with torch.inference_mode(False), torch.no_grad():
             _wake(self._dense)
             _settle(self._dense, encoder.image_size, device)
+            fresh(self._dense)
+
+    def owners(self, module: str) -> set[str]:
+        """Return the groups that own something in a module or below."""
+        return {
+            g.name
+            for g in self._grouping.groups
+            if module and any(f"{s.module}.".startswith(f"{module}.") for s in g.slices)
+        }
 
     def failure(self, names: Sequence[str]) -> _Failure | None:
         """Cut some groups at once; None: the slice is the network with zeros."""
@@ -129,16 +139,21 @@ class _Trial:
         return _Failure(f"its slice is not the network with zeros: it differs by {found:.2g}")
 
     def _difference(self, grouping: Grouping, dtype: torch.dtype) -> float | _Failure:
-        dense = self._dense if dtype == torch.float32 else copy.deepcopy(self._dense).to(dtype)
+        dense = self._dense if dtype == torch.float32 else fresh(copy.deepcopy(self._dense).to(dtype))
         kept = [_some(g) for g in grouping.groups]
         pixels = self._pixels.to(dtype)
+        running, module = [""], self._blueprint
         try:
             module = shaped(self._blueprint, grouping, [len(k) for k in kept]).to(dtype)
             module = module.to_empty(device=pixels.device)
             _fill(module, dense, grouping.groups, kept)
+            for name, m in module.named_modules():
+                m.register_forward_pre_hook(lambda *_, name=name: running.append(name))
+                m.register_forward_hook(lambda *_: running.pop() and None)
             part = module.features(pixels)
         except Exception as error:
-            return _Failure(f"its forward fixes the number of channels: {_short(error)}")
+            where = running[-1].rpartition(".")[0] if _is_leaf(module, running[-1]) else running[-1]
+            return _Failure(f"its forward fixes the number of channels: {_short(error)}", where)
         with _zeroed(dense, grouping.groups, kept):
             whole = dense.features(pixels)
         if part.shape != whole.shape:
@@ -205,6 +220,10 @@ def _settle(module: Encoder, size: tuple[int, int], device: torch.device) -> Non
     """Normalise activations, so that none dies or explodes on the way."""
     images = pictures(size, 3).round().to(torch.uint8).permute(0, 2, 3, 1).to(device)
     reestimate(module, images)
+
+
+def _is_leaf(module: nn.Module, name: str) -> bool:
+    return not any(True for _ in module.get_submodule(name).children())
 
 
 def _short(error: Exception) -> str:

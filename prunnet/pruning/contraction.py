@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from prunnet.pruning.call import Call, Operand, Rule, channels_at
-from prunnet.pruning.labels import NOTHING, Labels, Numbers, along, varying, without
+from prunnet.pruning.labels import NOTHING, Labels, Numbers, aligned, along, varying, without
+from prunnet.pruning.movement import unknown
 
 _COLOURS = "tied to the input's colours, or to another dimension that no weights make"
 
@@ -38,9 +37,7 @@ def _convolution(call: Call) -> Labels:
     call.book.made.append(out)
     bias = call.arguments.get("bias")
     shaped = channels_at(out, 1, x.ndim)
-    operands: list[Operand] = [
-        ((shaped,), [len(out) if d == 1 else 1 for d in range(x.ndim)], None)
-    ]
+    operands: list[Operand] = [((shaped,), [len(out) if d == 1 else 1 for d in range(x.ndim)], None)]
     if bias is not None:
         arrays = tuple(channels_at(a, 1, x.ndim) for a in call.labels(bias))
         operands.append((arrays, [len(bias) if d == 1 else 1 for d in range(x.ndim)], None))
@@ -90,6 +87,7 @@ def _grouped(
             if array is not None:
                 call.book.keep(array, _COLOURS)
         return rows
+    call.book.size(call.module, groups, channels.reshape(groups, -1)[:, :1], 0)
     why = f"goes in blocks of the grouped convolution {call.module}"
     first = call.book.tie(channels.reshape(groups, -1), [1], why)
     own = call.book.tie(rows.reshape(groups, -1), [1], why)
@@ -102,29 +100,34 @@ def _grouped(
 def _linear(call: Call) -> Labels:
     x, weight, bias = call["input"], call["weight"], call.arguments.get("bias")
     labels = tuple(a.T for a in call.labels(weight))
-    found = product(call, x, labels, tuple(weight.shape[::-1]), call.is_weight(weight))
+    found = product(call, x, (labels, tuple(weight.shape[::-1]), None), call.is_weight(weight))
     if bias is None:
         return found
-    return call.blend([(found, call.out.shape, None), call.operand(bias)], f"a bias of full width in {call.place}")
+    return call.blend(
+        [(found, call.out.shape, None), call.operand(bias)], f"a bias of full width in {call.place}"
+    )
 
 
 def _addmm(call: Call) -> Labels:
     a, b = (call["mat1"], call["mat2"]) if "mat1" in call.arguments else (call["batch1"], call["batch2"])
-    found = product(call, a, call.labels(b), tuple(b.shape), call.is_weight(b))
+    found = product(call, a, call.operand(b), call.is_weight(b))
     return call.blend(
         [(found, call.out.shape, None), call.operand(call["self"])], f"a bias of full width in {call.place}"
     )
 
 
 def _mm(call: Call) -> Labels:
-    a, b = call["self"], call.arguments.get("mat2", call.arguments.get("vec"))
+    a = call["self"]
+    b = next(call[n] for n in ("mat2", "other", "vec") if n in call.arguments)
+    if a.ndim == 1:
+        return unknown(call)[0]
     if b.ndim == 1:
-        labels = product(call, a, tuple(x[:, None] for x in call.labels(b)), (*b.shape, 1), call.is_weight(b))
-        return tuple(x[..., 0] for x in labels)
-    return product(call, a, call.labels(b), tuple(b.shape), call.is_weight(b))
+        column = (tuple(x[:, None] for x in call.labels(b)), (*b.shape, 1), None)
+        return tuple(x[..., 0] for x in product(call, a, column, call.is_weight(b)))
+    return product(call, a, call.operand(b), call.is_weight(b))
 
 
-def product(call: Call, a: Tensor, right: Labels, shape: Sequence[int], weight: bool) -> Labels:
+def product(call: Call, a: Tensor, b: Operand, weight: bool) -> Labels:
     """Return the labels of a matrix product [..., n, k] x [..., k, m].
 
     If one side is weights, they read the other's channels along k. If neither is, nothing that reads could be left out:
@@ -133,13 +136,12 @@ def product(call: Call, a: Tensor, right: Labels, shape: Sequence[int], weight: 
     Args:
         call: The operation.
         a: The left side.
-        right: Labels of the right side.
-        shape: Shape of the right side.
+        b: The right side.
         weight: Whether the right side is weights.
     """
-    left, rank = call.labels(a), a.ndim
-    right = tuple(x.reshape((1,) * (rank - x.ndim) + x.shape) for x in right)
-    shape = (1,) * (rank - len(shape)) + tuple(shape)
+    rank = max(a.ndim, len(b[1]))
+    left = tuple(aligned(x, rank) for x in call.labels(a))
+    right = tuple(aligned(x, rank) for x in b[0])
     of_a, of_b = along(left, rank - 1), along(right, rank - 2)
     if weight or call.is_weight(a):
         channels = None if of_a is None else of_a.swapaxes(-1, -2)  # [..., k, 1 or n]
@@ -165,7 +167,7 @@ def product(call: Call, a: Tensor, right: Labels, shape: Sequence[int], weight: 
     return call.blend(
         [
             (_real(cut_a), (*a.shape[:-1], 1), a.stride()),
-            (_real(cut_b), (*shape[:-2], 1, shape[-1]), None),
+            (_real(cut_b), (*b[1][:-2], 1, b[1][-1]), b[2]),
         ],
         f"multiplied by something of full width in {call.place}",
     )
@@ -178,6 +180,8 @@ def _real(labels: Labels) -> Labels:
 def _attention(call: Call) -> Labels | list[Labels]:
     """Scaled dot products: the channels within a head go as a whole, and its queries, keys and values together."""
     query, key, value = call["query"], call["key"], call["value"]
+    if call.arguments.get("enable_gqa", False):
+        return unknown(call)
     rank, why = query.ndim, f"summed over by the attention in {call.module}"
     rest: list[Operand] = []
     for t in (query, key):
@@ -208,7 +212,7 @@ def _attention(call: Call) -> Labels | list[Labels]:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("aten::convolution", "aten::_convolution", "aten::convolution_overrideable"), _convolution),
     **dict.fromkeys(("aten::addmm", "aten::baddbmm"), _addmm),
-    **dict.fromkeys(("aten::mm", "aten::bmm", "aten::mv"), _mm),
+    **dict.fromkeys(("aten::mm", "aten::bmm", "aten::mv", "aten::matmul"), _mm),
     **dict.fromkeys(
         (
             "aten::scaled_dot_product_attention", "aten::_scaled_dot_product_flash_attention_for_cpu",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import time
 
 import torch
 
 from prunnet.encoder import Encoder
+from prunnet.errors import EncoderError
 from prunnet.groups import Grouping
 from prunnet.pruning.check import tried
 from prunnet.pruning.pictures import pictures
 from prunnet.pruning.resolve import resolve
+from prunnet.pruning.shape import fresh, on_meta
 from prunnet.pruning.trace import trace
 
 SECONDS = 25.0
@@ -24,9 +27,16 @@ def find_groups(encoder: Encoder) -> Grouping:
         Groups in the order of the encoder's modules. `fixed` says of everything else why it keeps its full width.
 
     Raises:
-        EncoderError: The encoder's own code fails or takes too long; names the module.
+        EncoderError: The encoder cannot be copied, or its own code fails or takes too long; names the module.
     """
     deadline = time.monotonic() + SECONDS
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
-    book = trace(encoder, pictures(encoder.image_size, 2).to(device), deadline)
-    return tried(encoder, resolve(book, encoder), deadline)
+    try:
+        with torch.inference_mode(False), torch.no_grad():
+            dense, blueprint = fresh(copy.deepcopy(encoder)), on_meta(encoder)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise EncoderError(
+            f"the backbone {type(encoder.backbone).__name__} cannot be copied (copy.deepcopy): {error}"
+        ) from error
+    book = trace(dense, pictures(encoder.image_size, 2).to(device), deadline)
+    return tried(fresh(dense), blueprint, resolve(book, dense), deadline)

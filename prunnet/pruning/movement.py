@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from prunnet.pruning.labels import NOTHING, Labels, Numbers, along, reshaped, ti
 
 
 def _same(call: Call) -> Labels:
-    return call.labels(call["self"])
+    return call.labels(call.tensors()[0])
 
 
 def _same_shape(call: Call) -> Labels:
@@ -33,7 +34,15 @@ def unknown(call: Call) -> list[Labels]:
 
 def _reshape(call: Call) -> Labels:
     old, new = tuple(call["self"].shape), tuple(call.out.shape)
-    labels = call.book.merge(reshaped(a, old, new) for a in call.labels(call["self"]))
+    result: list[Numbers] = []
+    for array in sorted(call.labels(call["self"]), key=lambda a: varying(a)[0]):
+        moved = reshaped(array, old, new)
+        if any(set(varying(moved)) & set(varying(other)) for other in result):
+            # Each position would belong to two channels at once, say a head and a channel within all heads.
+            call.book.keep(array, f"laid out within other channels by {call.place}")
+        else:
+            result.append(moved)
+    labels = call.book.merge(result)
     for array in labels:
         for d in varying(array):
             call.asked(array, d)
@@ -80,10 +89,7 @@ def _parts(call: Call) -> list[Labels]:
         for start, size in zip(np.cumsum([0, *sizes[:-1]]), sizes, strict=True):
             _asked_part(call, array, dim, int(start), int(start) + size)
     starts = np.cumsum([0, *sizes])
-    return [
-        _part(call.labels(tensor), dim, slice(int(a), int(b)))
-        for a, b in zip(starts[:-1], starts[1:], strict=True)
-    ]
+    return [_part(call.labels(tensor), dim, slice(int(a), int(b))) for a, b in itertools.pairwise(starts)]
 
 
 def tie_parts(call: Call, array: Numbers, dim: int, size: int) -> None:
@@ -148,9 +154,7 @@ def joined(call: Call, tensors: Sequence[Tensor], dim: int) -> Labels:
     across = [tuple(a for a in call.labels(t) if a.shape[dim] == 1) for t in tensors]
     others = [tuple(1 if d == dim else n for d, n in enumerate(t.shape)) for t in tensors]
     why = f"joined to something of full width by {call.place}"
-    labels = call.blend(
-        [(a, s, t.stride()) for a, s, t in zip(across, others, tensors, strict=True)], why
-    )
+    labels = call.blend([(a, s, t.stride()) for a, s, t in zip(across, others, tensors, strict=True)], why)
     pieces = [along(call.labels(t), dim) for t in tensors]
     if all(p is None for p in pieces):
         return labels
@@ -162,7 +166,9 @@ def joined(call: Call, tensors: Sequence[Tensor], dim: int) -> Labels:
         for p, t in zip(pieces, tensors, strict=True)
     ]
     shape = np.broadcast_shapes(*(without(f, [dim]).shape for f in filled))
-    wide = [np.broadcast_to(f, [n if d != dim else f.shape[dim] for d, n in enumerate(shape)]) for f in filled]
+    wide = [
+        np.broadcast_to(f, [n if d != dim else f.shape[dim] for d, n in enumerate(shape)]) for f in filled
+    ]
     return call.book.merge([*labels, np.concatenate(wide, axis=dim)])
 
 
@@ -186,8 +192,12 @@ def _pad(call: Call) -> Labels:
         inner = [a if array.shape[d] > 1 else (0, 0) for d, a in enumerate(amounts)]
         if any(a != (0, 0) for a in inner):
             filler = call.book.constant(f"padded with constants by {call.place}")
-            cropped = array[tuple(slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(inner, array.shape, strict=True))]
-            array = np.pad(cropped, [(max(0, a), max(0, b)) for a, b in inner], constant_values=int(filler[0]))
+            cropped = array[
+                tuple(slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(inner, array.shape, strict=True))
+            ]
+            array = np.pad(
+                cropped, [(max(0, a), max(0, b)) for a, b in inner], constant_values=int(filler[0])
+            )
         result.append(array)
     return call.book.merge(result)
 
@@ -228,23 +238,18 @@ def _index(call: Call) -> Labels:
         return unknown(call)[0]
     result = []
     for array in call.labels(tensor):
-        if any(array.shape[d] > 1 for d in named):
-            call.book.keep(array, f"indexed by {call.place}")
-            continue
-        moved = [None if i is None else i.cpu() for i in indices]
-        result.append(as_numbers(torch.ops.aten.index.Tensor(as_tensor(array, tensor.shape), moved)))
+        for left in call.limited(array, named, f"indexed by {call.place}"):
+            moved = [None if i is None else i.cpu() for i in indices]
+            result.append(as_numbers(torch.ops.aten.index.Tensor(as_tensor(left, tensor.shape), moved)))
     return call.book.merge(result)
 
 
 def _moved(call: Call) -> Labels:
     """Flip or roll: dimensions along which elements move keep their size."""
     dims = call["dims"] if call.name == "aten::flip" else call["dims"] or range(call["self"].ndim)
-    result = []
+    result: list[Numbers] = []
     for array in call.labels(call["self"]):
-        if any(array.shape[positive(d, array.ndim)] > 1 for d in dims):
-            call.book.keep(array, f"moved by {call.place}")
-        else:
-            result.append(array)
+        result += call.limited(array, [positive(d, array.ndim) for d in dims], f"moved by {call.place}")
     return tuple(result)
 
 
@@ -273,7 +278,9 @@ RULES: dict[str, Rule] = {
         _same,
     ),
     **dict.fromkeys(("aten::new_zeros", "aten::new_ones", "aten::new_empty", "aten::new_full"), _same_shape),
-    **dict.fromkeys(("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unflatten", "aten::flatten"), _reshape),
+    **dict.fromkeys(
+        ("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unflatten", "aten::flatten"), _reshape
+    ),
     **dict.fromkeys(("aten::squeeze", "aten::unsqueeze", "aten::squeeze_", "aten::unsqueeze_"), _squeeze),
     **dict.fromkeys(("aten::t", "aten::transpose", "aten::swapaxes", "aten::numpy_T"), _transpose),
     **dict.fromkeys(("aten::split", "aten::split_with_sizes", "aten::chunk"), _parts),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,11 +21,10 @@ def pictures(size: tuple[int, int], count: int) -> Tensor:
     planes = []
     for number in range(3 * count):
         phase, turn = 2.4 * number, 1.7 * number
-        plane = sum(
-            torch.sin(6.28 * f * (x * torch.cos(torch.tensor(turn * f)) + y * torch.sin(torch.tensor(turn * f))) + phase)
-            / f**0.5
-            for f in (1, 2.3, 5.1, 11.7)
-        )
+        plane = torch.zeros(height, width)
+        for f in (1, 2.3, 5.1, 11.7):
+            along = x * math.cos(turn * f) + y * math.sin(turn * f)
+            plane = plane + torch.sin(2 * math.pi * f * along + phase) / f**0.5
         planes.append(plane)
-    stacked = torch.stack([torch.as_tensor(p) for p in planes]).view(count, 3, height, width)
+    stacked = torch.stack(planes).view(count, 3, height, width)
     return ((stacked + 3) * 42).clamp(0, 255)

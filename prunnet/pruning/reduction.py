@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from prunnet.pruning.call import Call, Rule, channels_at, dims_of, positive
-from prunnet.pruning.labels import NOTHING, Labels, along, tidy
+from prunnet.pruning.labels import NOTHING, Labels, Numbers, along, tidy
 
 
 def tied(call: Call, tensor: Tensor, dims: Iterable[int], why: str) -> Labels:
@@ -86,22 +86,22 @@ def _affine(call: Call, tensor: Tensor, owned: Sequence[Tensor | None], dim: int
             operands.append(call.operand(t))
         else:
             arrays = tuple(channels_at(a, dim, tensor.ndim) for a in call.labels(t))
-            operands.append((arrays, [len(t) if d == dim else 1 for d in range(tensor.ndim)], [1] * tensor.ndim))
+            operands.append(
+                (arrays, [len(t) if d == dim else 1 for d in range(tensor.ndim)], [1] * tensor.ndim)
+            )
     return call.blend(operands, f"normalised by constants in {call.place}")
 
 
 def _spatial(call: Call) -> Labels | list[Labels]:
     """Pool or resample the last dimensions; those in front are channels and images."""
-    tensor: Tensor = call.arguments.get("self", call.arguments.get("input"))
+    tensor = call.tensors()[0]
     out = call.out[0] if isinstance(call.out, list | tuple) else call.out
     count = next(n for kind, n in (("1d", 1), ("3d", 3), ("2d", 2)) if kind in call.name)
     dims = range(tensor.ndim - count, tensor.ndim)
-    result = []
+    result: list[Numbers] = []
     for array in call.labels(tensor):
-        if any(array.shape[d] > 1 for d in dims):
-            call.book.keep(array, f"mixed by {call.place}")
-        elif out.ndim == tensor.ndim:
-            result.append(array)
+        left = call.limited(array, dims, f"mixed by {call.place}")
+        result += left if out.ndim == tensor.ndim else ()
     return [tuple(result)] * len(call.out) if isinstance(call.out, list | tuple) else tuple(result)
 
 
@@ -123,7 +123,8 @@ RULES: dict[str, Rule] = {
         _reduce,
     ),
     **dict.fromkeys(
-        ("aten::_softmax", "aten::softmax", "aten::_log_softmax", "aten::cumsum", "aten::sort", "aten::logcumsumexp"),
+        ("aten::_softmax", "aten::softmax", "aten::_log_softmax", "aten::_safe_softmax",
+            "aten::cumsum", "aten::sort", "aten::logcumsumexp"),
         _along_one,
     ),
     **dict.fromkeys(

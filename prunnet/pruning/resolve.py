@@ -23,7 +23,9 @@ def resolve(book: Book, encoder: Encoder) -> Grouping:
     """Return the groups that a book leaves, in the order of the encoder's modules, and why the rest stays."""
     unit_of = _units(book)
     order = {name: i for i, (name, _) in enumerate(encoder.named_modules())}
-    first = {name: i + len(book.order) for name, i in order.items()} | {n: i for i, n in enumerate(book.order)}
+    first = {name: i + len(book.order) for name, i in order.items()} | {
+        n: i for i, n in enumerate(book.order)
+    }
     reasons = _reasons(book, unit_of)
     members = _members(book, unit_of)
     made, read = _numbers(book.made), _numbers(book.read)
@@ -81,7 +83,11 @@ def _units(book: Book) -> Numbers:
         before = len(book.pairs)
         for array in book.blocks.values():
             units, dims = unit_of[array], varying(array)
-            changing = [d for d in dims if not np.array_equal(np.broadcast_to(without(units, [d]), units.shape), units)]
+            changing = [
+                d
+                for d in dims
+                if not np.array_equal(np.broadcast_to(without(units, [d]), units.shape), units)
+            ]
             if len(changing) > 1:
                 most = max(changing, key=lambda d: (array.shape[d], d))
                 book.tie(array, [d for d in changing if d != most], "laid out as a block")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,15 @@ def on_meta(encoder: Encoder) -> Encoder:
         memo[id(p)] = nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
     for b in encoder.buffers():
         memo[id(b)] = torch.empty_like(b, device="meta")
-    return copy.deepcopy(encoder, memo).to("meta").eval()
+    return fresh(copy.deepcopy(encoder, memo).to("meta"))
+
+
+def fresh(encoder: Encoder) -> Encoder:
+    """Put an encoder into eval mode without what earlier passes left in it.
+
+    Attention biases that are looked up once and kept are forgotten when training begins; this is timm's convention.
+    """
+    return encoder.train().eval()
 
 
 def owned(encoder: Encoder, groups: Sequence[ChannelGroup]) -> Owned:

@@ -16,12 +16,21 @@ from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.pruning import contraction, movement, reduction
 from prunnet.pruning.book import Book
-from prunnet.pruning.flow import Flow
 from prunnet.pruning.call import Call, Rule, tensors_in
+from prunnet.pruning.flow import Flow
 from prunnet.pruning.labels import NOTHING, Labels
 
 _RULES: dict[str, Rule] = {**movement.RULES, **reduction.RULES, **contraction.RULES}
-_POINTWISE = frozenset({"aten::copy_", "aten::hardswish_", "aten::_prelu_kernel", "aten::hardsigmoid_", "aten::glu_jvp"})
+_POINTWISE = frozenset(
+    {
+        "aten::copy_",
+        "aten::hardswish",
+        "aten::hardswish_",
+        "aten::_prelu_kernel",
+        "aten::hardsigmoid_",
+        "aten::glu_jvp",
+    }
+)
 """Pointwise operations that PyTorch does not call so."""
 _SILENT = frozenset({"aten::_local_scalar_dense", "aten::is_same_size", "aten::equal", "aten::_assert_async"})
 """Operations that return no tensor and change none."""
@@ -31,7 +40,7 @@ def trace(encoder: Encoder, pixels: Tensor, deadline: float) -> Book:
     """Return what one forward pass says about the encoder's channels.
 
     Args:
-        encoder: Run in eval mode; neither its tensors nor its mode are changed.
+        encoder: In eval mode. A copy, as a forward pass may leave things behind in modules.
         pixels: float32 [N, 3, H, W], raw RGB in 0..255.
         deadline: On `time.monotonic`'s clock.
 
@@ -41,7 +50,7 @@ def trace(encoder: Encoder, pixels: Tensor, deadline: float) -> Book:
     book, names = Book(), dict(_owned(encoder))
     stack = [("", type(encoder).__name__)]
     run = _Following(book, stack, deadline)
-    with _evaluating(encoder), _entered(encoder, stack, run.flow), torch.inference_mode(False), torch.no_grad():
+    with _entered(encoder, stack, run.flow), torch.inference_mode():
         for name, tensor in names.items():
             run.enter(tensor, book.enter(name, tensor.shape) if tensor.is_floating_point() else NOTHING)
         try:
@@ -54,7 +63,7 @@ def trace(encoder: Encoder, pixels: Tensor, deadline: float) -> Book:
                 f"the module {stack[-1][0] or 'encoder'} ({stack[-1][1]}) does not run on float32 "
                 f"{list(pixels.shape)}: {type(error).__name__}: {error}"
             ) from error
-    for array in run.known.get(out, ()):
+    for array in run.known.get(out, ()):  # type: ignore[no-untyped-call]
         book.keep(array, "the embedding's dimension is the gallery's")
     book.order = run.flow.backwards(out)
     return book
@@ -65,9 +74,9 @@ def _owned(encoder: Encoder) -> Iterator[tuple[str, Tensor]]:
     yield from encoder.named_buffers()
 
 
-class _Following(TorchDispatchMode):
+class _Following(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, book: Book, stack: list[tuple[str, str]], deadline: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.book, self._stack, self._deadline = book, stack, deadline
         self.known, self._weights = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
         self.flow = Flow()
@@ -99,7 +108,10 @@ class _Following(TorchDispatchMode):
         labelled = any(t in self.known for t in inputs)
         if labelled and name not in _SILENT:
             call = Call(func, args, kwargs, out, self.book, self.known, self._weights, self._stack[-1])
-            found = self._rule(name, pointwise)(call)
+            try:
+                found = self._rule(name, pointwise)(call)
+            except (KeyError, IndexError, TypeError, ValueError):  # an overload with other arguments
+                found = movement.unknown(call)
             outs = list(out) if isinstance(out, list | tuple) else [out]
             several = found if isinstance(found, list) else [found]
             for tensor, labels in zip(outs, several, strict=False):
@@ -119,17 +131,6 @@ class _Following(TorchDispatchMode):
 def _pointwise(call: Call) -> Labels:
     why = f"meets something of full width in {call.place}"
     return call.blend([call.operand(t) for t in call.tensors()], why)
-
-
-@contextmanager
-def _evaluating(encoder: Encoder) -> Iterator[None]:
-    modes = {m: m.training for m in encoder.modules()}
-    encoder.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextmanager
@@ -158,5 +159,3 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
