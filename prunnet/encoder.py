@@ -201,10 +201,10 @@ class Encoder(nn.Module):
         try:
             with torch.no_grad():
                 out = probe(torch.zeros(1, 3, *image_size))
-        except (RuntimeError, TypeError, AssertionError) as error:
+        except Exception as error:
             raise EncoderError(
                 f"the backbone {type(backbone).__name__} does not run on float32 [1, 3, {image_size[0]}, "
-                f"{image_size[1]}]: {error}"
+                f"{image_size[1]}]: {type(error).__name__}: {error}"
             ) from error
         if not isinstance(out, Tensor) or out.ndim not in (2, 4):
             shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__

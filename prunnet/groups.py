@@ -41,7 +41,8 @@ class ChannelGroup:
     """Channels that can only be removed together.
 
     Attributes:
-        name: Name of the module that makes them.
+        name: Name of the module that makes them. Where parts of its channels go different ways, further groups add a
+            colon and their first channel.
         units: How many units the dense encoder has, > 1.
         channels_per_unit: How many channels of the narrowest weight a unit has. 1 for plain channels; more for heads
             and blocks, which are not rounded to a multiple.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ def resolve(book: Book, encoder: Encoder) -> Grouping:
     for unit, positions in members.items():
         alike[tuple((slot, len(at)) for slot, at in positions.items())].append(unit)
     groups: list[ChannelGroup] = []
+    roots: list[int] = []
+    """The first position of each group in the module that it is named after."""
     group_of: dict[int, int] = {}
     for signature, units in alike.items():
         owned = [slot for slot, _ in signature]
@@ -51,8 +54,15 @@ def resolve(book: Book, encoder: Encoder) -> Grouping:
             reasons.kept.update(dict.fromkeys(free, _FROZEN))
             continue
         group_of.update(dict.fromkeys(free, len(groups)))
+        roots.append(members[free[0]][root][0])
         groups.append(_group(book, root, free, members, readers, makers))
-    position = sorted(range(len(groups)), key=lambda i: order[groups[i].name])
+    position = sorted(range(len(groups)), key=lambda i: (order[groups[i].name], roots[i]))
+    taken: set[str] = set()
+    for i in position:
+        name = groups[i].name
+        if name in taken:  # parts of one module's channels that go different ways
+            groups[i] = replace(groups[i], name=f"{name}:{roots[i]}")
+        taken.add(name)
     fixed = _fixed(book, unit_of, reasons, makers, group_of, first)
     named = {u: groups[g] for u, g in group_of.items()}
     attributes = _attributes(book, unit_of, named, encoder)
@@ -150,7 +160,7 @@ def _fixed(
     fixed: dict[str, str] = {}
     for slot in sorted(makers, key=lambda s: (order[_module(book.slots[s].tensor)], s)):
         where = book.slots[slot]
-        units = dict.fromkeys(unit_of[where.first : where.first + where.size].tolist())
+        units = unit_of[where.first : where.first + where.size].tolist()
         staying = [u for u in units if u not in group_of]
         name = _module(where.tensor)
         if not staying or told & set(staying):
@@ -158,7 +168,7 @@ def _fixed(
             continue
         told |= set(staying)
         why = next((reasons.kept[u] for u in staying if u in reasons.kept), _ALWAYS)
-        part = f" ({len(staying)} of its {len(units)} units)" if len(staying) < len(units) else ""
+        part = f" ({len(staying)} of its {len(units)} channels)" if len(staying) < len(units) else ""
         fixed.setdefault(name, why + part)
     if "head.project" in fixed:
         fixed["head.project"] = "the embedding's dimension is the gallery's"
