@@ -12,7 +12,7 @@ from torch import nn
 
 from prunnet.encoder import Encoder
 from prunnet.groups import Attribute, ChannelGroup, Grouping, Slice
-from prunnet.pruning.book import Book, Slot, components
+from prunnet.pruning.book import Book, Size, Slot, components
 from prunnet.pruning.labels import Numbers, varying, without
 
 _ALWAYS = "nothing that can go alone"
@@ -197,26 +197,41 @@ def _attributes(
             continue
         each = tuple((name, int(p)) for name, p in per_unit.items())
         rest = size.value - sum(terms.values())
-        for attribute, index in _places(modules[size.module], size.value):
-            found.setdefault(
-                (size.module, attribute, index), Attribute(size.module, attribute, index, rest, each)
-            )
+        for module, attribute, index in _places(modules, size):
+            found.setdefault((module, attribute, index), Attribute(module, attribute, index, rest, each))
     return tuple(found.values())
 
 
-def _places(module: nn.Module, value: int) -> Iterable[tuple[str, int | None]]:
-    """Yield where a module keeps a number: attribute, and position if that is a list."""
+def _places(modules: Mapping[str, nn.Module], size: Size) -> Iterable[tuple[str, str, int | None]]:
+    """Yield where a module keeps a size, and its children that keep the same by the same name."""
+    own = list(_held(modules[size.module], size))
+    yield from ((size.module, attribute, index) for attribute, index in own)
+    names = [attribute for attribute, index in own if index is None]
+    for child, module in modules[size.module].named_children():
+        if any(vars(module).get(attribute) == size.value for attribute in names):
+            yield from (
+                (f"{size.module}.{child}", attribute, index) for attribute, index in _held(module, size)
+            )
+
+
+def _held(module: nn.Module, size: Size) -> Iterable[tuple[str, int | None]]:
+    """Yield the attributes of a module that hold a size, and its position if they are lists."""
     if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
         return  # these follow from their tensors
     for name, held in vars(module).items():
         if name.startswith("_"):
             continue
-        if isinstance(held, int) and not isinstance(held, bool) and held == value:
+        if _is_number(held) and held == size.value:
             yield name, None
         elif isinstance(held, list | tuple):
-            for index, item in enumerate(held):
-                if isinstance(item, int) and not isinstance(item, bool) and item == value:
-                    yield name, index
+            at = [i for i, item in enumerate(held) if _is_number(item) and item == size.value]
+            if len(at) > 1:  # a shape in which other sizes are as large
+                at = [i for i in at if i == size.dim and len(held) == size.array.ndim]
+            yield from ((name, index) for index in at)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _module(tensor: str) -> str:
