@@ -111,19 +111,34 @@ class PrunableEncoder(nn.Module):
             for name, score in self.scores.items():
                 score.copy_(fresh[name])
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return weights and scores; a tensor that two modules share is copied, as files hold no shared ones."""
+        tensors: dict[str, Any] = super().state_dict(*args, **kwargs)
+        seen: set[tuple[int, torch.Size]] = set()
+        for name, tensor in tensors.items():
+            place = (tensor.data_ptr(), tensor.shape)
+            if tensor.numel() and place in seen:
+                tensors[name] = tensor.clone()
+            seen.add(place)
+        return tensors
+
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Load weights and scores; channel groups without scores keep their full width, as they did in training."""
+        self.restrict(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def restrict(self, names: Iterable[str]) -> None:
+        """Keep the full width of channel groups whose scores are not among the names of a state dict."""
         prefix = "scores."
-        names = {name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)}
-        if isinstance(self.cutter, ChannelCut) and names:
-            self.cutter.restrict(names)
+        scored = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+        if isinstance(self.cutter, ChannelCut) and scored:
+            self.cutter.restrict(scored)
             kept = {score_key(g) for g in self.cutter.groups}
             for name in [n for n in self.scores if n not in kept]:
                 del self.scores[name]
             self._trained.clear()
-        return super().load_state_dict(state_dict, strict, assign)
 
     def expect(self, capacities: Sequence[float]) -> None:
         """Say which subnetworks `features_of` is going to run, so that they are ranked together; it need not be."""

@@ -41,14 +41,33 @@ class WeightCut:
     def __init__(
         self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
     ) -> None:
-        self.shapes = {
-            f"backbone.{name}.weight": tuple(module.weight.shape)
+        names = dict(encoder.named_parameters())
+        layers_of = {
+            f"backbone.{name}": module
             for name, module in encoder.backbone.named_modules()
             if isinstance(module, nn.Conv2d | nn.Linear)
         }
+        self.shapes = {
+            f"{name}.weight": tuple(module.weight.shape)
+            for name, module in layers_of.items()
+            if f"{name}.weight" in names
+        }
         if not self.shapes:
-            raise EncoderError("the backbone has no convolution or linear layer to prune")
+            raise EncoderError(
+                "the backbone has no convolution or linear layer with a weight of its own to prune"
+            )
         self.fixed = {"head": "projector and classifier are never pruned", "normalisations": "never pruned"}
+        canonical = {id(p): name for name, p in names.items()}
+        self._aliases: dict[str, str] = {}
+        """Further names of tensors that modules share."""
+        for name, p in encoder.named_parameters(remove_duplicate=False):
+            if canonical[id(p)] != name:
+                self._aliases[name] = canonical[id(p)]
+        for name, module in layers_of.items():
+            if f"{name}.weight" not in {**names, **self._aliases}:
+                self.fixed[name] = (
+                    f"the weight of this {type(module).__name__} is computed from other tensors"
+                )
         self._blueprint = on_meta(encoder)
         self._ranked = Ranked()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
@@ -127,9 +146,10 @@ class WeightCut:
         """
         self.achieved(capacity)
         result = dict(tensors)
-        for name in self.shapes:
-            if capacity < 1 and name in tensors:
-                result[name] = tensors[name] * self.mask(name, capacity, scores)
+        for name in tensors:
+            masked = self._aliases.get(name, name)
+            if capacity < 1 and masked in self.shapes:
+                result[name] = tensors[name] * self.mask(masked, capacity, scores)
         return result
 
     def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:

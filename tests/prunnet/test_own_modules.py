@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from benchmarks.own_modules import KINDS, layer
@@ -126,6 +129,36 @@ def test_scores_of_a_network_that_was_frozen_fit_one_that_is_not(images: np.ndar
     pixels = _pixels(images)
     with torch.no_grad():
         assert torch.equal(free.eval().extract(0.5)(pixels), trained.eval().extract(0.5)(pixels))
+
+
+@pytest.mark.parametrize("kind", ["TwoNames", "TiedWeights", "WeightNorm", "UsedTwice"])
+def test_single_weights_of_shared_and_computed_tensors_are_masked_alike(
+    kind: str, images: np.ndarray
+) -> None:
+    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), "weight").eval()
+    prunable.reset_scores("random")
+    module, pixels = prunable.extract(0.5), _pixels(images)
+    with torch.no_grad():
+        torch.testing.assert_close(module(pixels), masked_encoder(prunable, 0.5)(pixels), atol=2e-6, rtol=0)
+        if kind != "WeightNorm":
+            tensors = module.state_dict()
+            for name, count in ((n, t.numel()) for n, t in tensors.items() if n in prunable.cutter.shapes):
+                assert abs(int((tensors[name] == 0).sum()) - count // 2) <= 1
+        else:
+            assert "computed" in prunable.fixed["backbone.normed"]
+        if kind == "TiedWeights":
+            assert torch.equal(module.backbone.a.weight, module.backbone.b.weight)
+
+
+@pytest.mark.parametrize("kind", ["TwoNames", "TiedWeights"])
+def test_shared_tensors_are_stored_under_each_name(kind: str, images: np.ndarray, tmp_path: Path) -> None:
+    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), "channel")
+    save_file({n: t.contiguous() for n, t in prunable.state_dict().items()}, tmp_path / "model.safetensors")
+    again = PrunableEncoder(_encoder(KINDS[kind](), images), "channel")
+    nn.init.zeros_(again.encoder.backbone.a.weight)
+    again.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert torch.equal(again.encoder.backbone.b.weight, prunable.encoder.backbone.a.weight)
+    assert again.encoder.backbone.b.weight is again.encoder.backbone.a.weight
 
 
 class _Random(nn.Module):
