@@ -138,19 +138,20 @@ def _stage(name: str) -> Iterator[dict[str, Any]]:
     print("STAGE", json.dumps({name: said}), flush=True)
 
 
-def main() -> None:
+def attempt(name: str, stages: list[str]) -> None:
+    """Cut one backbone, then go through further stages."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    name, prunable = sys.argv[1], None
+    prunable = None
     with _stage("cut") as said:
         found, prunable, images = cut(name)
         said |= found
-    for stage in sys.argv[2:] if prunable is not None else ():
+    for stage in stages if prunable is not None else ():
         with _stage(stage) as said:
             said |= train(prunable, images) if stage == "train" else export(stage, name, prunable, images)
 
 
 if __name__ == "__main__":
-    main()
+    attempt(sys.argv[1], sys.argv[2:])
     sys.stdout.flush()
     os._exit(0)  # some exporters leave threads

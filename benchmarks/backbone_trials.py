@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
+import os
+import signal
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import backbone_trial
 from benchmarks.backbones import PAGE
 from benchmarks.own_modules import KINDS
 
@@ -77,18 +80,33 @@ FAMILIES = {
 
 
 def attempt(name: str, stages: list[str]) -> dict[str, Any]:
-    """Run one backbone in a process; what it did not come to within the limit is said to be so."""
-    command = [sys.executable, "-m", "benchmarks.backbone_trial", name, *stages[1:]]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        try:
-            out, _ = child.communicate(timeout=LIMIT)
-            ended = f"the process ended with {child.returncode}"
-        except subprocess.TimeoutExpired:
-            child.kill()
-            out, _ = child.communicate()
-            ended = f"no answer within {LIMIT} s"
+    """Run one backbone in a process; what it did not come to within the limit is said to be so.
+
+    The process is a copy of this one, so that torch is imported once.
+    """
+    with tempfile.TemporaryFile("w+") as out:
+        child = os.fork()
+        if not child:
+            with Path(os.devnull).open("w") as nothing:
+                os.dup2(out.fileno(), 1)
+                os.dup2(nothing.fileno(), 2)
+            backbone_trial.attempt(name, stages[1:])
+            os._exit(0)
+        ended, deadline = "", time.monotonic() + LIMIT
+        while not ended:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                ended = f"the process ended with {status}"
+            elif time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                ended = f"no answer within {LIMIT} s"
+            else:
+                time.sleep(0.05)
+        out.seek(0)
+        lines = out.read().splitlines()
     said: dict[str, Any] = {}
-    for line in out.splitlines():
+    for line in lines:
         if line.startswith("STAGE "):
             said |= json.loads(line.removeprefix("STAGE "))
     if "refused" not in said.get("cut", {}):

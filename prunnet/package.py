@@ -129,6 +129,9 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
             f"{folder / 'encoder.json'}: does not fit its backbone: {error}; "
             "take the package whole from where it was trained"
         ) from error
+    if backbone is not None or metadata.schema_version == 1:
+        # What was frozen in training, or could not be cut by an earlier release, has no scores.
+        prunable.restrict(header.tensors)
     header.check_against(prunable.state_dict(), folder / "encoder.json")
     prunable.load_state_dict(read_tensors(header.file))
     found = id_like(metadata.space_id, prunable.encoder, metadata.computation)

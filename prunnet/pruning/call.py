@@ -152,4 +152,4 @@ def as_numbers(tensor: Tensor) -> Numbers:
 
 def as_tensor(array: Numbers, shape: Sequence[int]) -> Tensor:
     """Return labels spread out to a shape, as a tensor."""
-    return torch.from_numpy(np.ascontiguousarray(np.broadcast_to(array, tuple(shape))))
+    return torch.from_numpy(np.broadcast_to(array, tuple(shape)).copy())
