@@ -212,33 +212,33 @@ def _gate(reason: str) -> str:
 
 
 def as_page(rows: list[Row]) -> str:
-    """Return a Markdown table: a row for each fault, a column for each target, the first gate that failed in each."""
+    """Return a Markdown table: a row for each fault, a column for each target, with what caught it at any capacity."""
     targets = list(dict.fromkeys(row.target for row in rows))
-    kinds = dict.fromkeys(
-        (row.fault, row.how if row.how in ("upstream", "reference") else "") for row in rows
-    )
     lines = ["| fault | " + " | ".join(targets) + " |", "|---" * (len(targets) + 1) + "|"]
-    for fault, how in kinds:
-        cells = []
-        for target in targets:
-            own = [
-                row
-                for row in rows
-                if (row.fault, row.target) == (fault, target)
-                and (row.how if row.how in ("upstream", "reference") else "") == how
-            ]
-            cells.append(_cell(own))
-        lines.append(f"| {fault}{f' ({how})' if how else ''} | " + " | ".join(cells) + " |")
+    for kind in sorted({_kind(row) for row in rows}, key=lambda kind: (kind[1], kind[0] != "none")):
+        cells = [
+            _cell([row for row in rows if _kind(row) == kind and row.target == target]) for target in targets
+        ]
+        lines.append(f"| {kind[0]}{f' ({kind[1]})' if kind[1] else ''} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
+def _kind(row: Row) -> tuple[str, str]:
+    return row.fault, row.how if row.how in ("upstream", "reference") else ""
+
+
 def _cell(rows: list[Row]) -> str:
+    """Say what caught a fault: families of gates that failed at every capacity; or where it passed."""
     if not rows:
         return "-"
-    said = {row.gates[0] if row.gates else row.verdict for row in rows}
-    passed = [f"{row.capacity:g}" for row in rows if not row.caught and row.fault != "none"]
-    text = ", ".join(sorted(said)) + ("" if any(row.how != "pictures" for row in rows) else " (p)")
-    return f"**passes at {', '.join(passed)}**" if passed else text
+    passed = [f"{row.capacity:g}" for row in rows if not row.caught]
+    if passed and rows[0].fault != "none":
+        return f"**passes at {', '.join(passed)}**"
+    families = [
+        {gate.split(".")[0] if gate != "chance" else "not verified" for gate in row.gates} for row in rows
+    ]
+    text = ", ".join(sorted(set.intersection(*families))) or rows[0].verdict
+    return text + (" (p)" if all(row.how == "pictures" for row in rows) else "")
 
 
 def main() -> int:
@@ -250,7 +250,13 @@ def main() -> int:
     parser.add_argument("--capacities", nargs="+", type=float, default=[1.0, 0.5, 0.2])
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--page", type=Path, help="write the Markdown table here")
+    parser.add_argument(
+        "--merge", nargs="+", type=Path, help="run nothing; take the rows of these JSON files"
+    )
     options = parser.parse_args()
+    if options.merge:
+        rows = [_read(row) for file in options.merge for row in json.loads(file.read_text())]
+        return _finish(rows, options)
     started = time.monotonic()
 
     def say(row: Row) -> None:
@@ -260,7 +266,14 @@ def main() -> int:
             flush=True,
         )
 
-    rows = campaign(load_encoder(options.encoder), options.targets, options.capacities, say)
+    return _finish(campaign(load_encoder(options.encoder), options.targets, options.capacities, say), options)
+
+
+def _read(row: dict[str, Any]) -> Row:
+    return Row(**{**row, "gates": tuple(row["gates"])})
+
+
+def _finish(rows: list[Row], options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     if options.page:

@@ -197,7 +197,7 @@ NETWORK_FAULTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     ),
     "the same embedding for all": _output(lambda x: nn.functional.normalize(x * 0 + 1, dim=1)),
     "NaN for bright pictures": _output(lambda x: torch.where(x[:, :1] > 0.05, x * float("nan"), x)),
-    "not of unit length": _output(lambda x: x * 1.0009),
+    "not of unit length": _output(lambda x: x * 1.01),
 }
 """Network -> faulty network, by name. None of them is an honest fp32 conversion."""
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from runtime_py import metrics
 from runtime_py.chance import Chance, chance_of
-from runtime_py.closeness import closeness
+from runtime_py.closeness import closeness, own_picture
 from runtime_py.duplicates import ROUNDING, gallery_scores, representatives
 from runtime_py.errors import IncompatibleError
 from runtime_py.manifest import Figures
@@ -80,6 +80,7 @@ def figures_of(embeddings: Floats, probes: Probes, synthetic: Floats | None = No
         recall_at_1_chance=mean(chance.recall_at_1),
         map_chance=mean(chance.average_precision),
         closeness=closeness(scores, dense, usable),
+        own_picture=own_picture(scores, dense, itself, usable),
         synthetic_min_cosine=worst,
         worst_picture=picture,
     )

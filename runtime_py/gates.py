@@ -98,6 +98,8 @@ def _compatibility(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
 def _closeness(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
     if figures.closeness is not None and tolerances.min_closeness is not None:
         yield at_least("closeness.to_dense", figures.closeness, tolerances.min_closeness)
+    if figures.own_picture is not None and tolerances.min_own_picture is not None:
+        yield at_least("closeness.own_picture", figures.own_picture, tolerances.min_own_picture)
 
 
 def _recorded(figures: Figures, recorded: Figures, tolerances: Tolerances) -> Iterator[Gate]:

@@ -110,6 +110,8 @@ class Figures(_Record):
     map_chance: float | None = None
     closeness: float | None = None
     """How surely an embedding finds the dense one of the same picture (`runtime_py.closeness`)."""
+    own_picture: float | None = None
+    """How often it prefers its own picture's dense embedding to the nearest other one's."""
     synthetic_min_cosine: float | None = None
     """Smallest cosine of a parity picture's embedding with the subnetwork's."""
     worst_picture: str | None = None
@@ -123,10 +125,17 @@ _SINCE_2 = {
         "recall_at_1_chance",
         "map_chance",
         "closeness",
+        "own_picture",
         "synthetic_min_cosine",
         "worst_picture",
     },
-    "tolerances": {"min_synthetic_cosine", "min_closeness", "max_recorded_drop", "max_recorded_change"},
+    "tolerances": {
+        "min_synthetic_cosine",
+        "min_closeness",
+        "min_own_picture",
+        "max_recorded_drop",
+        "max_recorded_change",
+    },
 }
 """Fields of `drift` that a manifest of schema version 1 has not."""
 

@@ -38,6 +38,8 @@ class Tolerances(BaseModel):
     """Parity: smallest cosine of any parity picture's embedding with the torch subnetwork's."""
     min_closeness: Fraction | None = None
     """Closeness: how surely an embedding finds the dense one of the same picture (`runtime_py.closeness`)."""
+    min_own_picture: Fraction | None = None
+    """Closeness: how often it prefers that one to the nearest other (`runtime_py.closeness`)."""
     max_recorded_drop: Fraction | None = None
     """Recorded: Recall@1 and mAP at the export minus the same now."""
     max_recorded_change: Fraction | None = None
@@ -56,6 +58,7 @@ class StatedTolerances(BaseModel):
     max_map_drop: Fraction | None = None
     min_synthetic_cosine: Cosine | None = None
     min_closeness: Fraction | None = None
+    min_own_picture: Fraction | None = None
     max_recorded_drop: Fraction | None = None
     max_recorded_change: Fraction | None = None
 
@@ -64,16 +67,16 @@ class StatedTolerances(BaseModel):
         return TABLE[precision].model_copy(update=self.model_dump(exclude_none=True))
 
 
-_TASK = {"max_recall_drop": 0.05, "max_map_drop": 0.05, "min_closeness": 0.8}
+_TASK = {"max_recall_drop": 0.05, "max_map_drop": 0.05, "min_closeness": 0.8, "min_own_picture": 0.45}
 
 TABLE: dict[Precision, Tolerances] = {
-    # Honest exports differ by 1 - cosine of at most 3e-12 here (x86-64), on Arm kernels by 7.6e-6 in a component, which
-    # is 7e-9 in a cosine; swapped channels, the smallest fault of the input, by 1.4e-3 on the parity pictures.
+    # Honest exports differ by 1 - cosine of at most 2e-9 here (x86-64), on Arm kernels by 7.6e-6 in a component, which
+    # is 7e-9 in a cosine; a BatchNorm eps of 1e-3 for 1e-5, the smallest fault tried, by 1.5e-7.
     "fp32": Tolerances(
-        min_cosine=0.999999,
-        min_mean_cosine=0.9999999,
+        min_cosine=0.9999999,
+        min_mean_cosine=0.99999999,
         min_top1_agreement=0.99,
-        min_synthetic_cosine=0.999999,
+        min_synthetic_cosine=0.9999999,
         max_recorded_drop=0.01,
         max_recorded_change=0.001,
         **_TASK,

@@ -55,7 +55,7 @@ compatibility: {{{compatibility}}}
 sources: {{soc: this test, threads: this test, ram: this test, isa: this test}}
 """
 
-UNTRAINED = "max_recall_drop: 1.0, max_map_drop: 1.0, min_closeness: 0.0"
+UNTRAINED = "max_recall_drop: 1.0, max_map_drop: 1.0, min_closeness: 0.0, min_own_picture: 0.0"
 """Tolerances of an encoder that was never trained: only the export's own error is judged."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime_py.closeness import closeness
+from runtime_py.closeness import closeness, own_picture
 from runtime_py.metrics import cosine_matrix
 from tests.runtime_py.test_chance import of_classes, unit
 
@@ -58,3 +58,33 @@ def test_embeddings_without_a_direction_find_nothing():
     dense = of_classes([4] * 15).dense
     scores = cosine_matrix(dense, dense)
     assert closeness(scores, scores, np.zeros(len(dense), bool)) == 0
+
+
+def own(queries, dense):
+    alive = np.ones(len(dense), bool)
+    return own_picture(
+        cosine_matrix(queries, dense), cosine_matrix(dense, dense), np.eye(len(dense), dtype=bool), alive
+    )
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.4])
+def test_a_row_taken_for_its_neighbour_of_the_same_class_loses(spread):
+    dense = of_classes([16] * 20, spread=spread).dense
+    rng = np.random.default_rng(0)
+    honest = unit(dense + 0.03 * rng.standard_normal(dense.shape))
+    assert own(honest, dense) > 0.8
+    assert own(honest, np.roll(dense, 1, axis=0)) < 0.45
+    assert close(honest, np.roll(dense, 1, axis=0)) > 0.8  # which is why there are two figures
+
+
+def test_a_coin_is_no_alarm_for_classes_that_collapsed():
+    dense = of_classes([16] * 20, spread=0.001).dense
+    for seed in range(5):
+        honest = unit(dense + 0.1 * np.random.default_rng(seed).standard_normal(dense.shape))
+        assert own(honest, dense) > 0.45
+
+
+def test_it_is_a_half_where_nothing_can_be_told_apart():
+    alike = np.repeat(np.eye(1, 8, dtype=np.float32), 20, axis=0)
+    scores = cosine_matrix(alike, alike)
+    assert own_picture(scores, scores, np.ones((20, 20), bool), np.ones(20, bool)) == 0.5

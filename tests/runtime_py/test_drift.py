@@ -174,9 +174,9 @@ def test_raise_names_figure_value_tolerance_and_worst_probe(probes):
     with pytest.raises(IncompatibleError) as raised:
         report.raise_if_incompatible()
     error = raised.value
-    assert (error.figure, error.tolerance, error.worst_probe) == ("parity.min_cosine", 0.999999, 17)
+    assert (error.figure, error.tolerance, error.worst_probe) == ("parity.min_cosine", 0.9999999, 17)
     assert error.value == pytest.approx(-1)
-    for part in ("parity.min_cosine", "-1", "0.999999", "17"):
+    for part in ("parity.min_cosine", "-1", "0.9999999", "17"):
         assert part in str(error)
 
 
