@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from prunnet.train.threads import let_threads_sleep
+
+    let_threads_sleep()  # before anything imports torch
     from prunnet.train.recipe import load_recipe
 
     recipe = load_recipe(options.recipe)

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
+
+_SMOOTH = 0.02
+"""Share of the newest step in the running means."""
+
+
+@dataclass
+class Round:
+    """Steps that cost about the same.
+
+    Attributes:
+        name: What is trained in them.
+        steps: Their number.
+        seconds: Of one step, as it was estimated or measured; None: not known yet.
+    """
+
+    name: str
+    steps: int
+    seconds: float | None = None
 
 
 class Progress:
-    """Shows steps, time left and losses on standard error.
+    """Shows the round, steps, images per second, time left and losses on standard error.
 
     Args:
-        steps: Steps of the whole run.
+        rounds: Of the whole run, in their order; a later one costs what it is estimated at until it has begun.
         first: Steps done before.
+        images: In one step.
         quiet: Show nothing.
     """
 
-    def __init__(self, steps: int, first: int, quiet: bool) -> None:
-        self._steps, self._first, self._quiet = steps, first, quiet
-        self._done, self._smooth = first, dict[str, float]()
+    def __init__(self, rounds: Sequence[Round], first: int, images: int, quiet: bool) -> None:
+        self._rounds, self._first, self._images, self._quiet = [*rounds], first, images, quiet
+        self._steps = sum(each.steps for each in rounds)
+        self._done, self._losses = first, dict[str, float]()
+        self._measured = [0] * len(self._rounds)
         self._terminal = sys.stderr.isatty()
-        self._began = self._shown = time.monotonic()
+        self._last = self._shown = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -33,23 +56,67 @@ class Progress:
 
     def advance(self, losses: dict[str, float]) -> None:
         """Count one step."""
+        now = time.monotonic()
+        number, _ = self._at(self._done)
+        self._note(number, now - self._last)
+        self._last = now
         self._done += 1
         for name, loss in losses.items():
-            self._smooth[name] = 0.98 * self._smooth.get(name, loss) + 0.02 * loss
+            self._losses[name] = (1 - _SMOOTH) * self._losses.get(name, loss) + _SMOOTH * loss
         pause = 0.5 if self._terminal else 30.0
-        if not self._quiet and time.monotonic() - self._shown > pause:
-            self._shown = time.monotonic()
+        if not self._quiet and now - self._shown > pause:
+            self._shown = now
             self._show("" if self._terminal else "\n")
 
+    def leave_out(self) -> None:
+        """Count the time since the last step for no round: a checkpoint was written, say."""
+        self._last = time.monotonic()
+
+    def seconds_left(self) -> float:
+        """Return the time that is left of all rounds, each by the cost of its own steps."""
+        here, done = self._at(self._done)
+        known = [each.seconds for each in self._rounds if each.seconds is not None]
+        unknown = known[-1] if known else 0.0
+        left = 0.0
+        for number, each in enumerate(self._rounds):
+            steps = 0 if number < here else each.steps - done if number == here else each.steps
+            left += steps * (unknown if each.seconds is None else each.seconds)
+        return left
+
+    def _note(self, number: int, seconds: float) -> None:
+        """Take a step into the mean of its round; the first ones count in full, as an estimate does not."""
+        self._measured[number] += 1
+        share = max(_SMOOTH, 1 / self._measured[number])
+        before = self._rounds[number].seconds
+        self._rounds[number].seconds = seconds if before is None else before + share * (seconds - before)
+
+    def _at(self, step: int) -> tuple[int, int]:
+        """Return the round of a step, and how many of its steps come before."""
+        for number, each in enumerate(self._rounds):
+            if step < each.steps or number == len(self._rounds) - 1:
+                return number, step
+            step -= each.steps
+        raise AssertionError("a run has a round")
+
     def _show(self, end: str) -> None:
-        elapsed = time.monotonic() - self._began
-        left = elapsed / (self._done - self._first) * (self._steps - self._done)
-        losses = "  ".join(f"{name} {loss:.3f}" for name, loss in self._smooth.items())
-        start = "\r\x1b[K" if self._terminal else ""
-        minutes, seconds = divmod(round(left), 60)
-        print(
-            f"{start}step {self._done}/{self._steps}  {minutes}:{seconds:02d} left  loss {losses}",
-            end=end,
-            file=sys.stderr,
-            flush=True,
+        number, done = self._at(max(self._done - 1, 0))
+        each, several = self._rounds[number], len(self._rounds) > 1
+        where = (
+            f"round {number + 1}/{len(self._rounds)} ({each.name}) step {done + 1}/{each.steps}  "
+            if several
+            else ""
         )
+        speed = self._images / each.seconds if each.seconds else 0.0
+        losses = "  ".join(f"{name} {loss:.3f}" for name, loss in self._losses.items())
+        start = "\r\x1b[K" if self._terminal else ""
+        text = (
+            f"{start}{where}step {self._done}/{self._steps}{' in all' if several else ''}  {speed:.3g} images/s  "
+            f"{_clock(self.seconds_left())} left  loss {losses}"
+        )
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,12 +29,13 @@ from prunnet.train.checkpoint import (
     remove_scratch,
     save_checkpoint,
 )
+from prunnet.train.draw import capacities_of_step
 from prunnet.train.graphs import GraphedStep
 from prunnet.train.health import check_state, check_step, warn_of_early_start
 from prunnet.train.log import StepRecord, TrainingLog
-from prunnet.train.method import MethodSpec
 from prunnet.train.progress import Progress
-from prunnet.train.recipe import Recipe, ScheduleSpec
+from prunnet.train.recipe import Recipe
+from prunnet.train.rounds import rounds_of
 from prunnet.train.schedule import learning_rate, new_optimizer
 from prunnet.train.step import Classifier, JointStep
 from prunnet.train.turned import turned
@@ -122,7 +122,9 @@ def train(
     per_epoch = recipe.schedule.steps_per_epoch(source.size)
     steps = range(first, recipe.schedule.total)
     with ExitStack() as stack, _arithmetic():
-        progress = stack.enter_context(Progress(recipe.schedule.total, first, quiet or rank > 0))
+        rounds = rounds_of(recipe, joint, device, first)
+        progress = Progress(rounds, first, recipe.schedule.batch_size, quiet or rank > 0)
+        stack.enter_context(progress)
         log, graphed = TrainingLog(out, first, writes=rank == 0), GraphedStep(joint)
         share = partial(_batch, recipe, source, rank, world)
         batches = stack.enter_context(closing(made_ahead(share, steps, threads_for(device, world))))
@@ -136,6 +138,7 @@ def train(
                 log.close_epoch(step + 1)
                 if rank == 0:
                     save_checkpoint(out, run, step + 1, joint, optimizer)
+                progress.leave_out()
     if not recipe.method.learn_scores and not recipe.method.capacities:
         joint.prunable.reset_scores(recipe.method.scores)
     if joint.prunable.adapters is not None:
@@ -238,28 +241,6 @@ def _take_weights(encoder: Encoder, dense: Encoder, recipe: Recipe) -> None:
             "backbone, options, image_size and dimension into encoder"
         )
     encoder.load_state_dict(given)
-
-
-def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, step: int) -> tuple[float, ...]:
-    """Return the subnetworks that a step trains, ascending.
-
-    None while the dense encoder trains alone; else all, or a draw.
-    """
-    capacities, count = method.capacities, method.per_step
-    alone = 1.0 if method.subnetworks == "after" else method.dense_share
-    if step < alone * schedule.first_round or not capacities:
-        return ()
-    chance = random.Random(f"{seed}/{step}")
-    if method.draw == "sandwich" and count is not None:
-        lowest = capacities[0]
-        if method.smallest_share < 1 and chance.random() >= method.smallest_share:
-            lowest = max(lowest, round(lowest ** (1 - chance.random() / 2), 3))
-        drawn = (round(lowest ** chance.random(), 3) for _ in range(count - 1))
-        between = {max(lowest, capacity) for capacity in drawn}
-        return tuple(sorted({lowest, *between} - {1.0}))
-    if count is None or count >= len(capacities):
-        return capacities
-    return tuple(sorted(chance.sample(capacities, count)))
 
 
 def _batch(recipe: Recipe, source: TrainingSource, rank: int, world: int, step: int) -> tuple[Tensor, Tensor]:

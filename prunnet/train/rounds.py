@@ -1,0 +1,61 @@
+"""The rounds of a run, and what a step of a round that has not begun will take."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from prunnet.train.draw import capacities_of_step
+from prunnet.train.progress import Round
+from prunnet.train.recipe import Recipe
+from prunnet.train.step import JointStep
+
+_TRIED = 2
+"""Steps of the second round that are tried: the first one also makes what is kept between steps."""
+
+
+def rounds_of(recipe: Recipe, joint: JointStep, device: torch.device, first: int) -> list[Round]:
+    """Return the rounds of a run.
+
+    A step of the second round is timed before the first one begins, on noise: it leaves weights, statistics and random
+    numbers as they are. Every process of `torchrun` must call this.
+
+    Args:
+        recipe: In steps.
+        joint: The networks, at the run's beginning or where it is resumed.
+        device: Where they are.
+        first: Steps done before.
+    """
+    schedule, method = recipe.schedule, recipe.method
+    if schedule.follow is None:
+        alone = math.ceil(method.dense_share * schedule.first_round) if method.capacities else 0
+        rounds = [
+            Round("dense encoder", alone),
+            Round("dense encoder and subnetworks", schedule.total - alone),
+        ]
+        return [each for each in rounds if each.steps]
+    second = Round("subnetworks", schedule.follow.steps)
+    if first < schedule.first_round:
+        second.seconds = _seconds_of_following(recipe, joint, device)
+    return [Round("dense encoder", schedule.first_round), second]
+
+
+def _seconds_of_following(recipe: Recipe, joint: JointStep, device: torch.device) -> float:
+    schedule = recipe.schedule
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        shape = (max(1, schedule.batch_size // world), *joint.prunable.input_shape)
+        pixels = (255 * torch.rand(shape)).to(device).contiguous(memory_format=torch.channels_last)
+        capacities = capacities_of_step(recipe.method, schedule, recipe.seed, schedule.first_round)
+        joint.prunable.train()
+        for _ in range(_TRIED):
+            began = time.monotonic()
+            joint.follow(pixels, capacities).tolist()
+            seconds = time.monotonic() - began
+    for parameter in joint.parameters:
+        parameter.grad = None
+    joint.prunable.forget()
+    return seconds
