@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from exporters.errors import ExportError
-from exporters.soundness import check_module
+from exporters.faults import explained
+from exporters.soundness import check_module, example_input
 from exporters.spec import Artifact, ExportSpec
 from runtime_py.errors import BundleError, PrunnetError
 from runtime_py.manifest import Precision, Target, TensorInfo
@@ -69,8 +70,14 @@ class Exporter(ABC):
         check_module(module, spec, self.target)
         folder = Path(tempfile.mkdtemp(prefix="prunnet-")) if scratch is None else scratch
         path = folder / f"encoder{self.suffix}"
-        with stage(self.target, "convert"):
-            written = self._write(module, spec, path)
+        try:
+            with stage(self.target, "convert"):
+                written = self._write(module, spec, path)
+        except ExportError as error:
+            if error.stage != "convert":
+                raise
+            cause = explained(error.cause, str(error.__cause__), module, example_input(spec))
+            raise ExportError(self.target, "convert", cause) from error
         if not path.exists():
             raise ExportError(self.target, "convert", f"the converter returned without writing {path.name}")
         return Artifact(path, written.input, written.output, self._tools(), written.notes)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters.adaptive_pool import with_fixed_windows
 from exporters.base import Exporter, ExportSpec, Written
 from exporters.calibration import calibration_images
+from exporters.executorch_delegate import lower
 from exporters.executorch_int8 import quantised
 from exporters.soundness import example_input
 
@@ -31,20 +34,22 @@ class ExecutorchExporter(Exporter):
 
     def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
         import torch
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
 
+        example = example_input(spec)
+        with torch.inference_mode():
+            expected = module(example)
+        module = with_fixed_windows(module, example)
         if spec.precision == "int8":
             module = quantised(module, calibration_images(spec, self.target))
-        exported = torch.export.export(module, (example_input(spec),))
         text = json.dumps(spec.identity).encode()
-        lowered = to_edge_transform_and_lower(
-            exported,
-            partitioner=[XnnpackPartitioner()],
-            constant_methods={IDENTITY_METHOD: torch.tensor(list(text), dtype=torch.uint8)},
+        lowered = lower(
+            partial(torch.export.export, module, (example,)),
+            {IDENTITY_METHOD: torch.tensor(list(text), dtype=torch.uint8)},
+            example,
+            expected.clone() if spec.precision == "fp32" else None,
         )
-        notes = undelegated(lowered.exported_program().graph_module)
-        path.write_bytes(lowered.to_executorch().buffer)
+        path.write_bytes(lowered.buffer)
+        notes = (*lowered.notes, *undelegated(lowered.program))
         return Written(spec.pixels("NCHW"), spec.embedding(), notes)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from exporters.base import Exporter, ExportSpec, Written
 from exporters.calibration import calibration_images
 from exporters.soundness import example_input
+from exporters.tflite_broadcast import without_expansions
 from exporters.tflite_int8 import quantised
 from exporters.tflite_metadata import with_metadata
 
@@ -26,8 +27,10 @@ class TfliteExporter(Exporter):
     def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
         import litert_torch
 
-        channel_last = litert_torch.to_channel_last_io(module, args=[0]).eval()
-        pixels = example_input(spec).permute(0, 2, 3, 1).contiguous()
+        example = example_input(spec)
+        plain = without_expansions(module, example)
+        channel_last = litert_torch.to_channel_last_io(plain, args=[0]).eval()
+        pixels = example.permute(0, 2, 3, 1).contiguous()
         converted = path.with_name("converted.tflite")
         litert_torch.convert(channel_last, (pixels,)).export(str(converted))
         if spec.precision == "int8":
