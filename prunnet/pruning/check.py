@@ -112,7 +112,13 @@ class _Trial:
         self._pixels = pictures(encoder.image_size, 2).to(device)
         with torch.inference_mode(False), torch.no_grad():
             _wake(self._dense)
-            _settle(self._dense, encoder.image_size, device)
+            try:
+                _settle(self._dense, encoder.image_size, device)
+            except Exception as error:
+                raise EncoderError(
+                    f"the backbone {self.kind} cannot be cut: its normalisations do not run in training mode on three "
+                    f"images: {_short(error)}"
+                ) from error
             fresh(self._dense)
 
     def owners(self, module: str) -> set[str]:
@@ -126,15 +132,16 @@ class _Trial:
     def failure(self, names: Sequence[str]) -> _Failure | None:
         """Cut some groups at once; None: the slice is the network with zeros."""
         others = {g.name: "" for g in self._grouping.groups if g.name not in names}
+        cut = self._grouping.without(others)
         with torch.inference_mode(False), torch.no_grad():
-            found = self._difference(self._grouping.without(others), torch.float32)
-            if isinstance(found, float) and found > _ROUNDING[torch.float32]:
-                found = self._difference(self._grouping.without(others), torch.float64)
-                if isinstance(found, float) and found <= _ROUNDING[torch.float64]:
-                    return None
+            found, allowed = self._difference(cut, torch.float32), _ROUNDING[torch.float32]
+            if isinstance(found, float) and found > allowed:
+                exact = self._difference(cut, torch.float64)
+                if isinstance(exact, float):
+                    found, allowed = exact, _ROUNDING[torch.float64]
         if isinstance(found, _Failure):
             return found
-        if found <= _ROUNDING[torch.float32]:
+        if found <= allowed:
             return None
         return _Failure(f"its slice is not the network with zeros: it differs by {found:.2g}")
 

@@ -33,7 +33,7 @@ class Flow:
         Scores of trained encoders are stored by the groups' names, so this order stays what it is.
         """
         order: dict[str, None] = {}
-        stack, visited = [self._node[out]], set()
+        stack, visited = [self._node[out]] if out in self._node else [], set()
         while stack:
             node = stack.pop()
             if node in visited:

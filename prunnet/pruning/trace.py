@@ -110,7 +110,8 @@ class _Following(TorchDispatchMode):  # type: ignore[no-untyped-call]
             call = Call(func, args, kwargs, out, self.book, self.known, self._weights, self._stack[-1])
             try:
                 found = self._rule(name, pointwise)(call)
-            except (KeyError, IndexError, TypeError, ValueError):  # an overload with other arguments
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
+                # An overload with other arguments than the rule knows: all that it reads keeps its width.
                 found = movement.unknown(call)
             outs = list(out) if isinstance(out, list | tuple) else [out]
             several = found if isinstance(found, list) else [found]
