@@ -25,11 +25,18 @@ from runtime_py.bundle import read_manifest
 from runtime_py.bundle_writer import write_bundle
 from runtime_py.errors import IncompatibleError
 from runtime_py.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
+from runtime_py.metrics import row_cosines
 from runtime_py.pictures import parity_pictures
-from runtime_py.probes import Parity, Probes
+from runtime_py.probes import Parity, Probes, unit_lengths
 
 if TYPE_CHECKING:
     from prunnet.package import EncoderPackage
+
+
+SAMPLED_PROBES = 8
+"""Given dense embeddings are compared with this many computed anew, spread over the probes."""
+SAMPLE_DISTANCE = 1e-5
+"""Largest 1 - cosine between the two: other batches and processors differ by some 1e-9."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ def export_bundle(
         MissingExtraError: The target's toolchain or runtime is not installed.
         ExportError: The precision is not offered, or the conversion or its artifact fails.
         InfeasibleError: No capacity fits the budgets, as predicted or as measured.
-        IncompatibleError: The artifact's embeddings must not meet the server's gallery. No bundle is written.
+        IncompatibleError: The artifact's embeddings must not meet the server's gallery, or `dense` is not this
+            encoder's. No bundle is written.
     """
     from prunnet.server import embed
 
@@ -97,6 +105,8 @@ def export_bundle(
     if dense is None:
         say(f"{label}: embed {len(package.probes.images)} probes with the dense encoder")
         dense = embed(package.subnetwork(1.0), package.probes.images)
+    else:
+        _expect_dense(package, dense)
     steps: list[str] = []
     with tempfile.TemporaryDirectory(prefix="prunnet-export-", ignore_cleanup_errors=True) as scratch:
         while True:
@@ -119,6 +129,33 @@ def export_bundle(
         draft = _draft(package, plan, attempt)
         path = write_bundle(draft, attempt.artifact.path, attempt.probes, Path(out) / profile.name / target)
     return Exported(path, read_manifest(path), plan, attempt.artifact.notes, tuple(steps))
+
+
+def _expect_dense(package: EncoderPackage, dense: NDArray[np.float32]) -> None:
+    """Embed a few probes again: given embeddings may be another encoder's, or in another order.
+
+    Raises:
+        IncompatibleError: They are not the dense encoder's; names the first probe that differs.
+    """
+    from prunnet.server import embed
+
+    images = package.probes.images
+    remedy = "embed the package's probes, in their order, with its capacity 1.0, or give none"
+    wanted = (len(images), package.metadata.dimension)
+    if dense.shape != wanted:
+        raise IncompatibleError(
+            f"the dense embeddings have shape {list(dense.shape)}, not {list(wanted)}: {remedy}"
+        )
+    if not unit_lengths(dense).all():
+        raise IncompatibleError(f"the dense embeddings are not all finite and of unit length: {remedy}")
+    rows = np.unique(np.linspace(0, len(images) - 1, SAMPLED_PROBES).round().astype(int))
+    distances = 1 - row_cosines(embed(package.subnetwork(1.0), images[rows]), dense[rows])
+    if not distances.max() <= SAMPLE_DISTANCE:
+        probe = int(rows[distances.argmax()])
+        raise IncompatibleError(
+            f"the dense embeddings are not those of {package.name}: probe {probe} differs by {distances.max():.2g} "
+            f"(1 - cosine); {remedy}"
+        )
 
 
 def _attempt(

@@ -117,6 +117,17 @@ def test_incompatible_embeddings_leave_no_bundle_and_keep_the_old_one(package, t
     assert [path.name for path in old.parent.iterdir()] == ["onnx"]
 
 
+def test_given_dense_embeddings_must_be_the_encoders_own_in_order(package, tmp_path) -> None:
+    profile = load_profile(write_profile(tmp_path))
+    dense = embed(package.subnetwork(1.0), package.probes.images)
+    for wrong in (np.roll(dense, 1, axis=0), dense[:, ::-1].copy(), dense[:-1], dense * np.nan):
+        with pytest.raises(IncompatibleError, match="the dense embeddings"):
+            export_bundle(package, profile, "onnx", tmp_path / "build", dense=wrong)
+    assert not (tmp_path / "build").exists()
+    done = export_bundle(package, profile, "onnx", tmp_path / "build", dense=dense)
+    assert done.manifest.drift.verdict == "compatible"
+
+
 def test_a_bundle_that_chance_would_pass_is_not_written(package, tmp_path) -> None:
     """24 probes of an encoder that was never trained: no gate fails, and none could have."""
     profile = load_profile(write_profile(tmp_path, compatibility=""))
