@@ -35,7 +35,7 @@ class ChannelCut:
         self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
     ) -> None:
         self._grouping = find_groups(encoder)
-        self._spare_narrow, self._keep_factors = spare_narrow, keep_factors
+        self._spare_narrow, self._keep_factors = spare_narrow, dict(keep_factors)
         if not self._grouping.groups:
             raise EncoderError(
                 "no channel of this backbone can be cut: "
