@@ -18,8 +18,8 @@ LOOKED_AT = 2_000
 """Pictures of each side that are decoded to be compared; more are sampled evenly."""
 _SIDE = 16
 _NEAR = 5.0
-"""Root mean square of the difference of two thumbnails, in levels of 255, below which pictures look the same; copies saved as
-JPEG were seen to differ by 3.5."""
+"""Root mean square of the difference of two thumbnails, in levels of 255, below which pictures look the same.
+Copies saved as JPEG were seen to differ by 3.5."""
 _ENDS = 4096
 
 
