@@ -113,3 +113,48 @@ def test_a_run_from_before_narrow_groups_were_spared_does_not_go_on_with_other_w
         train(today, Short(glyphs, 32), tmp_path, resume=True, quiet=True)
     as_then = today.model_copy(update={"method": method.model_copy(update={"spare_narrow": 0.0})})
     train(as_then, Short(glyphs, 32), tmp_path, resume=True, quiet=True)
+
+
+def test_another_recipe_is_told_field_by_field(glyphs: TrainingSource, tmp_path: Path) -> None:
+    source = Short(glyphs, 32)
+    train(_recipe(2), source, tmp_path, quiet=True)
+    other = _recipe(4).model_copy(update={"seed": 3})
+    other = other.model_copy(
+        update={"encoder": other.encoder.model_copy(update={"options": {"channels": [8, 16, 16, 24]}})}
+    )
+    with pytest.raises(TrainingError) as caught:
+        train(other, source, tmp_path, resume=True, quiet=True)
+    for phrase in (
+        "schedule.steps is 2 there and 4 here",
+        "seed is 0 there and 3 here",
+        "encoder.options.layers is [1, 1, 1, 1] there and not given here",
+    ):
+        assert phrase in str(caught.value)
+    assert "batch_size" not in str(caught.value)
+
+
+def test_nothing_to_resume_is_an_error_before_anything_is_made(
+    glyphs: TrainingSource, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="holds no checkpoint to resume from"):
+        train(_recipe(2), Short(glyphs, 32), tmp_path / "empty", resume=True, quiet=True)
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_run_stopped_before_its_first_epoch_can_be_resumed_or_started_anew(
+    glyphs: TrainingSource, tmp_path: Path
+) -> None:
+    class StopsAtOnce(Short):
+        def batch(self, seed: int, step: int, count: int):
+            raise InterruptedRunError
+
+    whole = train(_recipe(2), Short(glyphs, 32), tmp_path / "whole", quiet=True).prunable
+    for resume in (True, False):
+        folder = tmp_path / str(resume)
+        with pytest.raises(InterruptedRunError):
+            train(_recipe(2), StopsAtOnce(glyphs, 32), folder, quiet=True)
+        (folder / f".{FILE}.123").write_bytes(b"half written")
+        again = train(_recipe(2), Short(glyphs, 32), folder, resume=resume, quiet=True).prunable
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(tensor, again.state_dict()[name]), name
+        assert not [*folder.glob(".*")]
