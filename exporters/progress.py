@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from runtime_py.shell import READABLE
+
 Say = Callable[[str], None]
 """Takes one line about what is going on."""
 
@@ -47,4 +49,4 @@ def unhidden() -> Iterator[TextIO]:
 
 def second_stderr() -> TextIO:
     """Return a duplicate of stderr that takes any text."""
-    return os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    return os.fdopen(os.dup(2), "w", buffering=1, errors=READABLE)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from prunnet.adapters import STORED
 from prunnet.errors import EncoderError
+from runtime_py.files import plain_name
 
 SHOWN = 10
 """Tensors that do not fit, which a message lists."""
@@ -72,7 +73,7 @@ def read_header(file: Path) -> Header:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "pt") as stored:
+        with plain_name(file) as readable, safe_open(readable, "pt") as stored:
             slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118, no mapping
             return Header(file, {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()})
     except FileNotFoundError as error:
@@ -91,7 +92,8 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        tensors: dict[str, Tensor] = load_file(file)
+        with plain_name(file) as readable:
+            tensors: dict[str, Tensor] = load_file(readable)
     except (SafetensorError, OSError) as error:
         raise EncoderError(f"{file}: not a readable safetensors file: {error}") from error
     for name, tensor in tensors.items():
@@ -110,7 +112,8 @@ def write_tensors(state: Mapping[str, Tensor], file: Path) -> None:
     from safetensors.torch import save_file
 
     stored = {n: t.detach().to(STORED if n.startswith("adapters.") else t.dtype) for n, t in state.items()}
-    save_file({n: t.contiguous() for n, t in stored.items()}, file)
+    with plain_name(file) as writable:
+        save_file({n: t.contiguous() for n, t in stored.items()}, writable)
 
 
 def _stored_as(name: str, tensor: Tensor) -> str | None:

@@ -144,9 +144,9 @@ def mend_streams() -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, os.fdopen(descriptor, "w", closefd=False, errors=_READABLE))
+            setattr(sys, name, os.fdopen(descriptor, "w", closefd=False, errors=READABLE))
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=_READABLE)
+            stream.reconfigure(errors=READABLE)
 
 
 def readable(character: str) -> str:
@@ -162,8 +162,10 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
     return "".join(map(readable, error.object[error.start : error.end])), error.end
 
 
-_READABLE = "prunnet-readable"
-codecs.register_error(_READABLE, _spell)
+READABLE = "prunnet-readable"
+"""Name of the way in which streams of ours take any text: `open(..., errors=READABLE)`."""
+
+codecs.register_error(READABLE, _spell)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from prunnet.errors import TrainingError
 from prunnet.train.recipe import Recipe
 from prunnet.train.recipe_differences import differences
 from prunnet.train.step import JointStep
+from runtime_py.files import plain_name
 
 FILE = "checkpoint.safetensors"
 
@@ -77,7 +78,8 @@ def save_checkpoint(
     scratch = folder / f".{FILE}.{os.getpid()}"
     try:
         about = {"step": str(step), "recipe": run.recipe.model_dump_json(), "dense": run.dense}
-        save_file(_tensors(joint, optimizer), scratch, about)
+        with plain_name(scratch) as name:
+            save_file(_tensors(joint, optimizer), name, about)
         with scratch.open("rb") as written:
             os.fsync(written.fileno())
         scratch.replace(folder / FILE)
@@ -130,7 +132,7 @@ def _opened(file: Path, whole: bool = False) -> tuple[dict[str, str], dict[str, 
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "pt") as stored:
+        with plain_name(file) as name, safe_open(name, "pt") as stored:
             names = list(stored.keys()) if whole else []
             return stored.metadata() or {}, {name: stored.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
