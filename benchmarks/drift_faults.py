@@ -25,7 +25,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -181,6 +181,7 @@ def campaign(
     capacities: list[float],
     say: Callable[[Row], None],
     quick: bool = False,
+    only: Collection[str] = (),
 ) -> list[Row]:
     """Run everything; returns the rows in order, and says each as it comes. `quick` converts few faults on ONNX too."""
     rows: list[Row] = []
@@ -192,6 +193,8 @@ def campaign(
                 for fault, how, judge in _cases(
                     bench, target, Path(scratch), whole, capacity == min(capacities)
                 ):
+                    if only and fault not in only:
+                        continue
                     rows.append(_row(fault, how, target, capacity, judge))
                     say(rows[-1])
     return rows
@@ -255,7 +258,7 @@ def as_page(rows: list[Row]) -> str:
     """Return a Markdown table: a row for each fault, a column for each target, with what caught it at any capacity."""
     targets = list(dict.fromkeys(row.target for row in rows))
     lines = ["| fault | " + " | ".join(targets) + " |", "|---" * (len(targets) + 1) + "|"]
-    for kind in sorted({_kind(row) for row in rows}, key=lambda kind: (kind[1], kind[0] != "none")):
+    for kind in sorted(dict.fromkeys(map(_kind, rows)), key=lambda kind: kind[1]):
         cells = [
             _cell([row for row in rows if _kind(row) == kind and row.target == target]) for target in targets
         ]
@@ -273,7 +276,12 @@ def _cell(rows: list[Row]) -> str:
         return "-"
     passed = [f"{row.capacity:g}" for row in rows if not row.caught]
     if passed and rows[0].fault != "none":
-        return f"**passes at {', '.join(passed)}**"
+        accepted = (rows[0].fault, rows[0].how) in ACCEPTED
+        return (
+            f"within the tolerance at {', '.join(passed)}"
+            if accepted
+            else f"**passes at {', '.join(passed)}**"
+        )
     families = [
         {gate.split(".")[0] if gate != "chance" else "not verified" for gate in row.gates} for row in rows
     ]
@@ -296,8 +304,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     if options.merge:
-        rows = [_read(row) for file in options.merge for row in json.loads(file.read_text())]
-        return _finish(rows, options)
+        read = [_read(row) for file in options.merge for row in json.loads(file.read_text())]
+        return _finish(list({(*_kind(row), row.target, row.capacity): row for row in read}.values()), options)
     started = time.monotonic()
 
     def say(row: Row) -> None:
@@ -307,7 +315,9 @@ def main() -> int:
             flush=True,
         )
 
-    rows = campaign(load_encoder(options.encoder), options.targets, options.capacities, say, options.quick)
+    rows = campaign(
+        load_encoder(options.encoder), options.targets, options.capacities, say, options.quick, options.faults
+    )
     return _finish(rows, options)
 
 
