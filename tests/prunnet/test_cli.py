@@ -59,7 +59,11 @@ def test_train_then_evaluate(tree: Path, tmp_path: Path, capsys: pytest.CaptureF
     recipe.write_text(RECIPE.format(root=tree))
     out = tmp_path / "run"
     assert command.main(["--recipe", str(recipe), "--out", str(out), "--control", "--json"]) == 0
-    metrics = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert f"train: 18 pictures of 3 classes in {tree / 'train'}\n" in printed.err
+    assert "probes: 18 test pictures; 18 have something to find, in 3 classes" in printed.err
+    metrics = json.loads(printed.out)
+    assert metrics["protocol"] == "every held-out image against all others, classes unseen in training"
     package = load_encoder(out / "encoder")
     assert package.name == "few-pictures" and package.metadata.training_capacities == (0.3, 1.0)
     keep_factors = {"*.layer4.*": 0.8}
