@@ -114,21 +114,20 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
         Probes.load(folder / "probes.npz", metadata.preprocessing) if metadata.schema_version > 1 else None
     )
     encoder = _build(metadata, backbone, folder, header)
+    scored = {name for name in header.tensors if name.startswith("scores.")}
+    frozen = [tensor for tensor in encoder.parameters() if not tensor.requires_grad]
     try:
-        prunable = PrunableEncoder(
-            encoder,
-            metadata.granularity,
-            metadata.channel_multiple,
-            metadata.adapters,
-            [c for c in metadata.training_capacities if c < 1],
-            metadata.spare_narrow,
-            metadata.keep_factors,
-        )
-    except EncoderError as error:
-        raise EncoderError(
-            f"{folder / 'encoder.json'}: does not fit its backbone: {error}; "
-            "take the package whole from where it was trained"
-        ) from error
+        prunable = _prunable(metadata, encoder, folder)
+        fits = scored <= set(prunable.state_dict())
+    except EncoderError:
+        if not frozen:
+            raise
+        fits = False
+    if not fits and frozen:
+        # What is frozen now need not have been when the package was trained; what is trained anew is the caller's.
+        for tensor in frozen:
+            tensor.requires_grad_(True)
+        prunable = _prunable(metadata, encoder, folder)
     if backbone is not None or metadata.schema_version == 1:
         # What was frozen in training, or could not be cut by an earlier release, has no scores.
         prunable.restrict(header.tensors)
@@ -145,6 +144,24 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
         package.probes = probes
     _check_function(package, own=backbone is not None)
     return package
+
+
+def _prunable(metadata: EncoderMetadata, encoder: Encoder, folder: Path) -> PrunableEncoder:
+    try:
+        return PrunableEncoder(
+            encoder,
+            metadata.granularity,
+            metadata.channel_multiple,
+            metadata.adapters,
+            [c for c in metadata.training_capacities if c < 1],
+            metadata.spare_narrow,
+            metadata.keep_factors,
+        )
+    except EncoderError as error:
+        raise EncoderError(
+            f"{folder / 'encoder.json'}: does not fit its backbone: {error}; "
+            "take the package whole from where it was trained"
+        ) from error
 
 
 def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path, header: Header) -> Encoder:

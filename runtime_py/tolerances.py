@@ -19,20 +19,21 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Tolerances(BaseModel):
     """What a bundle is held against. Cosines in [-1, 1]; the rest are fractions in [0, 1].
 
-    None, in a bundle of schema version 1: nobody judged that figure yet.
+    None, in a bundle of schema version 1: nobody judged that figure yet. The defaults are those of that version, for
+    callers that state a few values themselves; an export takes its precision's (`TABLE`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    min_cosine: Cosine
+    min_cosine: Cosine = 0.999
     """Parity: smallest cosine of any probe's embedding with the torch subnetwork's."""
-    min_mean_cosine: Cosine
+    min_mean_cosine: Cosine = 0.9999
     """Parity: mean of the same."""
-    min_top1_agreement: Fraction
+    min_top1_agreement: Fraction = 0.99
     """Parity: probes whose nearest gallery item is as near as the torch subnetwork's."""
-    max_recall_drop: Fraction
+    max_recall_drop: Fraction = 0.05
     """Compatibility: Recall@1 of dense queries minus that of the artifact's, both on the dense gallery."""
-    max_map_drop: Fraction
+    max_map_drop: Fraction = 0.05
     """Compatibility: the same for mean average precision."""
     min_synthetic_cosine: Cosine | None = None
     """Parity: smallest cosine of any parity picture's embedding with the torch subnetwork's."""

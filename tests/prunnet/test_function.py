@@ -237,3 +237,31 @@ def test_attention_is_recorded_alike_whichever_kernel_runs() -> None:
     lines = computation_of(Attention(), SIDE, SIDE)
     assert any("softmax" in line for line in lines) and not any("flash" in line for line in lines)
     assert differences(lines, lines) == []
+
+
+def test_a_module_that_is_frozen_when_loading_is_cut_as_it_was_trained(tmp_path: Path) -> None:
+    def net() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, 2), nn.BatchNorm2d(32)
+        )
+
+    images = pictures()
+    encoder = Encoder.from_module(net(), dimension=16, image_size=(SIDE, SIDE)).eval()
+    prunable = PrunableEncoder(encoder, "channel", 8).eval()
+    metadata = EncoderMetadata(
+        name="own",
+        backbone=BackboneSpec(timm=None, features=32),
+        granularity="channel",
+        channel_multiple=8,
+        dimension=16,
+        preprocessing=preprocessing_of(encoder),
+        training_capacities=(0.4, 1.0),
+        space_id=space_id(encoder),
+    )
+    save_encoder(tmp_path / "own", metadata, prunable, Probes(images[:8], np.arange(8) // 2, images), "own\n")
+    whole = net().requires_grad_(False)
+    stem = net()
+    stem[0].requires_grad_(False)
+    for module in (whole, stem, net()):
+        loaded = load_encoder(tmp_path / "own", backbone=module).prunable
+        assert loaded.capacities() == prunable.capacities()
