@@ -76,7 +76,7 @@ class Exporter(ABC):
         except ExportError as error:
             if error.stage != "convert":
                 raise
-            cause = explained(error.cause, str(error.__cause__), module, example_input(spec))
+            cause = explained(error.cause, error.__cause__, module, example_input(spec))
             raise ExportError(self.target, "convert", cause) from error
         if not path.exists():
             raise ExportError(self.target, "convert", f"the converter returned without writing {path.name}")

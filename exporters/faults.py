@@ -27,13 +27,16 @@ _OTHERWISE = (
 )
 _SHOWN = 6
 
+MOST_NAMED = 2
+"""Operations that one message is about; one with more shows a graph."""
 
-def explained(cause: str, message: str, module: torch.nn.Module, example: torch.Tensor) -> str:
+
+def explained(cause: str, error: BaseException | None, module: torch.nn.Module, example: torch.Tensor) -> str:
     """Return a toolchain's message with the operations of the network that it names, their modules and a remedy.
 
     Args:
         cause: What the toolchain said, in a line.
-        message: All that it said.
+        error: Its exception; what raised that one knows best.
         module: What was to be converted.
         example: Its input.
     """
@@ -41,13 +44,13 @@ def explained(cause: str, message: str, module: torch.nn.Module, example: torch.
 
     try:
         program = torch.export.export(module, (example,))
-    except Exception as error:  # whatever keeps torch from tracing it is the answer
+    except Exception as untraced:  # whatever keeps torch from tracing it is the answer
         return (
-            f"{cause}. torch.export does not trace the network either ({type(error).__name__}): its forward must not "
+            f"{cause}. torch.export does not trace the network either ({type(untraced).__name__}): its forward must not "
             "branch on values, nor leave torch's tensors"
         )
     places = operations_of(program)
-    named = [name for name in places if _mentions(message, name)]
+    named = _named(error, places)
     if not named:
         return f"{cause}. The message names no operation of the network; it has {', '.join(sorted(places))}"
     said = [
@@ -74,6 +77,19 @@ def module_of(node: Any) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     path = next(reversed([str(name) for name, _ in stack.values()]), "")
     return path or "the encoder itself"
+
+
+def _named(error: BaseException | None, places: dict[str, list[str]]) -> list[str]:
+    """Return the operations that the innermost exception names; one that prints a whole graph names none."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    for each in reversed(chain):
+        named = [name for name in places if _mentions(str(each), name)]
+        if 0 < len(named) <= MOST_NAMED and len(named) < len(places):
+            return named
+    return []
 
 
 def _mentions(message: str, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters.adaptive_pool import with_fixed_windows
 from exporters.base import Exporter, ExportSpec, Written
 from exporters.soundness import example_input
 
@@ -24,9 +25,10 @@ class OnnxExporter(Exporter):
         import onnx
         import torch
 
+        example = example_input(spec)
         program = torch.onnx.export(
-            module,
-            (example_input(spec),),
+            with_fixed_windows(module, example),
+            (example,),
             input_names=["image"],
             output_names=["embedding"],
             dynamo=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters.adaptive_pool import with_fixed_windows
 from exporters.base import Exporter, ExportSpec, Written
 from exporters.calibration import calibration_images
 from exporters.soundness import example_input
@@ -28,7 +29,7 @@ class TfliteExporter(Exporter):
         import litert_torch
 
         example = example_input(spec)
-        plain = without_expansions(module, example)
+        plain = without_expansions(with_fixed_windows(module, example), example)
         channel_last = litert_torch.to_channel_last_io(plain, args=[0]).eval()
         pixels = example.permute(0, 2, 3, 1).contiguous()
         converted = path.with_name("converted.tflite")

@@ -143,9 +143,11 @@ def test_an_adaptive_maximum_has_fixed_windows(size: tuple[int, int]) -> None:
         assert torch.equal(plain(example), encoder(example))
 
 
-@pytest.mark.slow
-def test_executorch_pools_adaptively(tmp_path: Path) -> None:
-    assert distance("executorch", pooled(Windows((3, 5))), tmp_path)[0] < 1e-4
+@pytest.mark.parametrize(
+    "target", ["onnx", *(pytest.param(t, marks=pytest.mark.slow) for t in ("executorch", "tflite"))]
+)
+def test_a_target_pools_adaptively(target: str, tmp_path: Path) -> None:
+    assert distance(target, pooled(Windows((3, 5))), tmp_path)[0] < 1e-4
 
 
 def test_a_conversion_that_fails_names_operation_module_and_remedy(tmp_path: Path) -> None:
@@ -156,10 +158,15 @@ def test_a_conversion_that_fails_names_operation_module_and_remedy(tmp_path: Pat
 
 def test_faults_are_explained_from_the_message() -> None:
     encoder, example = pooled(lambda x: x.mean((2, 3))), torch.zeros(1, 3, SIDE, SIDE)
-    said = explained("boom", "no lowering for aten.conv2d.default", encoder, example)
+    said = explained("boom", ValueError("no lowering for aten.conv2d.default"), encoder, example)
     assert said.startswith("boom. At fault: conv2d in backbone.body.0 (replace it in the backbone")
-    said = explained("boom", "something else", encoder, example)
+    said = explained("boom", ValueError("something else"), encoder, example)
     assert "names no operation" in said and "batch_norm" in said
+    graph = ValueError("the graph: conv2d batch_norm relu mean linear")
+    graph.__cause__ = ValueError("no function for aten.mean.dim")
+    assert "At fault: mean in backbone" in explained("boom", graph, encoder, example)
+    graph.__cause__ = None
+    assert "names no operation" in explained("boom", graph, encoder, example)
     places = operations_of(torch.export.export(encoder, (example,)))
     assert places["relu"] == ["backbone.body.2"] and places["linear"] == ["head.project"]
 
@@ -169,5 +176,5 @@ def test_what_torch_can_not_trace_is_said_so() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x if float(x.sum()) > 0 else -x
 
-    said = explained("boom", "boom", Branching(), torch.ones(1, 3, SIDE, SIDE))
+    said = explained("boom", None, Branching(), torch.ones(1, 3, SIDE, SIDE))
     assert "must not branch on values" in said
