@@ -46,7 +46,7 @@ def explained(cause: str, error: BaseException | None, module: torch.nn.Module, 
         program = torch.export.export(module, (example,))
     except Exception as untraced:  # whatever keeps torch from tracing it is the answer
         return (
-            f"{cause}. torch.export does not trace the network either ({type(untraced).__name__}): its forward must not "
+            f"{cause}. torch.export does not trace the network ({type(untraced).__name__}): its forward must not "
             "branch on values, nor leave torch's tensors"
         )
     places = operations_of(program)
