@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from functools import cache
 from typing import Any
 
@@ -175,12 +174,10 @@ def test_a_fleet_shares_the_traced_graphs() -> None:
             solve(encoder, profile.model_copy(update={"channel_multiple": 4}), target)
     traced = encoder.built
     assert traced <= len(encoder.capacities(4))
-    start = time.perf_counter()
     for profile in profiles:
         for target in profile.targets:
             solve(encoder, profile.model_copy(update={"channel_multiple": 4}), target)
     assert encoder.built == traced
-    assert time.perf_counter() - start < len(profiles)
 
 
 @given(fraction=st.floats(0.05, 1.2))
