@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ def said(file: Path) -> Iterator[None]:
     except (PictureError, MissingExtraError):
         raise
     except OSError as error:
+        if isinstance(error, TimeoutError) and error.errno is None:
+            raise  # not the file's: an alarm that the caller set went off
         problem = error.strerror or str(error).replace(f" {str(file)!r}", "") or type(error).__name__
         raise PictureError(file, "damaged" if error.errno is None else "unreadable", problem) from error
     # Pillow's decoders document no closed list of what they raise on a damaged file.
@@ -61,10 +64,14 @@ def opened(file: Path) -> Iterator[Image.Image]:
     """Open a picture: its header is read, its pixels are not.
 
     Raises:
-        PictureError: It is not a picture of `FORMATS`, or is too large to decode.
+        PictureError: It is not a plain file (reading a pipe or a device may never end), is not a picture of
+            `FORMATS`, or is too large to decode.
         MissingExtraError: Pillow is not installed.
     """
     pillow()
+    with said(file):
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise PictureError(file, "unreadable", "it is not a plain file, but a folder, a pipe or a device")
     with said(file), file.open("rb") as stream:
         start = stream.read(16)
         stream.seek(0)

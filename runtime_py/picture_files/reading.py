@@ -13,6 +13,7 @@ import numpy.typing as npt
 from runtime_py.errors import PictureError
 from runtime_py.picture_files.modes import rgb
 from runtime_py.picture_files.opening import LARGEST, opened, pillow, reduction
+from runtime_py.picture_files.rows import require_all_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,6 +99,7 @@ def _load(file: Path, picture: Image.Image, box: Box | None) -> Image.Image:
         picture.draft(None, (picture.width // scale, picture.height // scale))
     raw = _raw_mode(picture)
     picture.load()
+    require_all_rows(file, picture)
     coloured = rgb(picture, raw)
     if box is not None:
         coloured = coloured.crop(_inside(file, picture, box))
@@ -132,6 +134,8 @@ def _turn(picture: Image.Image) -> Image.Transpose | None:
 
     try:
         orientation = picture.getexif().get(_ORIENTATION, 1)
+    except TimeoutError:  # of an alarm of the caller's
+        raise
     # Pillow documents no closed list of what a damaged EXIF raises. Viewers show such a picture as it is stored.
     except Exception:
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +151,89 @@ def test_thirteen_thousand_pixels_square_in_bounded_memory(name: str, limit: int
         else np.abs(np.array(json.loads(said)) - [10, 200, 30]).max() <= 3
     )
     assert int(memory) < limit
+
+
+def test_what_is_not_a_plain_file_is_refused_unopened(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    for file in (pipe, tmp_path, Path("/dev/zero")):
+        for read in (open_picture, inspect_picture):
+            with pytest.raises(PictureError, match=f"{file.name}.*not a plain file"):
+                read(file)
+
+
+def test_a_link_to_a_plain_file_is_read(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    assert np.array_equal(open_picture(tmp_path / "link.png"), PIXELS)
+
+
+def test_the_callers_alarm_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+
+    def ring(*_: object) -> None:
+        raise TimeoutError
+
+    for place in ("load", "getexif"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"PIL.PngImagePlugin.PngImageFile.{place}", ring)
+            with pytest.raises(TimeoutError):
+                open_picture(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("missing", [1, 10, 29])
+def test_a_png_with_too_few_rows_is_refused(mode: str, missing: int, tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    grey = Image.fromarray(np.full((30, 42), 7, np.uint16)) if mode == "I;16" else None
+    (grey or Image.fromarray(PIXELS).convert(mode)).save(file)
+    whole = open_picture(file)
+    content = file.read_bytes()
+    rows = _rows(content)
+    size = len(rows) // 30
+    file.write_bytes(_with_rows(content, rows[: size * (30 - missing)]))
+    with pytest.raises(PictureError, match=r"a\.png.*ends early"):
+        open_picture(file)
+    file.write_bytes(_with_rows(content, rows))
+    assert np.array_equal(open_picture(file), whole)
+
+
+def test_a_black_png_is_whole(tmp_path: Path) -> None:
+    for mode in ("1", "L", "P", "RGB", "RGBA", "LA"):
+        Image.new(mode, (33, 5)).save(tmp_path / "a.png")
+        assert open_picture(tmp_path / "a.png").shape == (5, 33, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 2), (8, 8), (13, 9)])
+def test_an_interlaced_png_is_counted_pass_by_pass(width: int, height: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).integers(1, 256, (height, width), dtype=np.uint8)
+    rows = b""
+    for y, x, down, across in (
+        (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)
+    ):  # fmt: skip
+        part = pixels[y::down, x::across]
+        rows += b"".join(b"\0" + row.tobytes() for row in part) if part.size else b""
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[28] = 1
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(_with_rows(bytes(content), rows))
+    assert np.array_equal(open_picture(tmp_path / "a.png")[..., 0], pixels)
+    (tmp_path / "a.png").write_bytes(_with_rows(bytes(content), rows[:-1]))
+    with pytest.raises(PictureError, match=r"ends early|truncated"):
+        open_picture(tmp_path / "a.png")
+
+
+def _rows(content: bytes) -> bytes:
+    """Return the inflated rows of a PNG of one IDAT chunk."""
+    at = content.index(b"IDAT")
+    length = int.from_bytes(content[at - 4 : at], "big")
+    return zlib.decompress(content[at + 4 : at + 4 + length])
+
+
+def _with_rows(content: bytes, rows: bytes) -> bytes:
+    """Return the PNG with other rows, its checksums right."""
+    at = content.index(b"IDAT")
+    body = b"IDAT" + zlib.compress(rows)
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    return content[: at - 4] + chunk + content[content.index(b"IEND") - 4 :]
