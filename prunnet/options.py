@@ -121,7 +121,7 @@ def _problem(value: Any, levels: int) -> str | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return None if abs(value) <= LARGEST else f"{value:.4g} is too large"
+        return None if abs(value) <= LARGEST else f"{value!r:.20} is too large"
     if isinstance(value, str):
         return None if _NAME.fullmatch(value) else f"{value[:40]!r} is no short name"
     if isinstance(value, list | tuple | dict):
