@@ -10,6 +10,7 @@ from exporters.base import Exporter, ExportSpec, Written
 from exporters.soundness import example_input
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
 
@@ -36,8 +37,22 @@ class OnnxExporter(Exporter):
             verbose=False,
         )
         assert program is not None
-        model = program.model_proto
+        model = _without_traces(program.model_proto)
         onnx.helper.set_model_props(model, spec.identity)
         onnx.save(model, path)
         onnx.checker.check_model(path, full_check=True)
         return Written(spec.pixels("NCHW"), spec.embedding())
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove what torch notes at each node: lines and paths of the exporting machine's sources.
+
+    They would go out to every device, and the same network would be another file on another machine.
+    """
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    for values in (model.graph.input, model.graph.output, model.graph.value_info, model.graph.initializer):
+        for value in values:
+            del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    return model

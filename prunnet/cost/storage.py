@@ -30,7 +30,7 @@ class Storage:
 STORAGE: dict[Target, Storage] = {
     "executorch": Storage(base=2_070, per_weighted_op=600, per_other_op=760),
     "tflite": Storage(base=0, per_weighted_op=2_370, per_other_op=370),
-    "onnx": Storage(base=0, per_weighted_op=3_180, per_other_op=1_900),
+    "onnx": Storage(base=5_740, per_weighted_op=120, per_other_op=0),
     "coreml": Storage(base=20_300, per_weighted_op=2_450, per_other_op=0),
 }
 
