@@ -32,7 +32,7 @@ KEEP_ALIKE: Mapping[str, float] = MappingProxyType({})
 """Every group keeps what its width says."""
 
 LEAST_FACTOR, MOST_FACTOR = 0.01, 100
-KeepFactor = Annotated[float, Field(ge=LEAST_FACTOR, le=MOST_FACTOR)]
+KeepFactor = Annotated[float, Field(strict=True, ge=LEAST_FACTOR, le=MOST_FACTOR)]
 
 
 def stretches(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from prunnet.adapters import AdapterKind
 from prunnet.capacity import KeepFactor
 from prunnet.errors import EncoderError, ProfileError
-from prunnet.options import MOST_FEATURES, MOST_PIXELS, Options
+from prunnet.numbers import MOST_CAPACITIES, MOST_PIXELS, Capacity, Features, Share
+from prunnet.options import Options
 from prunnet.profile.document import Document, read_document
 from prunnet.profile.validation import problems_of
 from runtime_py.manifest import Granularity, Preprocessing
@@ -36,7 +37,7 @@ class BackboneSpec(BaseModel):
     """timm model name; None for a module that the user brings along when loading."""
     options: Options = Field(default_factory=dict)
     """Further arguments of the model's class (`prunnet.options`)."""
-    features: int = Field(gt=0, le=MOST_FEATURES)
+    features: Features
     """Channels that the backbone returns."""
 
 
@@ -45,22 +46,20 @@ class EncoderMetadata(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    schema_version: int = Field(default=SCHEMA_VERSION, strict=True, ge=1, le=SCHEMA_VERSION)
     name: str = Field(min_length=1)
     backbone: BackboneSpec
     granularity: Granularity
-    channel_multiple: int = Field(ge=1, le=MOST_FEATURES)
-    spare_narrow: float = Field(default=0.0, ge=0, le=1)
+    channel_multiple: Features
+    spare_narrow: Share = 0.0
     """How much later narrow channel groups, or small layers, are cut (`prunnet.capacity`, `prunnet.weight`)."""
     keep_factors: dict[str, KeepFactor] = Field(default_factory=dict)
     """Factors on what single groups or layers keep, by patterns of their names (`prunnet.capacity.stretches`)."""
     adapters: AdapterKind = "none"
     """What subnetworks have of their own (`prunnet.adapters`)."""
-    dimension: int = Field(gt=0, le=MOST_FEATURES)
+    dimension: Features
     preprocessing: Preprocessing
-    training_capacities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        min_length=1, max_length=1000
-    )
+    training_capacities: tuple[Capacity, ...] = Field(min_length=1, max_length=MOST_CAPACITIES)
     """Capacities that were trained, ascending; the first is the least that can be trusted."""
     space_id: str = Field(min_length=1)
     """`prunnet.space` says what its versions cover."""
@@ -79,11 +78,6 @@ class EncoderMetadata(BaseModel):
             for side in ("height", "width")
             if getattr(self.preprocessing, side) > MOST_PIXELS
         ]
-        wrong += [
-            "preprocessing.std: divides by zero; allowed: numbers above 0"
-            for value in (min(self.preprocessing.std),)
-            if value <= 0
-        ]
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -97,6 +91,12 @@ def read_metadata(folder: Path) -> EncoderMetadata:
             its line, field, what was given and what is allowed.
     """
     file = folder / "encoder.json"
+    for each in ("encoder.json", "model.safetensors", "probes.npz"):
+        part = folder / each
+        if part.exists() and not part.is_file():
+            raise EncoderError(
+                f"{part}: is not a plain file; take the package whole from where it was trained"
+            )
     try:
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
@@ -130,6 +130,7 @@ def read_metadata(folder: Path) -> EncoderMetadata:
 def _values(file: Path, content: bytes) -> dict[str, Any]:
     try:
         values = json.loads(content.decode("utf-8"), object_pairs_hook=_each_once)
+        json.dumps(values, ensure_ascii=False).encode()  # half of a pair of surrogates is JSON, and no text
     except (ValueError, RecursionError) as error:  # no UTF-8 and no JSON are ValueErrors
         raise EncoderError(
             f"{file}: is not JSON: {error}; take the package whole from where it was trained"

@@ -19,12 +19,6 @@ from prunnet.errors import EncoderError
 LARGEST = 2**16
 """Of a whole number in the options: channels, blocks, pixels."""
 
-MOST_PIXELS = 2048
-"""Of an input's height or width."""
-
-MOST_FEATURES = 2**16
-"""Of a backbone's channels, and of an embedding's dimensions."""
-
 MOST_ENTRIES = 256
 """Of a list or mapping in the options."""
 

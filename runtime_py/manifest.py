@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from runtime_py.tolerances import Precision as Precision
 from runtime_py.tolerances import Tolerances as Tolerances
@@ -22,6 +22,17 @@ figures and tolerances of `_SINCE_2`."""
 Target = Literal["executorch", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
 Verdict = Literal["compatible", "incompatible", "not verified"]
+
+
+def _divides(value: float) -> float:
+    if value < LEAST_SPREAD:
+        raise ValueError(f"divides by zero; allowed: numbers of at least {LEAST_SPREAD:g}")
+    return value
+
+
+LEAST_SPREAD = 1e-6
+"""Of a standard deviation of pixels 0..255; what is far below has no inverse in float32."""
+Spread = Annotated[float, AfterValidator(_divides)]
 
 
 class _Record(BaseModel):
@@ -44,13 +55,13 @@ class TensorInfo(_Record):
 class Preprocessing(_Record):
     """How a photo becomes the input. Resizing is the caller's; normalisation is inside the artifact."""
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int = Field(strict=True, gt=0)
+    width: int = Field(strict=True, gt=0)
     color: Literal["RGB"] = "RGB"
     resize: Literal["bilinear"] = "bilinear"
     mean: tuple[float, float, float]
     """Per-channel mean on the 0..255 scale; applied inside the artifact."""
-    std: tuple[float, float, float]
+    std: tuple[Spread, Spread, Spread]
     """Per-channel standard deviation on the 0..255 scale; applied inside the artifact."""
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from prunnet.numbers import PositiveShare, Share
 from runtime_py.picture_files import Pixels, Size, resize
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -20,13 +19,13 @@ class Augment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    crop: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]] = (0.35, 1.0)
+    crop: tuple[PositiveShare, PositiveShare] = (0.35, 1.0)
     """Least and largest share of a picture's area that a crop keeps; [1, 1] is the whole picture every time."""
-    mirror: bool = True
+    mirror: bool = Field(default=True, strict=True)
     """Half of the pictures are mirrored, left to right. Text, signs and maps become other things by that: false."""
-    colour: float = Field(default=0.0, ge=0, le=1)
+    colour: Share = 0.0
     """Brightness, contrast and saturation are each multiplied by a factor in 1 - colour .. 1 + colour."""
-    blur: float = Field(default=0.0, ge=0, le=20)
+    blur: float = Field(default=0.0, strict=True, ge=0, le=20)
     """Largest standard deviation of a Gaussian blur, in pixels of the encoder's input; it is drawn in 0 .. blur."""
 
     @field_validator("crop")

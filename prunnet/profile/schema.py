@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from prunnet.numbers import NoBoolean
 from prunnet.profile.latency import LatencyModel
 from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
 from runtime_py.manifest import Precision, Target
@@ -72,7 +73,7 @@ class Budgets(_Record):
 class DeviceProfile(_Record):
     """One device and the budgets of an application on it."""
 
-    schema_version: Literal[1]
+    schema_version: Annotated[Literal[1], NoBoolean]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)
     targets: tuple[Target, ...] = Field(min_length=1)
     hardware: Hardware

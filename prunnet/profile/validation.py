@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Iterable, Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from prunnet.errors import ProfileError
@@ -24,6 +26,7 @@ _WORDS = {
     "list": "a list",
     "tuple": "a list",
 }
+_CONTAINERS = (dict, tuple, list)
 _BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
 
 MOST_LISTED = 50
@@ -119,28 +122,48 @@ def _field_named_in(document: Document, field: FieldPath, message: str) -> tuple
 
 
 def _describe(schema: type[BaseModel], field: FieldPath) -> str:
-    parent = _model_at(schema, field[:-1])
-    if parent is None or field[-1] not in parent.model_fields:
+    if not field:
+        return "a mapping"
+    annotation, metadata = _declared_at(schema, field)
+    if annotation is None:
         return "see docs/profiles.md"
-    info = parent.model_fields[str(field[-1])]
-    if get_origin(info.annotation) is Literal:
-        return " or ".join(map(repr, get_args(info.annotation)))
-    named = [_WORDS.get(name, name) for name in _type_names(info.annotation)]
-    name = "a mapping" if _model_of(info.annotation) else " or ".join(dict.fromkeys(named)) or "another value"
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
+    named = [_WORDS.get(name, name) for name in _type_names(annotation)]
+    name = "a mapping" if _model_of(annotation) else " or ".join(dict.fromkeys(named)) or "another value"
     bounds = [
-        f"{word} {getattr(each, attribute):g}"
-        for each in info.metadata
+        f"{word} {_figure(getattr(each, attribute))}"
+        for each in _constraints(annotation, metadata)
         for attribute, word in _BOUNDS.items()
         if getattr(each, attribute, None) is not None
     ]
     return " ".join([name, *([", ".join(bounds)] if bounds else [])])
 
 
+def _figure(bound: Any) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def _constraints(annotation: Any, metadata: Iterable[Any]) -> Iterator[Any]:
+    """Yield what bounds a value itself: not its items, but each member of a union."""
+    for each in metadata:
+        yield from each.metadata if isinstance(each, FieldInfo) else (each,)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *further = get_args(annotation)
+        yield from _constraints(inner, further)
+    elif origin not in _CONTAINERS:
+        for inner in get_args(annotation):
+            yield from _constraints(inner, ())
+
+
 def _type_names(annotation: Any) -> list[str]:
     if annotation is type(None):
         return []
     inner = get_args(annotation)
-    if not inner or get_origin(annotation) in {dict, tuple, list}:
+    if get_origin(annotation) is Annotated:
+        return _type_names(inner[0])
+    if not inner or get_origin(annotation) in _CONTAINERS:
         origin = get_origin(annotation) or annotation
         return [origin.__name__] if isinstance(origin, type) else []
     return [name for each in inner for name in _type_names(each)]
@@ -152,21 +175,37 @@ def _keys_at(schema: type[BaseModel], field: FieldPath) -> list[str]:
 
 
 def _model_at(schema: type[BaseModel], field: FieldPath) -> type[BaseModel] | None:
-    annotation: Any = schema
+    return _model_of(_declared_at(schema, field)[0]) if field else schema
+
+
+def _declared_at(schema: type[BaseModel], field: FieldPath) -> tuple[Any, tuple[Any, ...]]:
+    """Return the type of a field or an item, and what else is declared of it; None where nothing is."""
+    annotation, metadata = cast(Any, schema), ()
     for part in field:
         model = _model_of(annotation)
         if model is not None and part in model.model_fields:
-            annotation = model.model_fields[str(part)].annotation
-        elif get_origin(annotation) in {dict, tuple}:
-            annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
+            info = model.model_fields[str(part)]
+            annotation, metadata = info.annotation, tuple(info.metadata)
         else:
-            return None
-    return _model_of(annotation)
+            annotation, metadata = _item_of(annotation, part), ()
+    return annotation, metadata
+
+
+def _item_of(annotation: Any, part: str | int) -> Any:
+    """Return the type of an item of a mapping or a list, None if that is neither."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is dict:
+        return inner[1]
+    if origin in (tuple, list) and isinstance(part, int):
+        fixed = len(inner) > 1 and inner[1] is not Ellipsis
+        return inner[part] if fixed and part < len(inner) else inner[0]
+    members = inner[:1] if origin is Annotated else inner if origin in (Union, UnionType) else ()
+    return next((found for each in members if (found := _item_of(each, part)) is not None), None)
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in {dict, tuple}:
+    if get_origin(annotation) in _CONTAINERS:
         return None
     return next((model for each in get_args(annotation) if (model := _model_of(each))), None)

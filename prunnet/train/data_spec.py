@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prunnet.data.augment import Augment
 from prunnet.errors import DatasetError
 
 _EVALUATION_ONLY = ("roxford5k", "rparis6k")
+
+
+def _a_path(path: str) -> str:
+    if not path.strip() or "\0" in path:
+        raise ValueError("names no folder; allowed: the path of one")
+    return path
 
 
 class DataSpec(BaseModel):
@@ -19,7 +25,7 @@ class DataSpec(BaseModel):
 
     name: Literal["glyphs", "folder", "cub200", "gldv2", "inshop", "roxford5k", "rparis6k", "sop", "veri776"]
     """The built-in glyphs, the user's own folder of pictures, or an official benchmark (docs/benchmarks.md)."""
-    path: str | None = None
+    path: Annotated[str, Field(strict=True), AfterValidator(_a_path)] | None = None
     """Folder with `train/CLASS/*` and `test/CLASS/*`, or the unpacked archive of a benchmark; relative to where the
     command runs. A benchmark's may be left to `prunnet-train --data`."""
     augment: Augment | None = None

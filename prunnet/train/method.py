@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.capacity import KeepFactor
+from prunnet.numbers import (
+    MOST_CAPACITIES,
+    CapacityBelowOne,
+    Draws,
+    Exponent,
+    Factor,
+    Features,
+    PositiveShare,
+    Share,
+    ShareBelowOne,
+    Weight,
+)
 from prunnet.train.idle import idle_options
 from runtime_py.manifest import Granularity
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 Part = Literal["classifier", "projector", "norms"]
 PARTS: tuple[Part, ...] = ("classifier", "projector", "norms")
@@ -69,15 +79,15 @@ class MethodSpec(BaseModel):
     name: str = "prunnet"
     """One of `METHODS`; it gives the options that are not said."""
     granularity: Granularity = "channel"
-    channel_multiple: int = Field(default=8, ge=1)
-    spare_narrow: float = Field(default=0.0, ge=0, le=1)
+    channel_multiple: Features = 8
+    spare_narrow: Share = 0.0
     """How much later narrow channel groups are cut than wide ones: 0, all keep the same ratio of their channels; 1, the
     same number of channels, as far as they have them (`prunnet.capacity`). Of masks, the same for the weights of small
     layers and large ones (`prunnet.weight`)."""
     keep_factors: dict[str, KeepFactor] = Field(default_factory=dict)
     """Factors on what single groups or layers keep, by patterns of their names, such as `"*.layer4.*.conv1": 0.5`
     (`prunnet.capacity.stretches`)."""
-    capacities: tuple[Fraction, ...] = (0.2, 0.4, 0.6, 0.8)
+    capacities: tuple[CapacityBelowOne, ...] = Field(default=(0.2, 0.4, 0.6, 0.8), max_length=MOST_CAPACITIES)
     """Capacities beside the dense one, ascending; empty trains the dense encoder alone."""
     networks: Literal["one", "own-classifier", "dense-classifier"] = "one"
     """One network for all capacities, or one for each: with a classifier of its own, or with the frozen one of the
@@ -85,25 +95,25 @@ class MethodSpec(BaseModel):
     subnetworks: Literal["together", "after"] = "together"
     """Subnetworks learn in every step together with the dense encoder, or after it, in a second round
     (`schedule.follow`) in which it stays as it is."""
-    per_step: int | None = Field(default=None, ge=1)
+    per_step: Draws | None = None
     """Subnetworks drawn for one step. None trains all of them in every step."""
     draw: Literal["listed", "sandwich"] = "listed"
     """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
     capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019)."""
-    smallest_share: float = Field(default=1.0, gt=0, le=1)
+    smallest_share: PositiveShare = 1.0
     """Share of the steps in which the sandwich rule takes the smallest capacity. In the others one from the lower half
     of the logarithms takes its place; on a GPU those steps are not replayed from a recording."""
     adapters: Literal["none", "smooth", "full", "switched"] = "none"
     """What the subnetworks have of their own (`prunnet.adapters`)."""
     dense_only: tuple[Part, ...] = PARTS
     """Parts that learn from the dense loss alone; BatchNorm's affine parameters are `norms`."""
-    dense_share: float = Field(default=0.0, ge=0, lt=1)
+    dense_share: ShareBelowOne = 0.0
     """Share of the steps, at the start, that trains the dense encoder alone."""
     objective: Literal["labels", "embedding"] = "labels"
     """What a subnetwork learns: the labels through the classifier, or the dense encoder's embedding."""
-    distillation: float = Field(default=0.0, ge=0)
+    distillation: Weight = 0.0
     """Weight of the embedding loss beside that of the labels."""
-    subnetwork_weight: float = Field(default=1.0, gt=0)
+    subnetwork_weight: Factor = 1.0
     """Factor on each subnetwork's loss."""
     weighting: Literal["even", "uncertainty"] = "even"
     """Weights of the losses: all alike, or by evidential uncertainty, mean 1 (SFSC)."""
@@ -111,9 +121,9 @@ class MethodSpec(BaseModel):
     """Remove conflicts between the gradients of the capacities."""
     protect_dense: bool = False
     """The dense gradient is never projected; the subnetworks' yield to it."""
-    alpha: float = Field(default=0.5, ge=0)
+    alpha: Exponent = 0.5
     """Exponent of the cosine weights; 0 weighs all gradients alike."""
-    balance: float | None = Field(default=None, gt=0)
+    balance: Factor | None = None
     """Largest length of a subnetwork's gradient, in lengths of the dense one, tensor by tensor; None: no limit."""
     scores: Literal["magnitude", "random", "prefix"] = "magnitude"
     """Where the ranking starts; where the dense encoder trains alone first, magnitude is that of its weights at the

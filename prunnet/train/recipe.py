@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.errors import RecipeError, TrainingError, UnknownNameError
-from prunnet.options import MOST_FEATURES, MOST_PIXELS, Options
+from prunnet.numbers import Features, NoBoolean, Pixels, Seed
+from prunnet.options import Options
 from prunnet.profile.document import read_document
 from prunnet.profile.validation import validate
 from prunnet.train.data_spec import DataSpec
@@ -28,9 +29,6 @@ __all__ = [
 ]
 
 
-Pixels = Annotated[int, Field(gt=0, le=MOST_PIXELS)]
-
-
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -38,22 +36,22 @@ class _Part(BaseModel):
 class EncoderSpec(_Part):
     """What to train."""
 
-    backbone: str
+    backbone: str = Field(strict=True, max_length=200, pattern=r"^[A-Za-z0-9._:/-]+$")
     """A timm model name."""
     options: Options = Field(default_factory=dict)
     """Further arguments of the timm model's class (`prunnet.options`)."""
     image_size: tuple[Pixels, Pixels]
     """(height, width), pixels."""
-    dimension: int = Field(default=256, gt=0, le=MOST_FEATURES)
+    dimension: Features = 256
     pretrained: bool = False
 
 
 class Recipe(_Part):
     """One training run."""
 
-    schema_version: Literal[1]
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    seed: int = 0
+    schema_version: Annotated[Literal[1], NoBoolean]
+    name: str = Field(strict=True, min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    seed: Seed = 0
     data: DataSpec
     encoder: EncoderSpec
     method: MethodSpec = MethodSpec()

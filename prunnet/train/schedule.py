@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.errors import TrainingError
+from prunnet.numbers import (
+    BatchSize,
+    Duration,
+    Factor,
+    LearningRate,
+    Milestone,
+    Norm,
+    Share,
+    ShareBelowOne,
+    Steps,
+    WarmUp,
+    WeightDecay,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +37,10 @@ class _Part(BaseModel):
 class FollowSpec(_Part):
     """A second round, after the dense encoder has come to rest: only its subnetworks learn, by their own cosine."""
 
-    steps: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
+    steps: Steps
+    learning_rate: LearningRate
     """The highest one, after a linear rise over a tenth of the steps."""
-    turned: float = Field(default=0.0, ge=0, le=1)
+    turned: Share = 0.0
     """Share of each batch that is turned or mirrored: to follow, no label is needed, and a picture that the dense
     encoder has not learned by heart says more about those that a server will see."""
 
@@ -35,39 +48,39 @@ class FollowSpec(_Part):
 class ScheduleSpec(_Part):
     """How long and how fast. The first round is so many steps or so many epochs long; exactly one is given."""
 
-    steps: int | None = Field(default=None, gt=0)
+    steps: Steps | None = None
     """Steps of the first round."""
-    epochs: int | None = Field(default=None, gt=0)
+    epochs: Steps | None = None
     """Epochs of the first round; one epoch shows each item once, a last short batch left out."""
     follow: FollowSpec | None = None
     """The second round; goes with `method.subnetworks: after`, which has one of twice the first round's steps at its
     learning rate where none is given (`followed`)."""
-    batch_size: int = Field(default=128, ge=2)
+    batch_size: BatchSize = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with Nesterov's momentum, or AdamW."""
-    learning_rate: float = Field(default=0.1, gt=0)
+    learning_rate: LearningRate = 0.1
     """The highest one, after the warm-up."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Of sgd; the first beta of adamw."""
-    weight_decay: float = Field(default=5e-4, ge=0)
+    momentum: ShareBelowOne = 0.9
+    """Of sgd, plain at 0; the first beta of adamw."""
+    weight_decay: WeightDecay = 5e-4
     """Of weight matrices and kernels; biases, norms, scores and adapters do not decay."""
     decay: Literal["cosine", "steps"] = "cosine"
     """The learning rate follows a cosine down to zero, or falls at each milestone."""
-    milestones: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    milestones: tuple[Milestone, ...] = ()
     """Where `decay: steps` falls: in epochs if the round's length is in epochs, in steps if it is in steps."""
-    factor: float = Field(default=0.1, gt=0, lt=1)
+    factor: float = Field(default=0.1, strict=True, gt=0, lt=1)
     """What each milestone multiplies the learning rate by."""
-    warmup_steps: int | None = Field(default=None, ge=0)
+    warmup_steps: WarmUp | None = None
     """Steps over which the learning rate rises; 200 where no warm-up is given."""
-    warmup_epochs: float | None = Field(default=None, ge=0)
+    warmup_epochs: Duration | None = None
     """The same in epochs."""
-    clip: float = Field(default=10.0, gt=0)
+    clip: Norm = 10.0
     """Largest norm of the joint gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the passes; weights and gradients stay float32. Auto is bf16 on a GPU and fp32 on a CPU."""
     classifier: Literal["linear", "cosine"] = "linear"
     """Logits are an affine map of the embedding, or scaled cosines with the class vectors."""
-    scale: float = Field(default=16.0, gt=0)
+    scale: Factor = 16.0
     """Scale of the cosine logits."""
 
     @model_validator(mode="after")
@@ -201,4 +214,6 @@ def new_optimizer(joint: JointStep, schedule: ScheduleSpec) -> torch.optim.Optim
     ]
     if schedule.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=schedule.learning_rate, betas=(schedule.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=True)
+    return torch.optim.SGD(
+        groups, lr=schedule.learning_rate, momentum=schedule.momentum, nesterov=schedule.momentum > 0
+    )

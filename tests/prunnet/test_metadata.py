@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -100,7 +101,19 @@ def test_options_are_allowed_by_name_and_kind(package: Path, option: dict, words
         ({"preprocessing": ABOUT["preprocessing"] | {"height": 10**9}}, r"preprocessing\.height: too large"),
         ({"preprocessing": ABOUT["preprocessing"] | {"height": 2000}}, r"probes\.npz: images is"),
         ({"preprocessing": ABOUT["preprocessing"] | {"std": [0, 1, 1]}}, "divides by zero"),
+        ({"preprocessing": ABOUT["preprocessing"] | {"std": [1e-320, 1, 1]}}, r"std\.0: divides by zero"),
         ({"channel_multiple": 2**40}, "channel_multiple"),
+        ({"channel_multiple": True}, "channel_multiple: .*given True; allowed: a whole number above 0"),
+        ({"schema_version": True}, "schema_version: .*given True"),
+        ({"dimension": "128"}, "dimension: .*given '128'"),
+        ({"spare_narrow": False}, "spare_narrow: .*given False"),
+        (
+            {"training_capacities": [1e-320, 1]},
+            r"training_capacities\.0: .*allowed: a number of at least 1e-06",
+        ),
+        ({"training_capacities": [True]}, r"training_capacities\.0: "),
+        ({"backbone": ABOUT["backbone"] | {"options": {"channels": [10**400]}}}, "too large"),
+        ({"\ud800": 1}, "surrogates"),
         ({"training_capacities": []}, "training_capacities: too few entries"),
         ({"computation": []}, "computation: the key is missing"),
         ({"computation": 7}, "computation"),
@@ -109,6 +122,15 @@ def test_options_are_allowed_by_name_and_kind(package: Path, option: dict, words
 def test_a_wrong_field_is_named(package: Path, change: dict, words: str) -> None:
     with pytest.raises(EncoderError, match=words):
         load_encoder(written(package, **change))
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "model.safetensors", "probes.npz"])
+def test_a_pipe_is_no_part_of_a_package(package: Path, name: str) -> None:
+    written(package)
+    (package / name).unlink()
+    os.mkfifo(package / name)
+    with pytest.raises(EncoderError, match=f"{name}: is not a plain file"):
+        load_encoder(package)
 
 
 def test_all_errors_are_listed_at_once_with_their_lines(package: Path) -> None:
