@@ -1,21 +1,23 @@
-"""Checkpoints: one safetensors file that holds a run whole, replaced atomically."""
+"""Checkpoints: one safetensors file that holds a run whole."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from prunnet.errors import TrainingError
+from prunnet.errors import PrunnetError, TrainingError
 from prunnet.train.recipe import Recipe
 from prunnet.train.recipe_differences import differences
 from prunnet.train.step import JointStep
-from runtime_py.files import plain_name
+from prunnet.train.tensor_file import read_tensors, remove_unfinished, write_tensors
 
 FILE = "checkpoint.safetensors"
+NETWORKS = ("prunable.", "classifier.")
+"""How the names of their tensors begin."""
 
 # Name in the file -> key in the optimizer's state: momentum is SGD's, the others are AdamW's.
 _STATE = {"momentum": "momentum_buffer", "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq", "step": "step"}
@@ -33,6 +35,31 @@ class RunIdentity:
     recipe: Recipe
     dense: str = ""
 
+    def about(self, step: int) -> dict[str, str]:
+        """Return what a file says of the run that wrote it after `step` steps."""
+        return {"step": str(step), "recipe": self.recipe.model_dump_json(), "dense": self.dense}
+
+    def check(self, file: Path, about: Mapping[str, str]) -> int:
+        """Return the step after which this run wrote a file.
+
+        Raises:
+            TrainingError: Something else wrote it: another recipe, another finished dense encoder, another program.
+        """
+        step = _step(file, about)
+        if differing := differences(about["recipe"], self.recipe):
+            raise TrainingError(
+                f"{file} was written by another recipe: {'; '.join(differing)}; resume with that one, or choose "
+                "another --out"
+            )
+        if (given := about.get("dense", "")) != self.dense:
+            raise TrainingError(
+                f"{file} was written by a run that {_origin(given)}, and this one {_origin(self.dense)}; resume with "
+                "the same --dense, or choose another --out"
+            )
+        if step > self.recipe.schedule.total:
+            raise _damaged(file, f"it names step {step} of {self.recipe.schedule.total}")
+        return step
+
 
 def holds_run(folder: Path) -> bool:
     """Tell whether a folder has a checkpoint, so that a run in it can be resumed."""
@@ -46,13 +73,16 @@ def check_folder(folder: Path, resume: bool) -> None:
     has nothing to lose.
 
     Raises:
-        TrainingError: There is nothing to resume, or a run that would be lost.
+        TrainingError: There is nothing to resume, a run that would be lost, or a file that is no checkpoint.
     """
-    if resume and not holds_run(folder):
-        raise TrainingError(
-            f"{folder} holds no checkpoint to resume from; start without --resume, or correct --out"
-        )
-    if not resume and holds_run(folder) and _opened(folder / FILE)[0].get("step") != "0":
+    if not holds_run(folder):
+        if resume:
+            raise TrainingError(
+                f"{folder} holds no checkpoint to resume from; start without --resume, or correct --out"
+            )
+        return
+    step = _step(folder / FILE, read_tensors(folder / FILE, whole=False)[0])
+    if not resume and step:
         raise TrainingError(
             f"{folder} already holds a run; continue it with --resume, or choose another --out"
         )
@@ -60,8 +90,7 @@ def check_folder(folder: Path, resume: bool) -> None:
 
 def remove_scratch(folder: Path) -> None:
     """Remove what killed writes of a checkpoint left behind."""
-    for scratch in folder.glob(f".{FILE}.*"):
-        scratch.unlink(missing_ok=True)
+    remove_unfinished(folder / FILE)
 
 
 def save_checkpoint(
@@ -72,23 +101,8 @@ def save_checkpoint(
     Raises:
         TrainingError: The file can not be written (a full disk, say).
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    scratch = folder / f".{FILE}.{os.getpid()}"
-    try:
-        about = {"step": str(step), "recipe": run.recipe.model_dump_json(), "dense": run.dense}
-        with plain_name(scratch) as name:
-            save_file(_tensors(joint, optimizer), name, about)
-        with scratch.open("rb") as written:
-            os.fsync(written.fileno())
-        scratch.replace(folder / FILE)
-    except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"{folder / FILE} can not be written after step {step}: {error}; free some space and continue with --resume"
-        ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    tensors = _tensors(joint, optimizer)
+    write_tensors(folder / FILE, tensors, run.about(step) | {"tensors": str(len(tensors))})
 
 
 def load_checkpoint(
@@ -104,39 +118,64 @@ def load_checkpoint(
             encoder.
     """
     file = folder / FILE
-    about, tensors = _opened(file, whole=True)
-    if differing := differences(about.get("recipe", ""), run.recipe):
-        raise TrainingError(
-            f"{file} was written by another recipe: {'; '.join(differing)}; resume with that one, or choose another "
-            "--out"
-        )
-    if (given := about.get("dense", "")) != run.dense:
-        raise TrainingError(
-            f"{file} was written by a run that {_origin(given)}, and this one {_origin(run.dense)}; resume with the "
-            "same --dense, or choose another --out"
-        )
-    joint.prunable.load_state_dict(_below(tensors, "prunable."))
-    joint.classifier.load_state_dict(_below(tensors, "classifier."))
+    about, tensors = read_tensors(file)
+    step = run.check(file, about)
+    if about.get("tensors", str(len(tensors))) != str(len(tensors)):
+        raise _damaged(file, f"{about['tensors']} tensors were written and {len(tensors)} are there")
+    if step and not any(name.split(".")[0] in _STATE for name in tensors):
+        raise _damaged(file, "the optimizer's state is missing")
+    load_networks(file, tensors, joint)
+    state = {name: tensor for name, tensor in tensors.items() if not name.startswith(NETWORKS)}
     for number, parameter in enumerate(joint.parameters):
         for name, key in _STATE.items():
-            stored_state = tensors.get(f"{name}.{number}")
-            if stored_state is not None:
-                # AdamW counts its steps on the CPU, wherever the parameter is.
-                device = "cpu" if key == "step" else parameter.device
-                optimizer.state[parameter][key] = stored_state.to(device)
-    return int(about["step"])
+            stored = state.pop(f"{name}.{number}", None)
+            if stored is None:
+                continue
+            if stored.shape != (() if key == "step" else parameter.shape):
+                raise _damaged(file, f"{name}.{number} has the shape {[*stored.shape]}")
+            # AdamW counts its steps on the CPU, wherever the parameter is.
+            optimizer.state[parameter][key] = stored.to("cpu" if key == "step" else parameter.device)
+    if state:
+        raise _damaged(file, f"{min(state)} belongs to nothing in this run")
+    return step
 
 
-def _opened(file: Path, whole: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return what a checkpoint says of itself, and its tensors if it is wanted whole."""
-    from safetensors import SafetensorError, safe_open
+def networks_of(joint: JointStep) -> dict[str, Tensor]:
+    """Return the tensors of encoder, scores, adapters and classifier."""
+    tensors = {f"prunable.{n}": t for n, t in joint.prunable.state_dict().items()}
+    return tensors | {f"classifier.{n}": t for n, t in joint.classifier.state_dict().items()}
 
+
+def load_networks(file: Path, tensors: dict[str, Tensor], joint: JointStep) -> None:
+    """Take over what `networks_of` returned.
+
+    Raises:
+        TrainingError: Something is missing, too much or of another shape.
+    """
     try:
-        with plain_name(file) as name, safe_open(name, "pt") as stored:
-            names = list(stored.keys()) if whole else []
-            return stored.metadata() or {}, {name: stored.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{file} is damaged: {error}; remove it to start over") from error
+        joint.prunable.load_state_dict(_below(tensors, NETWORKS[0]))
+        joint.classifier.load_state_dict(_below(tensors, NETWORKS[1]))
+    except (RuntimeError, PrunnetError) as error:
+        raise _damaged(file, " ".join(str(error).split())) from error
+
+
+def _step(file: Path, about: Mapping[str, str]) -> int:
+    """Return the step that a file was written after.
+
+    Raises:
+        TrainingError: It does not say what a checkpoint says.
+    """
+    step = about.get("step", "")
+    if "recipe" not in about or not (step.isascii() and step.isdecimal()):
+        raise TrainingError(
+            f"{file} was not written by prunnet-train (it names no recipe or no step); move it away, or choose another "
+            "--out"
+        )
+    return int(step)
+
+
+def _damaged(file: Path, what: str) -> TrainingError:
+    return TrainingError(f"{file} is damaged or of another network: {what}; remove it to start over")
 
 
 def _origin(dense: str) -> str:
@@ -148,9 +187,8 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _tensors(joint: JointStep, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {f"prunable.{n}": t for n, t in joint.prunable.state_dict().items()}
-    tensors |= {f"classifier.{n}": t for n, t in joint.classifier.state_dict().items()}
+    tensors = networks_of(joint)
     for number, parameter in enumerate(joint.parameters):
         state = optimizer.state.get(parameter, {})
         tensors |= {f"{n}.{number}": state[key] for n, key in _STATE.items() if state.get(key) is not None}
-    return {name: t.detach().contiguous() for name, t in tensors.items()}
+    return tensors

@@ -153,8 +153,82 @@ def test_a_run_stopped_before_its_first_epoch_can_be_resumed_or_started_anew(
         folder = tmp_path / str(resume)
         with pytest.raises(InterruptedRunError):
             train(_recipe(2), StopsAtOnce(glyphs, 32), folder, quiet=True)
-        (folder / f".{FILE}.123").write_bytes(b"half written")
+        (folder / f".{FILE}.99999999").write_bytes(b"half written")  # no process has such a number
         again = train(_recipe(2), Short(glyphs, 32), folder, resume=resume, quiet=True).prunable
         for name, tensor in whole.state_dict().items():
             assert torch.equal(tensor, again.state_dict()[name]), name
         assert not [*folder.glob(".*")]
+
+
+def test_what_a_living_process_is_writing_stays(glyphs: TrainingSource, tmp_path: Path) -> None:
+    import os
+
+    from runtime_py.scratch import UNFINISHED, host
+
+    parent = os.getppid()
+    living = [tmp_path / f".{FILE}.{parent}", tmp_path / f".{FILE}{UNFINISHED}{host()}-{parent}-00"]
+    dead = [tmp_path / f".{FILE}.99999999", tmp_path / f".{FILE}{UNFINISHED}{host()}-99999999-00"]
+    for file in (*living, *dead):
+        file.write_bytes(b"half written")
+    train(_recipe(2), Short(glyphs, 32), tmp_path, quiet=True)
+    assert {*tmp_path.glob(".*")} == {*living}
+
+
+def _changed(about: dict[str, str], tensors: dict[str, torch.Tensor]) -> dict[str, tuple[dict, dict]]:
+    """Return checkpoints that are none, or damaged: what they say and hold."""
+    weight = next(name for name in tensors if name.endswith("conv1.weight"))
+    momentum = next(name for name in tensors if name.startswith("momentum."))
+    without = {name: t for name, t in tensors.items() if name != weight}
+    blind = {key: value for key, value in about.items() if key != "tensors"}
+    return {
+        "foreign": ({}, {"x": torch.ones(2)}),
+        "no step": ({k: v for k, v in about.items() if k != "step"}, tensors),
+        "no recipe": ({k: v for k, v in about.items() if k != "recipe"}, tensors),
+        "odd step": ({**about, "step": "-3"}, tensors),
+        "late step": ({**about, "step": "12345"}, tensors),
+        "missing": (about, without),
+        "missing, an old file": (blind, without),
+        "another shape": (about, {**tensors, weight: torch.ones(3, 3)}),
+        "another name": (blind, {**without, "prunable.other": tensors[weight]}),
+        "momentum of another shape": (about, {**tensors, momentum: torch.ones(1, 2, 3)}),
+        "no momentum": (about, {n: t for n, t in tensors.items() if n != momentum}),
+        "no momentum at all, an old file": (
+            blind,
+            {n: t for n, t in tensors.items() if not n.startswith("momentum.")},
+        ),
+        "surplus": (blind, {**tensors, "momentum.9999": torch.ones(2)}),
+    }
+
+
+def test_what_is_no_checkpoint_of_the_run_is_an_error_that_names_the_file(
+    glyphs: TrainingSource, tmp_path: Path
+) -> None:
+    source, recipe, file = Short(glyphs, 32), _recipe(2), tmp_path / FILE
+    train(recipe, source, tmp_path, quiet=True)
+    with safe_open(file, "pt") as stored:
+        about = stored.metadata()
+    for case, (said, held) in _changed(about, load_file(file)).items():
+        save_file(held, file, said)
+        with pytest.raises(TrainingError) as caught:
+            train(recipe, source, tmp_path, resume=True, quiet=True)
+        assert str(file) in str(caught.value), case
+    for content in (b"", b"no safetensors", file.read_bytes()[:-7]):
+        file.write_bytes(content)
+        for resume in (True, False):
+            with pytest.raises(TrainingError, match=r"checkpoint.safetensors is damaged"):
+                train(recipe, source, tmp_path, resume=resume, quiet=True)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(TrainingError, match=r"checkpoint.safetensors is damaged"):
+        train(recipe, source, tmp_path, resume=True, quiet=True)
+
+
+def test_a_file_of_another_program_is_not_called_a_run(glyphs: TrainingSource, tmp_path: Path) -> None:
+    for said in ({}, {"format": "pt"}, {"step": "0"}, {"recipe": "{}"}):
+        save_file({"x": torch.ones(2)}, tmp_path / FILE, said)
+        before = (tmp_path / FILE).read_bytes()
+        for resume in (True, False):
+            with pytest.raises(TrainingError, match="not written by prunnet-train") as caught:
+                train(_recipe(2), Short(glyphs, 32), tmp_path, resume=resume, quiet=True)
+            assert "already holds a run" not in str(caught.value)
+        assert (tmp_path / FILE).read_bytes() == before
