@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from prunnet.data.glyphs import Glyphs, load_glyphs
+from prunnet.data.held_out import held_out_rows
 from prunnet.data.source import Benchmark, DataSet, Images, Labels, rows_of_step, step_generator
 from prunnet.data.views import camera_views
 
-_TEST_SEED, _CALIBRATION_SEED = 1_000_003, 1_000_033
+_TEST_SEED, _CALIBRATION_SEED, _HELD_OUT_SEED = 1_000_003, 1_000_033, 1_000_037
 _CHUNK = 512
 
 
@@ -24,6 +25,7 @@ class GlyphTraining:
     """
 
     def __init__(self, glyphs: Glyphs, rows: Labels, size: int) -> None:
+        self._glyphs, self._rows = glyphs, rows
         self._pictures = torch.from_numpy(glyphs.pictures[rows])
         known, labels = np.unique(glyphs.classes[rows], return_inverse=True)
         self._labels = torch.from_numpy(labels)
@@ -39,6 +41,13 @@ class GlyphTraining:
         """Return fixed views of fixed train items; see `TrainingSource`. A view is what a camera gives."""
         rows = np.random.default_rng(_CALIBRATION_SEED).permutation(self.size)[:count]
         return fixed_views(self._pictures[torch.from_numpy(rows)], _CALIBRATION_SEED, self._size)
+
+    def hold_out(self, share: float, pictures: int, seed: int) -> tuple[GlyphTraining, Benchmark]:
+        """Keep classes back; see `prunnet.data.held_out.DivisibleSource`. Each picture is one fixed view."""
+        labels = self._labels.numpy()
+        kept, held = held_out_rows(labels, share, pictures, seed)
+        views = fixed_views(self._pictures[torch.from_numpy(held)], _HELD_OUT_SEED, self._size)
+        return GlyphTraining(self._glyphs, self._rows[kept], self._size), Benchmark(views, labels[held])
 
 
 def fixed_views(pictures: Tensor, seed: int, size: int) -> Images:

@@ -15,8 +15,9 @@ from torch import Tensor
 from prunnet.data.augment import Augment
 from prunnet.data.folder_scan import check_damaged
 from prunnet.data.folder_walk import LeftOut
+from prunnet.data.held_out import held_out_rows
 from prunnet.data.pictures import Pictures, Pixels, Size, resize
-from prunnet.data.source import rows_of_step, step_generator
+from prunnet.data.source import Benchmark, rows_of_step, step_generator
 from prunnet.errors import DatasetError
 from runtime_py.errors import PictureError
 
@@ -66,6 +67,27 @@ class PictureTraining:
         rows = np.random.default_rng(0).permutation(self.size)[:count].tolist()
         with ThreadPoolExecutor() as pool:
             return np.stack(list(pool.map(self._whole, rows)))
+
+    def hold_out(self, share: float, pictures: int, seed: int) -> tuple[PictureTraining, Benchmark]:
+        """Keep classes back; see `prunnet.data.held_out.DivisibleSource`. Damaged pictures are left out of them."""
+        labels = self._labels.numpy()
+        kept, held = held_out_rows(labels, share, pictures, seed)
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(self._readable, held.tolist()))
+        rows = [row for row, picture in zip(held, found, strict=True) if picture is not None]
+        source = PictureTraining(self._pictures.some(kept), labels[kept], self._shape, self._augment)
+        images = [picture for picture in found if picture is not None]
+        return source, Benchmark(
+            np.stack(images) if images else np.empty((0, *self._shape, 3), np.uint8), labels[rows]
+        )
+
+    def _readable(self, number: int) -> Pixels | None:
+        """Read one picture; None where it is damaged, which is noted."""
+        try:
+            return resize(self._pictures.open(number), self._shape)
+        except DatasetError as error:
+            self._note(number, error)
+            return None
 
     def _whole(self, number: int) -> Pixels:
         return resize(self._open(number), self._shape)

@@ -7,6 +7,7 @@ import math
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,6 +82,15 @@ class TrainingLog:
             with self._file.open("a") as stream:
                 stream.write(json.dumps({"step": step, "seconds": seconds, "losses": means}) + "\n")
         self._sums.clear()
+
+    def add_validation(self, step: int, found: Mapping[str, Mapping[str, float]]) -> None:
+        """Write what the state after `step` steps retrieves, as a line of its own."""
+        if self._writes:
+            with self._file.open("a") as stream:
+                stream.write(json.dumps({"step": step, "validation": found}) + "\n")
+        if self._events is not None:
+            points = {f"validation/{n}/{what}": v for n, each in found.items() for what, v in each.items()}
+            self._events.write(step, points)
 
     def _show(self, step: int) -> None:
         """Write one point of each curve: the mean since the last one."""

@@ -42,6 +42,7 @@ class Progress:
         self._steps = sum(each.steps for each in rounds)
         self._done, self._losses = first, dict[str, float]()
         self._measured = [0] * len(self._rounds)
+        self._validated = ""
         self._terminal = sys.stderr.isatty()
         self._last = self._shown = time.monotonic()
 
@@ -67,6 +68,10 @@ class Progress:
         if not self._quiet and now - self._shown > pause:
             self._shown = now
             self._show("" if self._terminal else "\n")
+
+    def note_validation(self, text: str) -> None:
+        """Show what was measured last, from now on."""
+        self._validated = f"  held-out classes at step {self._done}: {text}"
 
     def leave_out(self) -> None:
         """Count the time since the last step for no round: a checkpoint was written, say."""
@@ -111,7 +116,7 @@ class Progress:
         start = "\r\x1b[K" if self._terminal else ""
         text = (
             f"{start}{where}step {self._done}/{self._steps}{' in all' if several else ''}  {speed:.3g} images/s  "
-            f"{_clock(self.seconds_left())} left  loss {losses}"
+            f"{_clock(self.seconds_left())} left  loss {losses}{self._validated}"
         )
         print(text, end=end, file=sys.stderr, flush=True)
 

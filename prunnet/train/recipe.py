@@ -16,6 +16,7 @@ from prunnet.profile.validation import validate
 from prunnet.train.data_spec import DataSpec
 from prunnet.train.method import MethodSpec
 from prunnet.train.schedule import FollowSpec, ScheduleSpec
+from prunnet.train.validation_spec import ValidationSpec
 
 __all__ = [
     "DataSpec",
@@ -24,6 +25,7 @@ __all__ = [
     "MethodSpec",
     "Recipe",
     "ScheduleSpec",
+    "ValidationSpec",
     "load_recipe",
     "shipped_recipes",
 ]
@@ -56,6 +58,8 @@ class Recipe(_Part):
     encoder: EncoderSpec
     method: MethodSpec = MethodSpec()
     schedule: ScheduleSpec
+    validation: ValidationSpec | None = None
+    """Retrieval while it trains; none where it is not given, and every class is trained on."""
 
     @property
     def _follows(self) -> bool:

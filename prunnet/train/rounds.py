@@ -42,6 +42,28 @@ def rounds_of(recipe: Recipe, joint: JointStep, device: torch.device, first: int
     return [Round("dense encoder", schedule.first_round), second]
 
 
+def plan_of(recipe: Recipe, dense_is_given: bool) -> list[str]:
+    """Say what a recipe comes down to, a line each.
+
+    Args:
+        recipe: In steps.
+        dense_is_given: The dense encoder is finished already.
+    """
+    method, schedule = recipe.method, recipe.schedule
+    capacities = ", ".join(f"{capacity:g}" for capacity in method.capacities)
+    trained = f"{'down to ' if method.draw == 'sandwich' else ''}{capacities}" if capacities else "none"
+    lines = [
+        f"method: {method.name} ({method.granularity}, capacities {trained}), batches of {schedule.batch_size}"
+    ]
+    if schedule.follow is None:
+        alone = math.ceil(method.dense_share * schedule.first_round) if method.capacities else 0
+        what = "the dense encoder" + (" and its subnetworks together" if method.capacities else "")
+        apart = f", the first {alone:,} of the dense encoder alone" if alone else ""
+        return [*lines, f"one round: {schedule.total:,} steps of {what}{apart}"]
+    first = "none, it is finished" if dense_is_given else f"{schedule.first_round:,} steps"
+    return [*lines, f"rounds: dense encoder, {first}; subnetworks, {schedule.follow.steps:,} steps"]
+
+
 def _seconds_of_following(recipe: Recipe, joint: JointStep, device: torch.device) -> float:
     schedule = recipe.schedule
     devices = [device] if device.type == "cuda" else []

@@ -32,7 +32,9 @@ from prunnet.train.checkpoint import check_folder, holds_run
 from prunnet.train.log import events_can_be_written
 from prunnet.train.official import official_metrics, official_probes
 from prunnet.train.recipe import Recipe
+from prunnet.train.rounds import plan_of
 from prunnet.train.trainer import Start, leave_processes, train
+from prunnet.train.validation import about_validation, divided
 
 CALIBRATION_IMAGES = 256
 PROBES = 312
@@ -74,29 +76,40 @@ def train_package(
     if dense is not None:
         _check_backbone(dense, recipe)
     data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size, recipe.data.augment)
-    calibration = data.train.calibration(CALIBRATION_IMAGES)
+    source, held = divided(recipe, data.train)
+    calibration = source.calibration(CALIBRATION_IMAGES)
     # Before the first step: a test in which nothing can be found would be known only after hours of training.
     probes = _probes_of(data, recipe.encoder.image_size, calibration)
     first = os.environ.get("RANK", "0") == "0"
-    for line in (*data.notes, _about(probes)) if first else ():
+    plan = plan_of(recipe.for_items(source.size), dense is not None)
+    watched = [] if held is None else [about_validation(recipe, held, data.train.classes)]
+    for line in (*data.notes, *watched, _about(probes), *plan) if first else ():
         say(line)
     if not events_can_be_written() and first:
         say("log.jsonl alone is written: TensorBoard's event files need pip install 'prunnet[logs]'")
     start = Start(dense=dense.prunable.encoder) if dense else Start()
-    prunable = train(recipe, data.train, out, start=start, resume=resume).prunable
+    trained = train(recipe, source, out, start=start, held=held, resume=resume)
+    prunable = trained.prunable
     alone = None
     if control:
         say("train the same network dense alone, as the control")
         folder = out / "control"
-        whole = recipe.for_items(data.train.size).dense_alone()
-        alone = train(whole, data.train, folder, resume=resume and holds_run(folder)).prunable
+        whole = recipe.for_items(source.size).dense_alone()
+        alone = train(whole, source, folder, held=held, resume=resume and holds_run(folder)).prunable
     if not leave_processes():
         return None
     for encoder in (None if dense else prunable, alone):
         if encoder is not None:
             reestimate(encoder.encoder, torch.from_numpy(calibration))
     folder, test = out / "encoder", data.test
-    about = {"data": data.name, **({"dense_from": dense.name} if dense else {})}
+    about: dict[str, Any] = {"data": data.name, **({"dense_from": dense.name} if dense else {})}
+    if trained.best is not None and recipe.validation is not None:
+        best, taken = trained.best, recipe.validation.package
+        about["validation"] = {"best_step": best.step, "best_map": best.figure, "package": taken}
+        say(
+            f"the best state on held-out classes is that after step {best.step} (mAP {best.figure:.1f}); the package "
+            f"holds {'it' if taken == 'best' else 'the last state, as validation.package says'}"
+        )
     if isinstance(test, Benchmark):
         metrics = {**about, **_measured(prunable, alone, calibration, test, say), "protocol": _protocol(data)}
         _save(folder, _metadata(recipe, prunable, metrics, dense), prunable, probes)

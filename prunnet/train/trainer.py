@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +16,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prunnet.capacity import KEEP_ALIKE
-from prunnet.data.source import TrainingSource
+from prunnet.data.source import Benchmark, TrainingSource
 from prunnet.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.prunable import PrunableEncoder
 from prunnet.space import space_id
 from prunnet.train.ahead import made_ahead, threads_for
+from prunnet.train.best import Best, forget_best, load_best
 from prunnet.train.checkpoint import (
     RunIdentity,
     check_folder,
@@ -39,6 +40,7 @@ from prunnet.train.rounds import rounds_of
 from prunnet.train.schedule import learning_rate, new_optimizer
 from prunnet.train.step import Classifier, JointStep
 from prunnet.train.turned import turned
+from prunnet.train.validation import Validation, described
 
 _NONE = torch.empty(0, 0, 0)
 """Has the shape of no parameter."""
@@ -61,10 +63,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run ends with, on the CPU; the encoder in eval mode, its BatchNorm statistics still the running ones."""
+    """What a run ends with, on the CPU; the encoder in eval mode, its BatchNorm statistics still the running ones.
+
+    `best` is the best state on held-out classes, if the recipe validates; the networks are that state's if it says
+    `package: best`, else the last one's.
+    """
 
     prunable: PrunableEncoder
     classifier: Classifier
+    best: Best | None = None
 
 
 def train(
@@ -73,6 +80,7 @@ def train(
     out: Path,
     *,
     start: Start = Start(),
+    held: Benchmark | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Trained:
@@ -86,15 +94,22 @@ def train(
         source: Training images for the recipe's input size.
         out: Folder of the run: checkpoint, `log.jsonl` (one line per epoch), event files for TensorBoard.
         start: Where it starts.
+        held: What the recipe's `validation` measures: pictures of classes that the source does not have
+            (`prunnet.train.validation.divided`).
         resume: Continue from the folder's checkpoint; the losses are those of an uninterrupted run.
         quiet: No progress bar.
 
     Raises:
         TrainingError: A loss is not finite, the folder holds another run or none to resume, the disk is full, there are
             more processes than images in a batch, a finished dense encoder is not the recipe's or has no second round,
-            or the method trains several networks.
+            the method trains several networks, or there is nothing to validate on.
     """
     recipe.require_one_network()
+    if recipe.validation is not None and held is None:
+        raise TrainingError(
+            f"recipe {recipe.name!r} validates on held-out classes, and none were given; divide the source "
+            "(prunnet.train.validation.divided), or leave validation out"
+        )
     check_folder(out, resume)
     recipe = recipe.for_items(source.size)
     rank, world = _join_processes()
@@ -115,8 +130,13 @@ def train(
     first = load_checkpoint(out, run, joint, optimizer) if resume else 0
     if rank == 0:
         remove_scratch(out)
-        if not resume:  # from here on a killed run can be resumed, and a disk that is full has been met
+        if not resume:
+            forget_best(out)
+            # From here on a killed run can be resumed, and a disk that is full has been met.
             save_checkpoint(out, run, 0, joint, optimizer)
+    validation = None
+    if rank == 0 and recipe.validation is not None and held is not None:
+        validation = Validation(recipe, source, held, out, run, resume)
     if start.dense is not None:
         first = max(first, recipe.schedule.first_round)
     per_epoch = recipe.schedule.steps_per_epoch(source.size)
@@ -133,18 +153,27 @@ def train(
             record = _one_step(recipe, source.classes, graphed, optimizer, step, here, rank == 0, out)
             progress.advance(record.losses)
             log.add(step + 1, record)
+            if validation is not None and validation.is_due(step + 1):
+                check_state(step, joint, out)
+                found = validation.measure(step + 1, joint)
+                log.add_validation(step + 1, {name: asdict(each) for name, each in found.items()})
+                progress.note_validation(described(found))
+                progress.leave_out()
             if (step + 1) % per_epoch == 0 or step + 1 == recipe.schedule.total:
                 check_state(step, joint, out)
                 log.close_epoch(step + 1)
                 if rank == 0:
                     save_checkpoint(out, run, step + 1, joint, optimizer)
                 progress.leave_out()
+    best = None if validation is None else validation.best
+    if best is not None and recipe.validation is not None and recipe.validation.package == "best":
+        best = load_best(out, run, joint)
     if not recipe.method.learn_scores and not recipe.method.capacities:
         joint.prunable.reset_scores(recipe.method.scores)
     if joint.prunable.adapters is not None:
         joint.prunable.adapters.round()
     joint.prunable.forget()
-    return Trained(joint.prunable.cpu().eval(), joint.classifier.cpu())
+    return Trained(joint.prunable.cpu().eval(), joint.classifier.cpu(), best)
 
 
 def _join_processes() -> tuple[int, int]:

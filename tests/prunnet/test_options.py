@@ -21,6 +21,7 @@ from prunnet.train.method import METHODS, MethodSpec
 from prunnet.train.recipe import Recipe
 from prunnet.train.recipe_differences import _parts
 from prunnet.train.trainer import train
+from prunnet.train.validation import Figures, Validation, divided
 
 BASE: dict[str, Any] = {
     "schema_version": 1,
@@ -111,6 +112,11 @@ ELSEWHERE = {
     "data.augment.colour": "test_what_is_said_of_the_data_is_read",
     "data.augment.blur": "test_what_is_said_of_the_data_is_read",
     "encoder.pretrained": "test_pretrained_weights_are_asked_for",
+    "validation": "tests/prunnet/test_validation.py",
+    "validation.every": "test_what_is_said_of_validation_is_read",
+    "validation.classes": "test_what_is_said_of_validation_is_read",
+    "validation.pictures": "test_what_is_said_of_validation_is_read",
+    "validation.package": "test_what_is_said_of_validation_is_read",
     "method.networks": "test_methods_of_several_networks_are_refused",
 }
 
@@ -233,6 +239,30 @@ def test_what_is_said_of_the_data_is_read(tmp_path: Path) -> None:
         assert not np.array_equal(batch(**change), usual), change
     glyphs = open_data("glyphs", None, (32, 32)).train.batch(0, 0, 4)[0].numpy()
     assert not np.array_equal(glyphs, usual)
+
+
+def test_what_is_said_of_validation_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    falling = {2: 50.0, 3: 40.0, 4: 30.0}
+    monkeypatch.setattr(
+        Validation,
+        "_measured",
+        lambda self, step, *_: {n: Figures(falling[step], 0.0) for n in ("dense", "0.4")},
+    )
+    glyphs, found = open_data("glyphs", None, (32, 32)).train, {}
+    usual = {"every": 2, "classes": 0.05, "pictures": 24}
+    for number, change in enumerate(
+        ({}, {"every": 3}, {"classes": 0.1}, {"pictures": 32}, {"package": "best"})
+    ):
+        recipe = Recipe.model_validate(_with(BASE, {"validation": {**usual, **change}}))
+        source, held = divided(recipe, glyphs)
+        out = tmp_path / str(number)
+        prunable = train(recipe, source, out, held=held, quiet=True).prunable
+        steps = [line for line in (out / "log.jsonl").read_text().splitlines() if "validation" in line]
+        weights = float(prunable.encoder.head.project.weight.detach().sum())
+        found[number] = (len(held.labels), source.classes, steps, weights)
+    for number in range(1, 5):
+        assert found[number] != found[0]
+    assert found[4][:3] == found[0][:3] and found[3][1:] == found[0][1:]
 
 
 @pytest.mark.parametrize("name", METHODS)
