@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunnet import _torchvision
+from prunnet.admission import copied
 from prunnet.allocation import MOST_ELEMENTS, AllocationLimit
 from prunnet.convolution import guard_convolutions
 from prunnet.errors import EncoderError, PrunnetError, UnknownNameError
@@ -78,6 +78,9 @@ class Encoder(nn.Module):
         std: Per-channel standard deviation, 0..255 scale.
     """
 
+    channels_last = True
+    """Whether the backbone runs on maps that lie in memory channels-last; if not, it is given contiguous ones."""
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -104,7 +107,7 @@ class Encoder(nn.Module):
 
     def features_of(self, normal: Tensor) -> Tensor:
         """Return the same of pixels that are normalised already, float32 [N, 3, H, W]."""
-        out: Tensor = self.head(self.backbone(normal))
+        out: Tensor = self.head(self.backbone(normal if self.channels_last else normal.contiguous()))
         return out
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -195,9 +198,9 @@ class Encoder(nn.Module):
         """Build an encoder on the user's own backbone, which maps [N, 3, H, W] to [N, C] or [N, C, h, w].
 
         Raises:
-            EncoderError: The backbone does not run on such an input, or returns something else.
+            EncoderError: The backbone cannot be copied, does not run on such an input, or returns something else.
         """
-        probe = copy.deepcopy(backbone).eval()
+        probe = copied(backbone)
         try:
             with torch.no_grad():
                 out = probe(torch.zeros(1, 3, *image_size))
@@ -211,7 +214,20 @@ class Encoder(nn.Module):
             raise EncoderError(
                 f"the backbone {type(backbone).__name__} returns {shape}; it must return [N, C] or [N, C, h, w]"
             )
-        return cls(backbone, out.shape[1], dimension, image_size, mean, std)
+        encoder = cls(backbone, out.shape[1], dimension, image_size, mean, std)
+        encoder.channels_last = _runs_channels_last(probe, image_size)
+        return encoder
+
+
+def _runs_channels_last(probe: nn.Module, image_size: tuple[int, int]) -> bool:
+    """Try a backbone that runs on one image with weights and image channels-last; `view` may not."""
+    pixels = torch.zeros(1, 3, *image_size).contiguous(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            probe.to(memory_format=torch.channels_last)(pixels)  # type: ignore[call-overload]
+    except Exception:  # the same ran on contiguous maps: whatever it says, it needs those
+        return False
+    return True
 
 
 def _wake_residual_branches(backbone: nn.Module) -> None:

@@ -198,7 +198,9 @@ def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path, 
             f"{says}: backbone.features: given {spec.features}; the backbone returns {returned}; "
             "take the package whole from where it was trained"
         )
-    return Encoder(built.backbone, spec.features, metadata.dimension, size, pre.mean, pre.std)
+    encoder = Encoder(built.backbone, spec.features, metadata.dimension, size, pre.mean, pre.std)
+    encoder.channels_last = built.channels_last
+    return encoder
 
 
 def _check_function(package: EncoderPackage, own: bool) -> None:

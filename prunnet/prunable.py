@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from prunnet.adapters import AdapterKind, Adapters
+from prunnet.admission import check_storable
 from prunnet.capacity import KEEP_ALIKE
 from prunnet.channel import ChannelCut, score_key
 from prunnet.encoder import Encoder
@@ -35,8 +36,8 @@ class PrunableEncoder(nn.Module):
 
     Raises:
         UnknownNameError: No such granularity.
-        EncoderError: Nothing of this encoder can be cut, switched adapters without capacities, `spare_narrow` out of
-            its range, or `keep_factors` that do not fit the encoder.
+        EncoderError: Nothing of this encoder can be cut, it holds weights that would not be stored, switched adapters
+            without capacities, `spare_narrow` out of its range, or `keep_factors` that do not fit the encoder.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PrunableEncoder(nn.Module):
         super().__init__()
         if granularity not in _CUTS:
             raise UnknownNameError("granularity", granularity, _CUTS)
+        check_storable(encoder)
         self.encoder = encoder
         self.channel_multiple = channel_multiple
         self.cutter = _CUTS[granularity](encoder, spare_narrow, keep_factors)

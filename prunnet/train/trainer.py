@@ -248,8 +248,9 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         classifier.load_state_dict(start.classifier.state_dict())
         classifier.requires_grad_(False)
     prunable.to(device)
-    for part in (prunable.encoder, prunable.scores):
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if encoder.channels_last:
+        for part in (prunable.encoder, prunable.scores):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return JointStep(prunable, classifier.to(device), method, recipe.schedule.precision)
 
 
