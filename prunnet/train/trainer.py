@@ -101,8 +101,8 @@ def train(
 
     Raises:
         TrainingError: A loss is not finite, the folder holds another run or none to resume, the disk is full, there are
-            more processes than images in a batch, a finished dense encoder is not the recipe's or has no second round,
-            the method trains several networks, or there is nothing to validate on.
+            fewer than two images or than processes in a batch, a finished dense encoder is not the recipe's or has no
+            second round, the method trains several networks, or there is nothing to validate on.
     """
     recipe.require_one_network()
     if recipe.validation is not None and held is None:
@@ -113,9 +113,15 @@ def train(
     check_folder(out, resume)
     recipe = recipe.for_items(source.size)
     rank, world = _join_processes()
-    if recipe.schedule.batch_size < world:
+    batch = min(recipe.schedule.batch_size, source.size)
+    if batch < 2:
         raise TrainingError(
-            f"a batch of {recipe.schedule.batch_size} images has none for some of {world} processes; "
+            f"a batch has {batch} of {source.size} training pictures, and BatchNorm needs the statistics of two at "
+            "least; give more pictures, or raise schedule.batch_size"
+        )
+    if batch < world:
+        raise TrainingError(
+            f"a batch of {batch} images has none for some of {world} processes; "
             "start fewer, or raise schedule.batch_size"
         )
     torch.manual_seed(recipe.seed)

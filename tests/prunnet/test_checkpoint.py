@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from prunnet.data.glyph_set import glyph_set
 from prunnet.data.source import TrainingSource
-from prunnet.errors import TrainingError
+from prunnet.errors import RecipeError, TrainingError
 from prunnet.train.checkpoint import FILE
 from prunnet.train.method import MethodSpec
-from prunnet.train.recipe import Recipe, ScheduleSpec
+from prunnet.train.recipe import Recipe, ScheduleSpec, load_recipe
 from prunnet.train.schedule import FollowSpec
 from prunnet.train.trainer import train
 from tests.prunnet.test_training import Short, _losses, _recipe
@@ -232,3 +232,16 @@ def test_a_file_of_another_program_is_not_called_a_run(glyphs: TrainingSource, t
                 train(_recipe(2), Short(glyphs, 32), tmp_path, resume=resume, quiet=True)
             assert "already holds a run" not in str(caught.value)
         assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_batch_of_one_picture_is_refused(glyphs: TrainingSource, tmp_path: Path) -> None:
+    single = _recipe(2).schedule.model_copy(update={"batch_size": 1})
+    for recipe, size in ((_recipe(2), 1), (_recipe(2).model_copy(update={"schedule": single}), 32)):
+        with pytest.raises(TrainingError, match=f"a batch has 1 of {size} training pictures"):
+            train(recipe, Short(glyphs, size), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+    values = _recipe(2).model_dump(mode="json")
+    values["schedule"]["batch_size"] = 1
+    (tmp_path / "r.yaml").write_text(json.dumps(values))
+    with pytest.raises(RecipeError, match=r"schedule.batch_size: .*2"):
+        load_recipe(str(tmp_path / "r.yaml"))

@@ -136,7 +136,7 @@ def test_errors_have_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture
     assert command.main(["--recipe", "nothing", "--out", str(tmp_path)]) == 2
     assert "unknown recipe" in capsys.readouterr().err
     assert evaluate.main([str(tmp_path)]) == 2
-    assert "is no encoder package" in capsys.readouterr().err
+    assert "is not an encoder package" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["prunnet.cli.train", "prunnet.cli.evaluate"])
