@@ -50,7 +50,7 @@ from prunnet.server import embed
 from runtime_py.backends import open_backend
 from runtime_py.drift import examine, measure
 from runtime_py.manifest import DriftRecord, Precision, Target
-from runtime_py.pictures import parity_pictures
+from runtime_py.parity_pictures import parity_pictures
 from runtime_py.probes import Parity, Probes
 from runtime_py.tolerances import TABLE
 

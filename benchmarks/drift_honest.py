@@ -36,7 +36,7 @@ from prunnet.encoder import Encoder
 from prunnet.package import EncoderPackage, load_encoder, preprocessing_of
 from prunnet.server import embed
 from runtime_py.manifest import Precision, Preprocessing, Target
-from runtime_py.pictures import parity_pictures
+from runtime_py.parity_pictures import parity_pictures
 from runtime_py.probes import Parity, Probes
 from runtime_py.tolerances import TABLE
 

@@ -8,5 +8,5 @@ import argparse
 def positive(text: str) -> int:
     """Return a whole number of 1 or more; argparse turns the error into a usage message."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
     return int(text)

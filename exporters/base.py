@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from exporters.errors import ExportError
-from exporters.faults import explained
+from exporters.explained import explained
 from exporters.soundness import check_module, example_input
 from exporters.spec import Artifact, ExportSpec
 from runtime_py.errors import BundleError, PrunnetError

@@ -1,4 +1,4 @@
-"""Looks for values that fp16 can not hold, by executing the saved program on real images."""
+"""Looks for values that fp16 cannot hold, by executing the saved program on real images."""
 
 from __future__ import annotations
 

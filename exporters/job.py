@@ -86,7 +86,7 @@ def run_job(
 
 
 def _keep(log: Path, kept: Path) -> Path | None:
-    """Save the log; a folder that can not be written must not hide why the export failed."""
+    """Save the log; a folder that cannot be written must not hide why the export failed."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(log, kept)

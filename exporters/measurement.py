@@ -27,7 +27,7 @@ def measured_cost(
         input_shape: (3, H, W) in pixels.
 
     Returns:
-        Latency is None, because a host's milliseconds are not a device's; memory where it can not be read.
+        Latency is None, because a host's milliseconds are not a device's; memory where it cannot be read.
 
     Raises:
         ExportError: The graph or the runtime's process fails.

@@ -26,7 +26,7 @@ from runtime_py.bundle_writer import write_bundle
 from runtime_py.errors import IncompatibleError
 from runtime_py.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
 from runtime_py.metrics import row_cosines
-from runtime_py.pictures import parity_pictures
+from runtime_py.parity_pictures import parity_pictures
 from runtime_py.probes import Parity, Probes, unit_lengths
 
 if TYPE_CHECKING:

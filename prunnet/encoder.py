@@ -170,12 +170,12 @@ class Encoder(nn.Module):
             raise
         except OSError as error:  # the hub's errors are of this kind; nothing else here reads or connects
             raise EncoderError(
-                f"the pretrained weights of {name!r} are not on this machine and can not be fetched: {error}; "
+                f"the pretrained weights of {name!r} are not on this machine and cannot be fetched: {error}; "
                 "connect once, or train from scratch (encoder: pretrained: false)"
             ) from error
         except Exception as error:  # a constructor that is handed odd options fails in any way it likes
             raise EncoderError(
-                f"backbone {name!r} can not be built with options {keywords}: {type(error).__name__}: {error}; "
+                f"backbone {name!r} cannot be built with options {keywords}: {type(error).__name__}: {error}; "
                 "see timm.create_model"
             ) from error
         mean = tuple(255 * m for m in config.mean) if config else IMAGENET_MEAN

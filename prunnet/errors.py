@@ -5,7 +5,7 @@ PrunnetError (runtime_py.errors)
 │ └ RecipeError                     the same of a recipe                   exit 2
 ├ EncoderError(ValueError)          file or field of an encoder package    exit 2
 ├ DatasetError(ValueError)          what is missing on disk                exit 2
-├ EvaluationError(ValueError)       what can not be measured, or written   exit 2
+├ EvaluationError(ValueError)       what cannot be measured, or written   exit 2
 ├ TrainingError(RuntimeError)       what went wrong and the checkpoint     exit 2
 └ InfeasibleError(ValueError)       binding budget, best reachable         exit 3
 """
@@ -96,7 +96,7 @@ class DatasetError(PrunnetError, ValueError):
 
 
 class EvaluationError(PrunnetError, ValueError):
-    """An evaluation that can not be done as asked, or figures from which no other figure follows."""
+    """An evaluation that cannot be done as asked, or figures from which no other figure follows."""
 
 
 class TrainingError(PrunnetError, RuntimeError):

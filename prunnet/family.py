@@ -43,7 +43,7 @@ class CutFamily:
         self, prunable: PrunableEncoder, calibration: Images, capacities: Sequence[float] = ()
     ) -> None:
         for capacity in capacities:
-            prunable.achieved(capacity)  # refuses what can not be cut before anything is measured
+            prunable.achieved(capacity)  # refuses what cannot be cut before anything is measured
         self.prunable, self.calibration = prunable, calibration
         self.capacities = tuple(sorted({*capacities, 1.0}))
 

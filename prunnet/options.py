@@ -117,12 +117,12 @@ def _problem(value: Any, levels: int) -> str | None:
     if isinstance(value, int | float):
         return None if abs(value) <= LARGEST else f"{value!r:.20} is too large"
     if isinstance(value, str):
-        return None if _NAME.fullmatch(value) else f"{value[:40]!r} is no short name"
+        return None if _NAME.fullmatch(value) else f"{value[:40]!r} is not a short name"
     if isinstance(value, list | tuple | dict):
         if levels == 0 or len(value) > MOST_ENTRIES:
             return "is nested too deeply" if levels == 0 else f"has {len(value)} entries"
         if isinstance(value, dict) and not all(isinstance(k, str) and _is_architecture(k) for k in value):
-            return "has a key that is no argument of a layer"
+            return "has a key that is not an argument of a layer"
         inner = value.values() if isinstance(value, dict) else value
         return next((said for each in inner if (said := _problem(each, levels - 1))), None)
     return f"is a {type(value).__name__}"
@@ -133,7 +133,7 @@ def _is_rate(value: Any) -> bool:
 
 
 def _arguments_of(backbone: str) -> set[str]:
-    """Return what the constructors of the model's own module take; empty if that can not be seen."""
+    """Return what the constructors of the model's own module take; empty if that cannot be seen."""
     from timm.models import get_arch_name, model_entrypoint
     from torch import nn
 

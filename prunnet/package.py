@@ -264,7 +264,9 @@ def save_encoder(
     from safetensors import SafetensorError
 
     if not is_replaceable(folder, "encoder.json"):
-        raise EncoderError(f"{folder} exists and is no encoder package; choose another folder, or empty it")
+        raise EncoderError(
+            f"{folder} exists and is not an encoder package; choose another folder, or empty it"
+        )
     encoder = prunable.encoder
     lines = computation_of(encoder, *encoder.image_size)
     if id_like(metadata.space_id, encoder, lines) != metadata.space_id:
@@ -284,7 +286,7 @@ def save_encoder(
             (scratch / "README.md").write_text(card, encoding="utf-8")
             (scratch / "encoder.json").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise EncoderError(f"{folder} can not be written: {error}; free some space and try again") from error
+        raise EncoderError(f"{folder} cannot be written: {error}; free some space and try again") from error
 
 
 def preprocessing_of(encoder: Encoder) -> Preprocessing:

@@ -58,7 +58,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         body = json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise BundleError(path, f"is no JSON ({error})") from error
+        raise BundleError(path, f"is not JSON ({error})") from error
     _expect_schema(path, body)
     try:
         manifest = Manifest.model_validate_json(text, strict=True)
@@ -78,12 +78,12 @@ def _manifest_text(folder: Path) -> str:
     path = folder / MANIFEST
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
-            raise BundleError(folder, "is no folder, so it is no bundle", "give the bundle's folder")
+            raise BundleError(folder, "is not a folder, so it is not a bundle", "give the bundle's folder")
         if is_unfinished(folder.resolve().name):
             raise BundleError(folder, "is an export that was not finished", "remove it and export again")
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise BundleError(path, "is no plain file", "export the bundle again")
+            raise BundleError(path, "is not a plain file", "export the bundle again")
         if about.st_size > MOST_MANIFEST_BYTES:
             raise BundleError(
                 path, f"has {about.st_size:,} bytes; a manifest has at most {MOST_MANIFEST_BYTES:,}"
@@ -92,7 +92,7 @@ def _manifest_text(folder: Path) -> str:
     except FileNotFoundError as error:
         if not folder.exists():
             raise BundleError(folder, "does not exist", "give the bundle's folder") from error
-        problem = "does not exist, so its folder is no bundle"
+        problem = "does not exist, so its folder is not a bundle"
         raise BundleError(path, problem, "give the folder of a bundle, or export it again") from error
     except OSError as error:
         raise BundleError(
@@ -101,7 +101,7 @@ def _manifest_text(folder: Path) -> str:
     except ValueError as error:
         if isinstance(error, BundleError):
             raise
-        raise BundleError(path, f"is no JSON ({error})") from error
+        raise BundleError(path, f"is not JSON ({error})") from error
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _expect_consistent(path: Path, manifest: Manifest) -> None:
     for name in (*manifest.files, manifest.artifact, manifest.probes):
         if not is_inside(name) or name == MANIFEST:
             raise BundleError(
-                path, f"lists {name!r}, which is no file of the bundle", "do not use the bundle"
+                path, f"lists {name!r}, which is not a file of the bundle", "do not use the bundle"
             )
     if manifest.probes not in manifest.files:
         raise BundleError(path, f"its probes {manifest.probes!r} are not among its files")
@@ -136,9 +136,9 @@ def _expect_consistent(path: Path, manifest: Manifest) -> None:
         raise BundleError(path, f"its artifact {manifest.artifact!r} is not among its files")
     stated = (manifest.preprocessing.height, manifest.preprocessing.width)
     if len(manifest.input.shape) != 4 or image_size(manifest.input) != stated:
-        raise BundleError(path, f"its input {list(manifest.input.shape)} is no image of {stated} pixels")
+        raise BundleError(path, f"its input {list(manifest.input.shape)} is not an image of {stated} pixels")
     if len(manifest.output.shape) != 2:
-        raise BundleError(path, f"its output {list(manifest.output.shape)} is no embedding [1, D]")
+        raise BundleError(path, f"its output {list(manifest.output.shape)} is not an embedding [1, D]")
 
 
 def _verify_files(folder: Path, manifest: Manifest) -> None:

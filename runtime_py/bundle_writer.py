@@ -36,10 +36,12 @@ def write_bundle(draft: Manifest, artifact: Path, probes: Probes, out: Path) -> 
     out = out.absolute()
     for name in (draft.artifact, draft.probes):
         if not is_inside(name) or name == MANIFEST:
-            raise BundleError(out, f"{name!r} is no name for a file of a bundle", "choose another name")
+            raise BundleError(out, f"{name!r} is not a name for a file of a bundle", "choose another name")
     with _disk_errors(out):
         if not is_replaceable(out, MANIFEST):
-            raise BundleError(out, "exists and is no bundle, so it is not replaced", "choose another folder")
+            raise BundleError(
+                out, "exists and is not a bundle, so it is not replaced", "choose another folder"
+            )
         with replaced_folder(out) as scratch:
             _fill(scratch, draft, artifact, probes)
     return out

@@ -27,10 +27,10 @@ def find_bundles(
 
     Args:
         paths: Bundles, or folders of bundles.
-        apart: A file or folder below them that is no bundle's: the server's model.
+        apart: A file or folder below them that is not a bundle's: the server's model.
 
     Returns:
-        The folder of each bundle. An error takes the place of what is no bundle and should be one: a folder with
+        The folder of each bundle. An error takes the place of what is not a bundle and should be: a folder with
         an artifact or probes and no manifest, an export that was not finished and that nobody is writing any
         more, a folder that cannot be read, a link that leads nowhere; and a given path without a bundle.
     """
@@ -54,7 +54,7 @@ def _below(top: Path, seen: set[_Key], apart: _Key | None) -> Iterator[Path | Bu
         try:
             about = path.stat()
             if not stat.S_ISDIR(about.st_mode):
-                yield BundleError(path, "is no folder, so it is no bundle", "give a bundle")
+                yield BundleError(path, "is not a folder, so it is not a bundle", "give a bundle")
                 continue
             key = (about.st_dev, about.st_ino)
             if key in seen:

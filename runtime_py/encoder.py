@@ -87,7 +87,7 @@ class QueryEncoder:
 
         Raises:
             IncompatibleError: The server's space is another one; nothing was computed.
-            BundleError: The server's file can not be used.
+            BundleError: The server's file cannot be used.
             MissingExtraError: A package that opens the server is not installed.
         """
         from runtime_py.server.check import check_server

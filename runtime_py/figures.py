@@ -17,7 +17,7 @@ from runtime_py.closeness import closeness, own_picture
 from runtime_py.duplicates import ROUNDING, gallery_scores, representatives
 from runtime_py.errors import IncompatibleError
 from runtime_py.manifest import Figures
-from runtime_py.pictures import name_of
+from runtime_py.parity_pictures import name_of
 from runtime_py.probes import Probes, unit_lengths
 
 TOP_K = 10

@@ -85,7 +85,7 @@ class BudgetCheck(_Record):
     limit: float
     predicted: float
     measured: float | None = None
-    """None where a host can not measure it (a device's latency)."""
+    """None where a host cannot measure it (a device's latency)."""
 
     @property
     def fits(self) -> bool:

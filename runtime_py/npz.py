@@ -46,7 +46,7 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             for entry in entries:
                 name = entry.filename.removesuffix(".npy")
                 if name == entry.filename or name in found:
-                    raise ValueError(f"its entry {entry.filename!r} is no array of its own")
+                    raise ValueError(f"its entry {entry.filename!r} is not an array of its own")
                 with stored.open(entry) as content:
                     found[name] = _array(content, entry.file_size)
             return found

@@ -1,7 +1,7 @@
 """Probes: real held-out images with the embeddings that the dense encoder and the subnetwork gave them.
 
-`probes.npz` of schema version 2 also holds the parity pictures (`runtime_py.pictures`) with theirs; that of version 1
-is read without them.
+`probes.npz` of schema version 2 also holds the parity pictures (`runtime_py.parity_pictures`) with theirs; that of
+version 1 is read without them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _HOSTS_OF_ACTIVATION = WEIGHTED | {"elementwise"}
 def fuse(graph: CostGraph) -> CostGraph:
     """Return the graph with BatchNorm folded and clamping activations fused.
 
-    A folded BatchNorm leaves one bias per channel and no statistics. One that can not be folded (its input is
+    A folded BatchNorm leaves one bias per channel and no statistics. One that cannot be folded (its input is
     read by others too, or is no convolution) becomes a scale and a shift: two parameters per channel.
 
     Args:

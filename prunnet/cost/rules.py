@@ -76,7 +76,7 @@ def kind_of(name: str, weight_shape: Shape | None, groups: int) -> Kind:
     """
     if any(part in name for part in _UNCOUNTED):
         raise EncoderError(
-            f"the op aten.{name} can not be costed: its multiply-accumulates are unknown. "
+            f"the op aten.{name} cannot be costed: its multiply-accumulates are unknown. "
             "Write the layer with convolutions, linear layers or scaled_dot_product_attention"
         )
     kind = KINDS.get(name, "other")

@@ -24,7 +24,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> CostGraph:
         input_shape: (3, H, W) in pixels.
 
     Raises:
-        EncoderError: The module can not run on shapes alone, or is in training mode.
+        EncoderError: The module cannot run on shapes alone, or is in training mode.
     """
     import torch
     from torch.func import functional_call
@@ -39,7 +39,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> CostGraph:
             result = functional_call(module, state, (image,))
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise EncoderError(
-            f"{type(module).__name__} can not be traced at {input_shape}: {error}. Check the image size, and "
+            f"{type(module).__name__} cannot be traced at {input_shape}: {error}. Check the image size, and "
             "that no layer reads tensor values or keeps plain tensors that are neither parameters nor buffers"
         ) from error
     results = result if isinstance(result, tuple | list) else (result,)

@@ -42,7 +42,7 @@ def save_plot(matrix: Matrix, path: Path) -> None:
         path: PNG, SVG or PDF, by its ending.
 
     Raises:
-        EvaluationError: The file can not be written.
+        EvaluationError: The file cannot be written.
     """
     check_writable(path)
     figure = Figure(figsize=(11, 4.6), dpi=110, layout="constrained")
@@ -107,5 +107,5 @@ def _curve(axes: Axes, matrix: Matrix) -> None:
 
 def _refused(path: Path, error: OSError) -> EvaluationError:
     return EvaluationError(
-        f"{path} can not be written: {error.strerror}; name a folder that exists and takes files"
+        f"{path} cannot be written: {error.strerror}; name a folder that exists and takes files"
     )

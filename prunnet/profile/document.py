@@ -58,7 +58,7 @@ def read_document(path: Path, error_class: type[ProfileError] = ProfileError) ->
         error_class: What is raised.
 
     Raises:
-        ProfileError: The file can not be read, is too long, is not UTF-8, not YAML 1.2, empty, no mapping, nested too
+        ProfileError: The file cannot be read, is too long, is not UTF-8, not YAML 1.2, empty, no mapping, nested too
             deeply, unfolds through aliases to more than a file may hold, or has a key twice.
     """
     from ruamel.yaml import YAML
@@ -110,7 +110,7 @@ def _text(path: Path, error_class: type[ProfileError]) -> str:
         raise error_class(path, f"not UTF-8 (byte {error.start})", allowed="a UTF-8 text file") from error
     except OSError as error:
         raise error_class(
-            path, f"can not be read: {error.strerror}", allowed="a readable YAML file"
+            path, f"cannot be read: {error.strerror}", allowed="a readable YAML file"
         ) from error
 
 

@@ -33,7 +33,7 @@ class GalleryIndex:
             colon: "IVF1024,Flat:nprobe=16".
 
     Raises:
-        EvaluationError: FAISS does not know the string, or can not train it on this gallery.
+        EvaluationError: FAISS does not know the string, or cannot train it on this gallery.
         MissingExtraError: FAISS is not installed.
     """
 

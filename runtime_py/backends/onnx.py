@@ -69,7 +69,7 @@ class OnnxBackend:
 
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:
-    """Open any ONNX model on the CPU; raises BundleError with ONNX Runtime's own words if it can not."""
+    """Open any ONNX model on the CPU; raises BundleError with ONNX Runtime's own words if it cannot."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     try:

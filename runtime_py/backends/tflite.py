@@ -127,7 +127,7 @@ def _read_identity(artifact: Path) -> dict[str, str]:
     try:
         return {str(key): str(value) for key, value in json.loads(text).items()}
     except (ValueError, AttributeError) as error:
-        raise BundleError(artifact, f"its metadata entry {METADATA_NAME!r} is no JSON object") from error
+        raise BundleError(artifact, f"its metadata entry {METADATA_NAME!r} is not a JSON object") from error
 
 
 def _metadata(content: mmap.mmap) -> bytes | None:

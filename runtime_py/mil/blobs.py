@@ -30,7 +30,7 @@ class WeightFile:
         try:
             self._bytes = np.memmap(path, np.uint8, "r")
         except (OSError, ValueError) as error:
-            raise BundleError(path, f"can not be read as a weight file ({error})") from error
+            raise BundleError(path, f"cannot be read as a weight file ({error})") from error
         if self._bytes.size < _RECORD_BYTES:
             raise BundleError(path, f"has {self._bytes.size} bytes, less than its own header")
         version = int(np.frombuffer(self._bytes[4:8].tobytes(), "<u4")[0])

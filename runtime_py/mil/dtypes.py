@@ -51,7 +51,7 @@ def decode(raw: bytes, dtype: str, count: int) -> Array:
         ValueError: The bytes are too few, or the type is not numeric.
     """
     if dtype not in SUB_BYTE_BITS and dtype not in NUMPY:
-        raise ValueError(f"values of type {dtype} can not be read from bytes")
+        raise ValueError(f"values of type {dtype} cannot be read from bytes")
     needed = -(-count * bits(dtype) // 8)
     if len(raw) < needed:
         raise ValueError(f"{count} values of {dtype} need {needed} bytes, there are {len(raw)}")

@@ -79,7 +79,7 @@ class Executor:
 
         Raises:
             ValueError: An input is absent, or has another shape than declared.
-            BundleError: An operation can not take its operands, or a result contradicts its declaration.
+            BundleError: An operation cannot take its operands, or a result contradicts its declaration.
         """
         values = self._fed(feeds)
         for step in self._plan.steps:

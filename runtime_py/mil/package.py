@@ -84,7 +84,7 @@ def _model_path(package: Path) -> Path:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         entry = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
     except OSError as error:
-        raise BundleError(manifest, f"can not be read ({error.strerror})") from error
+        raise BundleError(manifest, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise BundleError(manifest, f"is not JSON ({error})") from error
     except (KeyError, TypeError) as error:

@@ -51,7 +51,7 @@ def make_plan(program: Program, file: Path) -> Plan:
         file: The file named in errors.
 
     Raises:
-        BundleError: Compressed weights that can not be unfolded.
+        BundleError: Compressed weights that cannot be unfolded.
     """
     constants = {name: _value(constant) for name, constant in program.constants.items()}
     for operation in program.operations:
@@ -79,13 +79,13 @@ def compute(operation: Operation, run: Callable[[], Result], file: Path) -> tupl
     """Run a kernel on operands that come out of `file`: what is wrong with them is wrong with the file.
 
     Raises:
-        BundleError: The kernel can not take its operands, or yields another number of results than declared.
+        BundleError: The kernel cannot take its operands, or yields another number of results than declared.
     """
     label = f"operation {operation.kind} {next(iter(operation.outputs))!r}"
     try:
         found = run()
     except (OperandError, RuntimeError, IndexError, ValueError, TypeError) as error:
-        raise BundleError(file, f"{label} can not be executed: {error}") from error
+        raise BundleError(file, f"{label} cannot be executed: {error}") from error
     results = found if isinstance(found, tuple) else (found,)
     if len(results) != len(operation.outputs):
         raise BundleError(file, f"{label} yields {len(results)} results, declares {len(operation.outputs)}")
@@ -99,7 +99,7 @@ def _unfold(operation: Operation, constants: dict[str, Value], file: Path) -> di
         for argument in arguments:
             if isinstance(argument, Reference) and argument.name not in constants:
                 raise BundleError(
-                    file, f"operation {operation.kind} takes {argument.name!r}, which is no constant"
+                    file, f"operation {operation.kind} takes {argument.name!r}, which is not a constant"
                 )
         resolved[key] = tuple(constants[a.name] if isinstance(a, Reference) else _value(a) for a in arguments)
     results = compute(operation, lambda: KERNELS[operation.kind](Operands(resolved)), file)

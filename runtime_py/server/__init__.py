@@ -51,7 +51,7 @@ def open_server(path: str | Path) -> ServerModel | StoredGallery:
     is_name = not server.exists() and server.name == str(path) and not server.suffix
     if is_name or (server / "encoder.json").is_file():
         return _open_package(server)
-    problem = "is no server" if server.exists() else "does not exist"
+    problem = "is not a server" if server.exists() else "does not exist"
     raise BundleError(server, problem, f"give {KINDS}")
 
 

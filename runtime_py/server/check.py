@@ -15,7 +15,7 @@ from runtime_py.drift import TOP_K, examine, measure
 from runtime_py.errors import IncompatibleError, InferenceError, PrunnetError
 from runtime_py.figures import as_near
 from runtime_py.gates import Gate, at_least, at_most, describe
-from runtime_py.pictures import name_of
+from runtime_py.parity_pictures import name_of
 from runtime_py.probes import Parity, unit_lengths
 from runtime_py.report import DriftReport
 from runtime_py.server import ServerModel, open_server

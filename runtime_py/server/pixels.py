@@ -22,7 +22,7 @@ def layout_of(model: Path, shape: tuple[object, ...]) -> Layout:
     """
     channels_first, channels_last = len(shape) == 4 and shape[1] == 3, len(shape) == 4 and shape[3] == 3
     if channels_first == channels_last:
-        raise BundleError(model, f"its input {list(shape)} is no image with three channels", _REMEDY)
+        raise BundleError(model, f"its input {list(shape)} is not an image with three channels", _REMEDY)
     if isinstance(shape[0], int) and shape[0] > 1:
         raise BundleError(model, f"its batch is fixed at {shape[0]}", "export it with batch 1 or any batch")
     return "NCHW" if channels_first else "NHWC"

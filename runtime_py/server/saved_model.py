@@ -74,4 +74,4 @@ def _read_space_id(path: Path) -> str | None:
     try:
         return str(json.loads(path.read_bytes())["space_id"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(path, "is no JSON object with the key space_id", "write it again") from error
+        raise BundleError(path, "is not a JSON object with the key space_id", "write it again") from error

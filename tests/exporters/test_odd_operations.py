@@ -13,7 +13,7 @@ from torch import nn
 
 from exporters.adaptive_pool import with_fixed_windows
 from exporters.errors import ExportError
-from exporters.faults import explained, operations_of
+from exporters.explained import explained, operations_of
 from exporters.registry import get_exporter
 from exporters.spec import ExportSpec
 from exporters.tflite_broadcast import without_expansions

@@ -53,7 +53,7 @@ def assert_same_space(found: np.ndarray, wanted: np.ndarray, min_cosine: float) 
 
 
 def test_the_images_tell_a_wrong_artifact_apart() -> None:
-    """The probes' own embeddings are spread, so that a constant output or swapped channels can not pass."""
+    """The probes' own embeddings are spread, so that a constant output or swapped channels cannot pass."""
     wanted = torch_embeddings(SmallEncoder(), IMAGES)
     assert (wanted @ wanted.T).min() < 0.9
     swapped = torch_embeddings(SmallEncoder(), IMAGES[..., ::-1])

@@ -112,7 +112,7 @@ def test_operands_that_do_not_fit_are_the_files_fault(tmp_path: Path) -> None:
 
     rewrite_model(path, drop)
     executor = Executor(Package(path))
-    with pytest.raises(BundleError, match=r"matmul .* can not be executed: has no operand 'y'"):
+    with pytest.raises(BundleError, match=r"matmul .* cannot be executed: has no operand 'y'"):
         executor.run({"c0_x_0": case.feeds["x"], "c0_y_0": case.feeds["y"]})
 
 

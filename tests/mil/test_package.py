@@ -58,7 +58,7 @@ def test_a_sound_package_is_read(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (None, "can not be read"),
+        (None, "cannot be read"),
         ("{", "is not JSON"),
         ("[]", "does not name the root model"),
         ('{"rootModelIdentifier": "x", "itemInfoEntries": {}}', "missing 'x'"),

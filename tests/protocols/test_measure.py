@@ -102,7 +102,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RetrievalTask]:
 def test_figures_are_those_of_the_oracle(
     name: str, tasks: dict[str, RetrievalTask], data: st.DataObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One query at a time, two, or all: the figures can not depend on it.
+    # One query at a time, two, or all: the figures cannot depend on it.
     monkeypatch.setattr(room, "_CHUNK_SCORES", data.draw(st.sampled_from([1, 10, 4_000_000])))
     monkeypatch.setattr(room, "_CHUNK_ROWS", data.draw(st.sampled_from([1, 3, 65_536])))
     task = tasks[name]

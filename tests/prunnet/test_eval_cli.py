@@ -60,7 +60,7 @@ def test_the_matrix_as_table_json_and_plot(
         (["--matrix", "--dataset", "cub200=/nowhere"], "cross- and self-test"),
         (
             ["--matrix", "--plot", "/nowhere/at/all.png"],
-            "/nowhere/at/all.png can not be written: No such file",
+            "/nowhere/at/all.png cannot be written: No such file",
         ),
         (["--matrix", "--plot", "matrix.tiff"], "ends in one of .pdf, .png, .svg"),
         (["--matrix", "--capacity", "0"], "not in (0, 1]"),
@@ -79,7 +79,7 @@ def test_a_read_only_folder_is_refused_before_anything_is_measured(
     """A file stands in for the folder: the owner of a container may write to folders that are read-only."""
     (tmp_path / "file").write_text("")
     assert evaluate.main(["glyphs", "--matrix", "--plot", str(tmp_path / "file" / "a.png")]) == 2
-    assert "can not be written" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_an_approximate_index_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,7 +162,7 @@ def test_the_plot(measured: tuple[Matrix, PrunableEncoder, Benchmark], tmp_path:
     ("name", "said"),
     [
         ("matrix.xyz", "ends in one of"),
-        ("missing/matrix.png", "can not be written"),
+        ("missing/matrix.png", "cannot be written"),
         ("a.png", "is a folder"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_package_of_an_interrupted_measurement_says_so(tmp_path: Path) -> None
     recipe = recipe.model_copy(update={"data": recipe.data.at(str(trees.sop(tmp_path / "data")))})
     opened = open_task("sop", tmp_path / "data")
     probed = official_probes(opened, (32, 32), np.zeros((2, 32, 32, 3), np.uint8), 16)
-    # The probes can be read, a picture that only the protocol needs can not.
+    # The probes can be read, a picture that only the protocol needs cannot.
     for number in range(len(opened.gallery)):
         pixels = opened.gallery.read([number], (32, 32))[0]
         if not any(np.array_equal(pixels, image) for image in probed.images):

@@ -206,7 +206,7 @@ def test_a_failed_save_leaves_the_old_package(broken: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Probes, "save", full_disk)
-    with pytest.raises(EncoderError, match=r"can not be written.*No space left"):
+    with pytest.raises(EncoderError, match=r"cannot be written.*No space left"):
         save_encoder(broken, package.metadata, package.prunable, probes, "")
     assert load_encoder(broken).space_id == package.space_id
     assert [p.name for p in broken.parent.iterdir()] == ["broken"], "scratch left behind"

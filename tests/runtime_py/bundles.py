@@ -8,7 +8,7 @@ import numpy as np
 
 from runtime_py.drift import measure
 from runtime_py.manifest import Cost, Manifest, Preprocessing
-from runtime_py.pictures import parity_pictures
+from runtime_py.parity_pictures import parity_pictures
 from runtime_py.probes import Parity, Probes
 from runtime_py.tolerances import TABLE, Tolerances
 from tests.runtime_py import tiny

@@ -123,7 +123,7 @@ def test_a_path_that_leaves_the_bundle_is_refused(make_bundle, name, field):
     manifest = _manifest(bundle)
     changed = {**manifest.files, name: "0" * 64} if field == "files" else name
     _write_sealed(bundle, manifest.model_copy(update={field: changed}))
-    with pytest.raises(BundleError, match="no file of the bundle"):
+    with pytest.raises(BundleError, match="not a file of the bundle"):
         load(bundle)
 
 
@@ -264,7 +264,7 @@ def test_a_manifest_of_version_2_states_every_tolerance(probes):
 
 def test_a_path_that_is_no_bundle_is_named(tmp_path):
     (tmp_path / "file").touch()
-    for name, problem in (("absent", "does not exist"), ("file", "is no folder"), ("a\0b", "null")):
+    for name, problem in (("absent", "does not exist"), ("file", "is not a folder"), ("a\0b", "null")):
         with pytest.raises(BundleError, match=problem):
             load(tmp_path / name)
     with pytest.raises(BundleError, match=r"manifest\.json"):

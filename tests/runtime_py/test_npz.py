@@ -121,4 +121,4 @@ def test_names_that_clash_or_are_no_arrays_are_refused(tmp_path):
             for name in names:
                 with file.open(name, "w") as entry:
                     np.lib.format.write_array(entry, np.arange(3))
-        assert "no array of its own" in refused_at_once(tmp_path / "a.npz")
+        assert "not an array of its own" in refused_at_once(tmp_path / "a.npz")

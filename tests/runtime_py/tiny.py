@@ -27,7 +27,7 @@ VIEWS = (
 def glyph_images() -> tuple[np.ndarray, np.ndarray]:
     """Coloured characters rendered from matplotlib's fonts: uint8 [50, 32, 32, 3] and labels int64 [50].
 
-    Red, green and blue differ on purpose, so that a swapped channel order can not go unseen.
+    Red, green and blue differ on purpose, so that a swapped channel order cannot go unseen.
     """
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     rng = np.random.default_rng(7)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runtime_py.drift import measure
-from runtime_py.pictures import NAMES, name_of, parity_pictures
+from runtime_py.parity_pictures import NAMES, name_of, parity_pictures
 from runtime_py.tolerances import TABLE
 from tests.runtime_py import tiny
 
