@@ -39,7 +39,7 @@ from torch import nn
 from benchmarks.faults import NETWORK_FAULTS, Before, input_faults, reference_faults
 from exporters.base import stage
 from exporters.errors import ExportError
-from exporters.expectation import held_against_curve
+from exporters.expectation import held_against_curve, read_curve
 from exporters.quiet import quiet
 from exporters.registry import get_exporter
 from exporters.spec import Artifact, ExportSpec
@@ -142,7 +142,7 @@ class Bench:
         with quiet(Path(os.devnull)):
             tolerances = TABLE[spec.precision]
             record = verify(cast("Target", target), artifact, spec, probes or self.probes, tolerances)
-        return held_against_curve(record, self.package.metadata.metrics, spec.capacity)
+        return self._held(record, spec.capacity)
 
     def judge_network(
         self, module: nn.Module, target: str, folder: Path, probes: Probes | None = None
@@ -155,7 +155,11 @@ class Bench:
         synthetic, tolerances = np.array(probes.parity.subnetwork), TABLE[PRECISION[target]]
         record = measure(np.array(probes.subnetwork), probes, tolerances, "torch", synthetic=synthetic)
         capacity = self.package.prunable.achieved(self.capacity)
-        return held_against_curve(record, self.package.metadata.metrics, capacity)
+        return self._held(record, capacity)
+
+    def _held(self, record: DriftRecord, capacity: float) -> DriftRecord:
+        curve = read_curve(self.package.metadata.metrics, "encoder.json")
+        return held_against_curve(record, curve, capacity)[0]
 
     def judge_torch(self, module: nn.Module, target: str) -> DriftRecord:
         embedder = partial(embed, module)

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from exporters.expectation import held_against_curve
+from exporters.expectation import held_against_curve, read_curve
 from exporters.quiet import quiet
 from exporters.registry import get_exporter
 from exporters.spec import ExportSpec
@@ -159,8 +159,8 @@ def export(case: Case, encoders: Encoders, folder: Path) -> Honest:
     with quiet(Path(os.devnull)):
         artifact = get_exporter(target).convert(module, spec, folder)
         record = verify(target, artifact, spec, probes, tolerances)
-    curve: dict[str, Any] = encoders.glyphs.metadata.metrics if case.encoder == "glyphs" else {}
-    record = held_against_curve(record, curve, capacity)
+    metrics: dict[str, Any] = encoders.glyphs.metadata.metrics if case.encoder == "glyphs" else {}
+    record, _ = held_against_curve(record, read_curve(metrics, "encoder.json"), capacity)
     figures = record.figures
     assert figures is not None and figures.closeness is not None and figures.synthetic_min_cosine is not None
     return Honest(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.expectation import held_against_curve
+from exporters.expectation import Curve, held_against_curve, read_curve
 from exporters.measurement import against_budgets, measured_cost
 from exporters.planning import broken, plan_export, step_down
 from exporters.progress import Say, silent
@@ -47,7 +47,8 @@ class Exported:
         path: The bundle's folder, OUT/<profile>/<target>.
         manifest: Its manifest.
         plan: The plan that it came from, after any step down.
-        notes: What the converter wants the user to know, e.g. ops that run outside the delegate.
+        notes: What the user should know: of the converter, e.g. ops that run outside the delegate; and how the drop in
+            mAP compares with the package's accuracy curve.
         steps: One line for every capacity that was exported and broke a budget.
     """
 
@@ -65,6 +66,7 @@ class _Attempt:
     probes: Probes
     measured: Cost
     checks: tuple[BudgetCheck, ...]
+    against_curve: str
 
 
 def export_bundle(
@@ -91,6 +93,7 @@ def export_bundle(
     Raises:
         UnknownNameError: No such target, or none of the profile's.
         MissingExtraError: The target's toolchain or runtime is not installed.
+        EncoderError: The package's accuracy curve is malformed.
         ExportError: The precision is not offered, or the conversion or its artifact fails.
         InfeasibleError: No capacity fits the budgets, as predicted or as measured.
         IncompatibleError: The artifact's embeddings must not meet the server's gallery, or `dense` is not this
@@ -99,6 +102,7 @@ def export_bundle(
     from prunnet.server import embed
 
     label = f"{profile.name}/{target}"
+    curve = read_curve(package.metadata.metrics, package.path / "encoder.json")
     if plan is None:
         say(f"{label}: plan")
         plan = plan_export(package, profile, target)
@@ -112,7 +116,7 @@ def export_bundle(
         while True:
             folder = Path(scratch) / str(len(steps))
             folder.mkdir()
-            attempt = _attempt(package, profile, plan, dense, folder, say)
+            attempt = _attempt(package, profile, plan, dense, curve, folder, say)
             excess = broken(attempt.checks)
             if not excess:
                 break
@@ -128,14 +132,19 @@ def export_bundle(
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)
         path = write_bundle(draft, attempt.artifact.path, attempt.probes, Path(out) / profile.name / target)
-    return Exported(path, read_manifest(path), plan, attempt.artifact.notes, tuple(steps))
+    notes = (*attempt.artifact.notes, attempt.against_curve)
+    return Exported(path, read_manifest(path), plan, notes, tuple(steps))
 
 
 def _expect_dense(package: EncoderPackage, dense: NDArray[np.float32]) -> None:
-    """Embed a few probes again: given embeddings may be another encoder's, or in another order.
+    """Embed `SAMPLED_PROBES` again and compare: given embeddings may be another encoder's, or in another order.
+
+    All are checked for their shape and unit length. A fault in rows that are not sampled stays unseen here; the
+    gates on closeness see it if it is large.
 
     Raises:
-        IncompatibleError: They are not the dense encoder's; names the first probe that differs.
+        IncompatibleError: They are not the dense encoder's, as far as was sampled; names the sampled probe that differs
+            most.
     """
     from prunnet.server import embed
 
@@ -163,6 +172,7 @@ def _attempt(
     profile: DeviceProfile,
     plan: Plan,
     dense: NDArray[np.float32],
+    curve: Curve | None,
     folder: Path,
     say: Say,
 ) -> _Attempt:
@@ -181,11 +191,11 @@ def _attempt(
     artifact = get_exporter(plan.target).convert(module, spec, folder)
     say(f"{label}: verify with {len(images)} probes")
     drift = verify(plan.target, artifact, spec, probes, profile.compatibility.of(plan.precision))
-    drift = held_against_curve(drift, package.metadata.metrics, plan.capacity)
+    drift, against_curve = held_against_curve(drift, curve, plan.capacity)
     say(f"{label}: measure")
     measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
     checks = against_budgets(plan, measured)
-    return _Attempt(artifact, drift, probes, measured, checks)
+    return _Attempt(artifact, drift, probes, measured, checks, against_curve)
 
 
 def _spec(package: EncoderPackage, plan: Plan) -> ExportSpec:

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.library import Library, get_kernel
 
+from prunnet.errors import TrainingError
+
 WIDEST_BLOCK = 16
 """Channels of oneDNN's widest block; with as many, no processor's kernels are at fault."""
 
@@ -110,9 +112,15 @@ def guard_convolutions() -> None:
     """Guard the backward passes of this process, once; `prunnet.encoder` calls it, which all that trains imports.
 
     Raises:
-        RuntimeError: Something else in this process has replaced the same operator.
+        TrainingError: Something else in this process has replaced the same operator.
     """
-    _GUARDS.append(_Guard())
+    try:
+        _GUARDS.append(_Guard())
+    except RuntimeError as error:
+        raise TrainingError(
+            f"something else in this process has replaced torch's {_OPERATOR} on the CPU, so gradients cannot be kept "
+            "away from a fault of oneDNN; use prunnet in a process without it, or import prunnet.encoder first"
+        ) from error
 
 
 _GUARDS: list[_Guard] = []

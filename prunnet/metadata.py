@@ -115,7 +115,7 @@ def read_metadata(folder: Path) -> EncoderMetadata:
     try:
         metadata = EncoderMetadata.model_validate(values)
     except ValidationError as error:
-        problems = list(problems_of(Document(file, values, _lines(file)), EncoderMetadata, error))
+        problems = problems_of(Document(file, values, _lines(file)), EncoderMetadata, error)
         listed = "\n".join(f"  {problem}" for problem in problems)
         said = f"{problems[0]}; " if len(problems) == 1 else f"{file}: {len(problems)} problems\n{listed}\n"
         raise EncoderError(f"{said}write the package again with prunnet-train") from error

@@ -58,19 +58,20 @@ def sha256(path: Path) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that `path` holds the old content or the new, never a part.
 
-    What is there and is not a plain file (a device, a pipe, a link, `/dev/stdout`) is written through: it is
-    never replaced by a file.
+    A link stays, and the plain file that it leads to is replaced. What is not a plain file (a device, a pipe,
+    `/dev/stdout`) is written through: it is never replaced by a file, and a reader may see a part.
 
     Raises:
         OSError: The system refuses.
     """
-    if _is_plain(path):
-        with scratch_path(path.parent, f".{path.name}") as scratch:
+    target = _replaceable(path)
+    if target is not None:
+        with scratch_path(target.parent, f".{target.name}") as scratch:
             with scratch.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            scratch.replace(path)
+            scratch.replace(target)
         return
     with _opened(path) as descriptor:
         rest = memoryview(content)
@@ -127,12 +128,15 @@ def _unreadable(error: OSError) -> NoReturn:
     ) from error
 
 
-def _is_plain(path: Path) -> bool:
-    """Tell whether nothing is at `path`, or a plain file that is not reached through a link."""
+def _replaceable(path: Path) -> Path | None:
+    """Return the plain file, links followed, that `path` is or would become; None for whatever is written through."""
+    if _DESCRIPTOR.fullmatch(str(path)):
+        return None
+    target = Path(os.path.realpath(path))
     try:
-        return stat.S_ISREG(path.lstat().st_mode)
+        return target if stat.S_ISREG(target.stat().st_mode) else None
     except FileNotFoundError:
-        return True
+        return target
 
 
 @contextmanager

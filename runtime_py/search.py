@@ -16,8 +16,12 @@ _CROWDED = 4
 def search(queries: Floats, gallery: Floats, k: int) -> Labels:
     """Return the `k` gallery items of largest inner product for each query, best first.
 
-    Ranks by the rule of `runtime_py.ranks`: among equal scores the smaller index first. Memory beside the arguments is
-    some 50 MiB, whatever their size.
+    Ranks by the rule of `runtime_py.ranks`: among equal scores the smaller index first. The scores are float32 products
+    of blocks, and the sums are not in the same order at every place of a block. So the scores of two equal rows are
+    equal within rounding, not always to the bit, and which of the two comes first is not promised.
+
+    Memory beside the arguments does not depend on the size of the gallery or the number of queries, but on `k`:
+    measured at most 130 MiB for k up to 100, 330 MiB for 1,000, 740 MiB for 8,000.
 
     Args:
         queries: float32 [Q, D], finite.

@@ -72,10 +72,12 @@ _TASK = {"max_recall_drop": 0.05, "max_map_drop": 0.05, "min_closeness": 0.8, "m
 
 TABLE: dict[Precision, Tolerances] = {
     # Honest exports differ by 1 - cosine of at most 2e-9 here (x86-64), on Arm kernels by 7.6e-6 in a component, which
-    # is 7e-9 in a cosine; a BatchNorm eps of 1e-3 for 1e-5, the smallest fault tried, by 1.5e-7.
+    # is 7e-9 in a cosine. A BatchNorm eps of 1e-3 for 1e-5, the smallest fault tried, differs by 1.4e-7 at its worst
+    # probe at capacity 0.2 (2e-8 in the mean, so that the worst probe catches it), by 2e-4 at capacity 1 (5e-5).
+    # The mean allows 7 times what Arm kernels do.
     "fp32": Tolerances(
         min_cosine=0.9999999,
-        min_mean_cosine=0.99999999,
+        min_mean_cosine=0.99999995,
         min_top1_agreement=0.99,
         min_synthetic_cosine=0.9999999,
         max_recorded_drop=0.01,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from dataclasses import dataclass, field
+import stat
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prunnet.errors import DatasetError
@@ -56,19 +58,23 @@ def walk(folder: Path) -> Walk:
     """List the files below each class folder, links followed, however deep they lie.
 
     Raises:
-        DatasetError: No such folder, no class folder in it, or a folder cannot be looked into.
+        DatasetError: No such folder, no class folder in it, or a folder cannot be listed.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is missing; pictures are expected in {folder}/CLASS/*.jpg")
+    top = _status(folder)
+    if not stat.S_ISDIR(top.st_mode):
+        raise DatasetError(f"{folder} is not a folder; pictures are expected in {folder}/CLASS/*.jpg")
     found = Walk()
     for entry in _entries(folder):
+        about = _about(entry)
         if _hidden(entry.name):
             found.left_out.append(LeftOut(entry.name, "hidden"))
-        elif entry.is_dir():
+        elif isinstance(about, LeftOut):
+            found.left_out.append(about)
+        elif stat.S_ISDIR(about.st_mode):
             number = len(found.classes)
             found.classes.append(entry.name)
             files: list[tuple[str, int]] = []
-            _descend(folder, entry.name, (_identity(folder), _identity(folder / entry.name)), files, found)
+            _descend(folder, entry.name, (_identity(top), _identity(about)), files, found)
             for name, size in sorted(files):
                 found.names.append(name)
                 found.labels.append(number)
@@ -85,18 +91,21 @@ def _descend(
 ) -> None:
     for entry in _entries(root / below):
         name = f"{below}/{entry.name}"
+        about = _about(entry)
         if _hidden(entry.name):
             found.left_out.append(LeftOut(name, "hidden"))
-        elif entry.is_dir():
-            here = _identity(root / name)
+        elif isinstance(about, LeftOut):
+            found.left_out.append(replace(about, name=name))
+        elif stat.S_ISDIR(about.st_mode):
+            here = _identity(about)
             if here in above:
                 found.left_out.append(LeftOut(name, "a link in a circle"))
             else:
                 _descend(root, name, (*above, here), files, found)
-        elif entry.is_file():
-            files.append((name, entry.stat().st_size))
+        elif stat.S_ISREG(about.st_mode):
+            files.append((name, about.st_size))
         else:
-            found.left_out.append(LeftOut(name, "a broken link" if entry.is_symlink() else "not a file"))
+            found.left_out.append(LeftOut(name, "not a file"))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -104,14 +113,36 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise DatasetError(
-            f"{folder} cannot be looked into: {error.strerror}; make it readable, or remove it"
-        ) from error
+        raise _unseen(folder, error) from error
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _about(entry: os.DirEntry[str]) -> os.stat_result | LeftOut:
+    """Return what the system says of an entry, links followed; or why nothing can be said."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:  # a link to nothing, or a file that somebody just removed
+        return LeftOut(entry.name, "a broken link" if entry.is_symlink() else "vanished")
+    except OSError as error:
+        circle = error.errno == errno.ELOOP
+        kind = "a link in a circle" if circle else "cannot be looked at"
+        return LeftOut(entry.name, kind, "" if circle else str(error.strerror))
+
+
+def _status(folder: Path) -> os.stat_result:
+    try:
+        return folder.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(f"{folder} is missing; pictures are expected in {folder}/CLASS/*.jpg") from error
+    except OSError as error:
+        raise _unseen(folder, error) from error
+
+
+def _unseen(folder: Path, error: OSError) -> DatasetError:
+    return DatasetError(f"{folder} cannot be looked into: {error.strerror}; make it readable, or remove it")
+
+
+def _identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
 
 
 def _hidden(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -41,13 +42,13 @@ def validate(document: Document, schema: type[Model]) -> Model:
         schema: What they must be.
 
     Raises:
-        ProfileError: Every complaint, each with file, line, field, what was given and what is allowed.
+        ProfileError: Every complaint, up to `MOST_LISTED`, each with file, line, field, what was given and what is
+            allowed.
     """
     try:
         return schema.model_validate(document.values)
     except ValidationError as error:
-        problems = list(problems_of(document, schema, error))
-        first, others = problems[0], problems[1:MOST_LISTED]
+        first, *others = problems_of(document, schema, error)
         raise document.error_class(
             document.path,
             first.problem,
@@ -59,10 +60,19 @@ def validate(document: Document, schema: type[Model]) -> Model:
         ) from error
 
 
-def problems_of(
-    document: Document, schema: type[BaseModel], error: ValidationError
-) -> Iterator[ProfileError]:
-    """Yield pydantic's complaints as errors of the document, unknown keys first: they explain missing ones."""
+def problems_of(document: Document, schema: type[BaseModel], error: ValidationError) -> list[ProfileError]:
+    """Return the first `MOST_LISTED` of pydantic's complaints as errors of the document; at least one.
+
+    Unknown keys come first: they explain missing ones. If there are more, the last entry says so.
+    """
+    problems = _problems(document, schema, error)
+    listed = list(islice(problems, MOST_LISTED))
+    if next(problems, None) is not None:
+        listed.append(document.error_class(document.path, "there are more problems than these"))
+    return listed
+
+
+def _problems(document: Document, schema: type[BaseModel], error: ValidationError) -> Iterator[ProfileError]:
     complaints = error.errors(include_url=False)
     for complaint in sorted(complaints, key=lambda each: each["type"] != "extra_forbidden"):
         # A check of several fields has a line for each problem.

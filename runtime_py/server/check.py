@@ -20,7 +20,7 @@ from runtime_py.probes import Parity, unit_lengths
 from runtime_py.report import DriftReport
 from runtime_py.server import ServerModel, open_server
 from runtime_py.server.gallery import StoredGallery
-from runtime_py.tolerances import SERVER_MIN_COSINE, SERVER_MIN_MEAN_COSINE
+from runtime_py.tolerances import SERVER_MIN_COSINE, SERVER_MIN_MEAN_COSINE, Tolerances
 
 if TYPE_CHECKING:
     from runtime_py.encoder import QueryEncoder
@@ -81,7 +81,7 @@ def _against_model(encoder: QueryEncoder, server: ServerModel) -> DriftReport:
         at_least("server.mean_cosine", figures["mean_cosine"], least_mean, where),
     ]
     if probes.parity is not None:
-        judged.append(_parity_pictures(server, probes.parity))
+        judged.append(_parity_pictures(server, probes.parity, tolerances))
         figures["synthetic_min_cosine"] = judged[-1].value
     record = examine(encoder.embed, replace(probes, dense=dense), tolerances, encoder.runtime)
     return _extend(DriftReport.of(record), judged, figures)
@@ -103,7 +103,7 @@ def _embedded(server: ServerModel, images: Pixels, stored: metrics.Floats) -> me
     return dense
 
 
-def _parity_pictures(server: ServerModel, parity: Parity) -> Gate:
+def _parity_pictures(server: ServerModel, parity: Parity, tolerances: Tolerances) -> Gate:
     """Hold the server's embeddings of the parity pictures against the dense encoder's; NaN fails."""
     dense = _embedded(server, parity.images, parity.dense)
     lengths = np.linalg.norm(dense.astype(np.float64), axis=1)
@@ -112,7 +112,9 @@ def _parity_pictures(server: ServerModel, parity: Parity) -> Gate:
     )
     worst = int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))
     name, where = "server.synthetic_min_cosine", f"worst parity picture: {name_of(worst)}"
-    return at_least(name, float(cosines[worst]), SERVER_MIN_COSINE, where)
+    stated = tolerances.min_synthetic_cosine
+    least = SERVER_MIN_COSINE if stated is None else min(stated, SERVER_MIN_COSINE)
+    return at_least(name, float(cosines[worst]), least, where)
 
 
 def _against_gallery(encoder: QueryEncoder, gallery: StoredGallery) -> DriftReport:

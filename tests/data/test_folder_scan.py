@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunnet.data import DataSet, open_benchmark, open_data
+from prunnet.data import DataSet, folder_walk, open_benchmark, open_data
 from prunnet.data.folder_scan import scan
 from prunnet.data.same_pictures import equal_files
 from prunnet.errors import DatasetError
@@ -212,6 +212,61 @@ def test_a_folder_that_cannot_be_looked_into(root: Path) -> None:
     (root / "train" / "cat0").chmod(0)
     with pytest.raises(DatasetError, match="cat0 cannot be looked into"):
         scan(root / "train")
+
+
+def test_links_that_lead_to_themselves_are_counted(root: Path) -> None:
+    for name in ("self", "cat0/self.jpg"):
+        (root / "train" / name).symlink_to(Path(name).name)
+    (root / "train" / "nowhere").symlink_to("gone")
+    data, said = _open(root)
+    assert data.train.size == 12 and data.train.classes == 3
+    assert "2 a link in a circle (cat0/self.jpg; self)" in said and "1 a broken link (nowhere)" in said
+
+
+@pytest.mark.parametrize("name", ["cat0/0.jpg", "cat1"])
+def test_what_vanishes_or_cannot_be_looked_at_is_counted(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = root / "train"
+    listed = folder_walk._entries
+
+    class Gone:
+        def __init__(self, entry: os.DirEntry[str], problem: type[OSError]) -> None:
+            self.name, self.path, self.is_symlink, self._problem = (
+                entry.name,
+                entry.path,
+                entry.is_symlink,
+                problem,
+            )
+
+        def stat(self) -> os.stat_result:
+            raise self._problem(0, "told so")
+
+    for problem, said in (
+        (FileNotFoundError, ("vanished", "")),
+        (PermissionError, ("cannot be looked at", "told so")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                folder_walk, "_entries",
+                lambda folder, problem=problem: [
+                    Gone(entry, problem) if entry.path == str(train / name) else entry for entry in listed(folder)
+                ],
+            )  # fmt: skip
+            found = folder_walk.walk(train)
+        assert found.left_out == [folder_walk.LeftOut(name, *said)]
+        assert len(found.names) == (11 if "/" in name else 8)
+
+
+def test_a_tree_that_is_a_link_to_itself_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "train").symlink_to("train")
+    with pytest.raises(DatasetError, match="train cannot be looked into: Too many levels"):
+        scan(tmp_path / "train")
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="is not a folder"):
+        scan(tmp_path / "file")
+    with pytest.raises(DatasetError, match="is missing"):
+        scan(tmp_path / "file" / "train")
 
 
 def test_pictures_of_train_in_test_are_found_whatever_their_file(root: Path) -> None:

@@ -147,6 +147,21 @@ def test_second_derivatives_masks_and_layout_are_as_before() -> None:
     guard_convolutions()  # again: nothing is stacked
 
 
+def test_an_operator_that_something_else_replaced_is_an_error_of_ours() -> None:
+    code = (
+        "from torch.library import Library\n"
+        "other = Library('aten', 'IMPL')\n"
+        "other.impl('convolution_backward', lambda *given: None, 'CPU')\n"
+        "from prunnet.errors import TrainingError\n"
+        "try:\n    import prunnet.encoder\n"
+        "except TrainingError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (
+        "replaced torch's aten::convolution_backward" in done.stdout and "process without it" in done.stdout
+    )
+
+
 def test_the_pass_forward_and_what_is_exported_stay() -> None:
     layer = nn.Conv2d(3, 4, 1, stride=2)
     pixels = torch.randn(2, 3, 8, 8)

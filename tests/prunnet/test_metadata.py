@@ -143,6 +143,13 @@ def test_all_errors_are_listed_at_once_with_their_lines(package: Path) -> None:
         assert f"encoder.json:{line}: {field}: " in str(caught.value)
 
 
+def test_a_file_of_another_kind_is_not_listed_whole(package: Path) -> None:
+    with pytest.raises(EncoderError) as caught:
+        load_encoder(written(package, **{f"key{number}": 0 for number in range(2000)}))
+    assert str(caught.value).count("unknown key") == 50
+    assert "there are more problems than these" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -104,7 +104,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(make_bundle, tmp_path):
 
 @pytest.mark.parametrize("changes", [{"artifact": "../evil.onnx"}, {"probes": "manifest.json"}])
 def test_a_name_outside_the_bundle_is_not_written(make_bundle, tmp_path, changes):
-    with pytest.raises(BundleError, match="no name"):
+    with pytest.raises(BundleError, match="not a name"):
         make_bundle("onnx", **changes)
     assert list(tmp_path.iterdir()) == []
 

@@ -74,7 +74,7 @@ def test_bundles_are_found_once_and_given_paths_without_one_are_errors(tmp_path)
     assert found(tmp_path / "a", tmp_path / "empty", tmp_path / "file", tmp_path / "absent") == [
         "b",
         "../empty: holds no bundle",
-        "../file: is not a folder,",
+        "../file: is not a",
         "../absent: does not exist",
     ]
 

@@ -32,6 +32,22 @@ def test_what_a_dead_process_left_goes_and_the_rest_stays(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([living, *others])
 
 
+def test_another_container_of_the_same_name_is_left_alone_for_a_day(tmp_path, monkeypatch):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    monkeypatch.setattr(scratch, "_mark", lambda: "0123abcd")  # another space of process ids
+    theirs = [tmp_path / f"a{UNFINISHED}{host()}-{dead.pid}-{token}" for token in ("new", "old")]
+    monkeypatch.undo()
+    version_before = tmp_path / f"a{UNFINISHED}{scratch._host_name()}-{dead.pid}-x"
+    elsewhere = tmp_path / f"a{UNFINISHED}elsewhere-{dead.pid}-x"
+    for path in (*theirs, version_before, elsewhere):
+        path.touch()
+    for path in (theirs[1], elsewhere):
+        os.utime(path, (0, 0))
+    scratch.remove_stale(tmp_path, "a")
+    assert sorted(tmp_path.iterdir()) == sorted([theirs[0], version_before, elsewhere])
+
+
 def test_everything_temporary_lands_in_the_workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -72,11 +88,24 @@ def test_a_pipe_is_written_through(tmp_path):
     assert read == [b"x" * 200_000] and pipe.is_fifo()
 
 
-def test_a_link_stays_a_link(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "real")
+def test_a_link_stays_a_link_and_its_file_is_replaced_whole(tmp_path):
+    (tmp_path / "there").mkdir()
+    real = tmp_path / "there" / "real"
+    (tmp_path / "hop").symlink_to(real)
+    (tmp_path / "link").symlink_to("hop")
     write_atomically(tmp_path / "link", b"first and longer")
-    write_atomically(tmp_path / "link", b"second")
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_bytes() == b"second"
+    with real.open("rb") as before:  # a reader that is at it keeps the old content
+        write_atomically(tmp_path / "link", b"second")
+        assert before.read() == b"first and longer"
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "hop").is_symlink()
+    assert real.read_bytes() == b"second" and list(real.parent.iterdir()) == [real]
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(OSError, match="symbolic links"):
+        write_atomically(tmp_path / "link", b"x")
+    assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

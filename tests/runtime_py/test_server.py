@@ -334,3 +334,21 @@ def test_a_tensorflow_saved_model_is_a_server(encoder, tmp_path):
     (folder / "saved_model.pb").write_bytes(b"abcd")
     with pytest.raises(BundleError, match="TensorFlow does not open it"):
         encoder.check(folder)
+
+
+def test_looser_tolerances_of_the_bundle_hold_for_the_server_too(make_bundle, onnx_server, probes):
+    """A server that answers in fp16, say, of a fleet whose profile allows that."""
+    server = onnx_server("near-dense", tiny.near_encoder(noise=0.1), SPACE)
+    verdicts = []
+    for least in (TABLE["fp32"].min_synthetic_cosine, -1.0, None):
+        loose = TABLE["fp32"].model_copy(
+            update={"min_cosine": -1.0, "min_mean_cosine": -1.0, "min_synthetic_cosine": least}
+        )
+        record = measure(
+            np.array(probes.subnetwork), probes, loose, "torch", synthetic=probes.parity.subnetwork
+        )
+        report = load(make_bundle("onnx", drift=record)).check(server)
+        gate = next(gate for gate in report.gates if gate.name == "server.synthetic_min_cosine")
+        assert gate.value < 0.999
+        verdicts.append((gate.tolerance, gate.passed))
+    assert verdicts == [(0.999, False), (-1.0, True), (0.999, False)]
