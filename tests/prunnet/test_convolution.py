@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmarks.checked_steps import NETWORKS, checked, checker_is_there, environment
+from prunnet import convolution
 from prunnet.convolution import guard_convolutions
+from prunnet.errors import TrainingError
 from tests.oracles.convolution import pointwise_gradients
 
 ROOT = Path(__file__).parents[2]
@@ -147,19 +149,17 @@ def test_second_derivatives_masks_and_layout_are_as_before() -> None:
     guard_convolutions()  # again: nothing is stacked
 
 
-def test_an_operator_that_something_else_replaced_is_an_error_of_ours() -> None:
-    code = (
-        "from torch.library import Library\n"
-        "other = Library('aten', 'IMPL')\n"
-        "other.impl('convolution_backward', lambda *given: None, 'CPU')\n"
-        "from prunnet.errors import TrainingError\n"
-        "try:\n    import prunnet.encoder\n"
-        "except TrainingError as error:\n    print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert (
-        "replaced torch's aten::convolution_backward" in done.stdout and "process without it" in done.stdout
-    )
+def test_an_operator_that_torch_does_not_let_us_replace_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused() -> None:
+        raise RuntimeError("there's already a kernel registered from python")
+
+    monkeypatch.setattr(convolution, "_Guard", refused)
+    with pytest.raises(
+        TrainingError, match=r"replaced torch's aten::convolution_backward.*process without it"
+    ):
+        guard_convolutions.__wrapped__()
 
 
 def test_the_pass_forward_and_what_is_exported_stay() -> None:

@@ -340,7 +340,7 @@ def test_looser_tolerances_of_the_bundle_hold_for_the_server_too(make_bundle, on
     """A server that answers in fp16, say, of a fleet whose profile allows that."""
     server = onnx_server("near-dense", tiny.near_encoder(noise=0.1), SPACE)
     verdicts = []
-    for least in (TABLE["fp32"].min_synthetic_cosine, -1.0, None):
+    for least in (TABLE["fp32"].min_synthetic_cosine, -1.0):
         loose = TABLE["fp32"].model_copy(
             update={"min_cosine": -1.0, "min_mean_cosine": -1.0, "min_synthetic_cosine": least}
         )
@@ -351,4 +351,4 @@ def test_looser_tolerances_of_the_bundle_hold_for_the_server_too(make_bundle, on
         gate = next(gate for gate in report.gates if gate.name == "server.synthetic_min_cosine")
         assert gate.value < 0.999
         verdicts.append((gate.tolerance, gate.passed))
-    assert verdicts == [(0.999, False), (-1.0, True), (0.999, False)]
+    assert verdicts == [(0.999, False), (-1.0, True)]
