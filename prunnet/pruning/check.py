@@ -19,6 +19,7 @@ from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup, Grouping
 from prunnet.pruning.pictures import pictures
 from prunnet.pruning.shape import Table, fresh, owned, shaped
+from prunnet.pruning.steady import OverdueError, within
 from prunnet.slicing import sliced
 
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-6}
@@ -37,11 +38,11 @@ def tried(encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: fl
         deadline: On `time.monotonic`'s clock; groups that were not tried until then keep their full width.
 
     Raises:
-        EncoderError: A second copy of the encoder computes something else.
+        EncoderError: A second copy of the encoder computes something else, or a single forward pass takes too long.
     """
     if not grouping.groups:
         return grouping
-    trial = _Trial(encoder, blueprint, grouping)
+    trial = _Trial(encoder, blueprint, grouping, deadline)
     reasons: dict[str, str] = {}
     names = [g.name for g in grouping.groups]
     while (failure := trial.failure(names)) is not None:
@@ -105,15 +106,18 @@ class _Failure:
 class _Trial:
     """A copy of an encoder in which every part matters, and pictures to run it on."""
 
-    def __init__(self, encoder: Encoder, blueprint: Encoder, grouping: Grouping) -> None:
-        self.kind = type(encoder.backbone).__name__
+    def __init__(self, encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: float) -> None:
+        self.kind, self._deadline = type(encoder.backbone).__name__, deadline
         self._grouping, self._dense, self._blueprint = grouping, encoder, blueprint
         device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
         self._pixels = pictures(encoder.image_size, 2).to(device)
         with torch.inference_mode(False), torch.no_grad():
             _wake(self._dense)
             try:
-                _settle(self._dense, encoder.image_size, device)
+                with within(self._dense, deadline):
+                    _settle(self._dense, encoder.image_size, device)
+            except OverdueError:
+                raise
             except Exception as error:
                 raise EncoderError(
                     f"the backbone {self.kind} cannot be cut: its normalisations do not run in training mode on three "
@@ -157,11 +161,14 @@ class _Trial:
             for name, m in module.named_modules():
                 m.register_forward_pre_hook(lambda *_, name=name: running.append(name))
                 m.register_forward_hook(lambda *_: running.pop() and None)
-            part = module.features(pixels)
+            with within(module, self._deadline):
+                part = module.features(pixels)
+        except OverdueError:
+            raise
         except Exception as error:
             where = running[-1].rpartition(".")[0] if _is_leaf(module, running[-1]) else running[-1]
             return _Failure(f"its forward fixes the number of channels: {_short(error)}", where)
-        with _zeroed(dense, grouping.groups, kept):
+        with _zeroed(dense, grouping.groups, kept), within(dense, self._deadline):
             whole = dense.features(pixels)
         if part.shape != whole.shape:
             return _Failure(f"its slice returns {list(part.shape)}, not {list(whole.shape)}")

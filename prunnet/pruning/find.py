@@ -14,6 +14,7 @@ from prunnet.pruning.check import tried
 from prunnet.pruning.pictures import pictures
 from prunnet.pruning.resolve import resolve
 from prunnet.pruning.shape import fresh, on_meta
+from prunnet.pruning.steady import check_steady
 from prunnet.pruning.trace import trace
 
 SECONDS = 25.0
@@ -39,4 +40,5 @@ def find_groups(encoder: Encoder) -> Grouping:
             f"the backbone {type(encoder.backbone).__name__} cannot be copied (copy.deepcopy): {error}"
         ) from error
     book = trace(dense, pictures(encoder.image_size, 2).to(device), deadline)
+    check_steady(fresh(dense), copy.deepcopy(blueprint), deadline)
     return tried(fresh(dense), blueprint, resolve(book, dense), deadline)
