@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from runtime_py.backends import Backend, artifact_errors, open_backend
 from runtime_py.backends.base import image_size
+from runtime_py.backends.weights import expect_precision
 from runtime_py.bundle_writer import manifest_text, write_bundle
 from runtime_py.encoder import QueryEncoder
 from runtime_py.errors import BundleError
@@ -44,6 +45,8 @@ def load(path: str | Path) -> QueryEncoder:
     artifact = folder / manifest.artifact
     backend = open_backend(manifest.target, artifact, manifest.input, manifest.output)
     _verify_identity(artifact, manifest, backend)
+    with artifact_errors(artifact):
+        expect_precision(artifact, manifest.precision, backend.weights())
     return QueryEncoder(manifest, probes, backend)
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime_py.backends.weights import Stored
 from runtime_py.errors import BundleError
 from runtime_py.manifest import TensorInfo
 
@@ -45,6 +46,9 @@ class Backend(Protocol):
 
     def identity(self) -> dict[str, str]:
         """Return what is written inside the artifact: `IDENTITY_KEYS` and their values."""
+
+    def weights(self) -> list[Stored]:
+        """Return the weights that the format shows; ExecuTorch's are inside of its delegates, and none is shown."""
 
 
 class BackendClass(Protocol):

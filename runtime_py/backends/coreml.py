@@ -22,9 +22,11 @@ from runtime_py.backends.base import (
     machine,
     stack,
 )
+from runtime_py.backends.weights import Stored, stored
 from runtime_py.errors import BundleError, MissingExtraError
 from runtime_py.manifest import TensorInfo
 from runtime_py.mil.package import Package
+from runtime_py.mil.program import read_program
 
 Predict = Callable[[Pixels], npt.NDArray[np.float32]]
 """uint8 [H, W, 3] -> float32 [1, D]."""
@@ -46,7 +48,7 @@ class CoreMLBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._output = output_info
-        package = Package(artifact)
+        self._package = package = Package(artifact)
         _check_interface(package, artifact, input_info, output_info)
         self._identity = check_identity(artifact, package.metadata)
         if platform.system() == "Darwin":
@@ -71,6 +73,23 @@ class CoreMLBackend:
     def identity(self) -> dict[str, str]:
         """Return the `prunnet.*` entries of the package's user-defined metadata."""
         return dict(self._identity)
+
+    def weights(self) -> list[Stored]:
+        """Read the program's constants, and what is unfolded to constants when it loads."""
+        program = read_program(self._package)
+        folded = [
+            argument
+            for operation in program.operations
+            if operation.kind.startswith("constexpr_")
+            for arguments in operation.operands.values()
+            for argument in arguments
+        ]
+        return [
+            weight
+            for each in (*program.constants.values(), *folded)
+            if isinstance(each, np.ndarray)
+            for weight in stored(each.dtype.name, each.shape)
+        ]
 
 
 def _executed_prediction(package: Package, stated_in: TensorInfo, stated_out: TensorInfo) -> Predict:

@@ -24,6 +24,7 @@ from runtime_py.backends.base import (
     stack,
     to_input,
 )
+from runtime_py.backends.weights import Stored
 from runtime_py.errors import BundleError
 from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
@@ -100,6 +101,10 @@ class ExecuTorchBackend:
                 (embedding,) = self._forward.execute([torch.from_numpy(batch)])
                 rows.append(np.array(embedding.to(torch.float32).numpy(), copy=True))
         return stack(rows, self._output)
+
+    def weights(self) -> list[Stored]:
+        """Return none: they are packed inside of XNNPACK's part of the program."""
+        return []
 
     def identity(self) -> dict[str, str]:
         """Read the identity from the constant method `IDENTITY_METHOD`."""

@@ -17,6 +17,8 @@ from runtime_py.backends.base import (
     stack,
     to_input,
 )
+from runtime_py.backends.onnx_weights import read_weights
+from runtime_py.backends.weights import Stored
 from runtime_py.errors import BundleError
 from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
@@ -66,6 +68,10 @@ class OnnxBackend:
     def identity(self) -> dict[str, str]:
         """Read the identity from the model's `metadata_props`."""
         return check_identity(self._artifact, self._session.get_modelmeta().custom_metadata_map)
+
+    def weights(self) -> list[Stored]:
+        """Read the initializers off the file."""
+        return read_weights(self._artifact)
 
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:

@@ -24,6 +24,7 @@ from runtime_py.backends.base import (
     stack,
     to_input,
 )
+from runtime_py.backends.weights import Stored, stored
 from runtime_py.errors import BundleError
 from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
@@ -91,6 +92,14 @@ class TFLiteBackend:
         """Read the identity from the metadata entry `METADATA_NAME`."""
         return check_identity(self._artifact, self._identity)
 
+    def weights(self) -> list[Stored]:
+        """Read the constant tensors off the flatbuffer."""
+        with (
+            self._artifact.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return _constants(schema.Model.GetRootAs(content, 0))
+
 
 def quantise(values: npt.NDArray[np.float32], details: dict[str, Any]) -> npt.NDArray[Any]:
     """Turn real values into what a tensor stores: round(value / scale) + zero point, saturated.
@@ -128,6 +137,21 @@ def _read_identity(artifact: Path) -> dict[str, str]:
         return {str(key): str(value) for key, value in json.loads(text).items()}
     except (ValueError, AttributeError) as error:
         raise BundleError(artifact, f"its metadata entry {METADATA_NAME!r} is not a JSON object") from error
+
+
+def _constants(model: Any) -> list[Stored]:
+    types = {
+        number: name.lower() for name, number in vars(schema.TensorType).items() if not name.startswith("_")
+    }
+    found = []
+    for part in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(part)
+        for index in range(graph.TensorsLength()):
+            tensor = graph.Tensors(index)
+            buffer = model.Buffers(tensor.Buffer())
+            if buffer is not None and (buffer.DataLength() or buffer.Size()) and not tensor.ShapeIsNone():
+                found += stored(types.get(tensor.Type(), ""), tensor.ShapeAsNumpy().tolist())
+    return found
 
 
 def _metadata(content: mmap.mmap) -> bytes | None:
