@@ -18,8 +18,15 @@ SHOWN = 10
 """Tensors that do not fit, which a message lists."""
 
 _FLOATING = {torch.float16: "F16", torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16"}
-_WHOLE = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.int8: "I8", torch.bool: "BOOL"}
-_NAMES = _FLOATING | _WHOLE
+_WHOLE = {
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.bool: "BOOL",
+}
+_NAMES = _FLOATING | _WHOLE | {torch.complex64: "C64"}
 """How safetensors calls the types of torch."""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -15,6 +17,7 @@ from prunnet.batchnorm import reestimate
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.prunable import PrunableEncoder
+from prunnet.tensors import read_header
 from prunnet.train.method import MethodSpec
 from prunnet.train.step import Classifier, JointStep
 
@@ -159,3 +162,10 @@ def test_a_flatten_by_view_runs_wherever_pictures_come_from() -> None:
     step = JointStep(prunable.train(), Classifier(4, 2, None), MethodSpec(capacities=(0.5,)))
     pixels = rows.contiguous(memory_format=torch.channels_last)
     assert step(pixels, torch.arange(8) % 2, (0.5,)).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int16])
+def test_tensors_of_rarer_types_fit_what_was_saved(kind: torch.dtype, tmp_path: Path) -> None:
+    tensors = {"odd": torch.ones(3, dtype=kind)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    read_header(tmp_path / "model.safetensors").check_against(tensors, tmp_path / "encoder.json")
