@@ -39,7 +39,9 @@ def damage_tree(tree: Any, random: Random) -> Any:
         if kind == 0 and isinstance(holder, dict) and len(place) > 1:
             del holder[key]
         elif kind == 1 and isinstance(holder[key], dict):
-            holder[key][random.choice(("unknown", "", "a.b", "seal", "\ud800"))] = random.choice(NASTY)
+            holder[key][random.choice(("unknown", "", "a.b", "seal", "\ud800"))] = copy.deepcopy(
+                random.choice(NASTY)
+            )
         elif kind == 2 and isinstance(holder[key], list):
             holder[key] = holder[key] * random.choice((0, 2, 300))
         elif kind == 3 and isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
