@@ -173,6 +173,8 @@ class Encoder(nn.Module):
                 f"the pretrained weights of {name!r} are not on this machine and cannot be fetched: {error}; "
                 "connect once, or train from scratch (encoder: pretrained: false)"
             ) from error
+        except ModuleNotFoundError:  # a package that is not installed; the commands name its extra
+            raise
         except Exception as error:  # a constructor that is handed odd options fails in any way it likes
             raise EncoderError(
                 f"backbone {name!r} cannot be built with options {keywords}: {type(error).__name__}: {error}; "
@@ -204,6 +206,8 @@ class Encoder(nn.Module):
         try:
             with torch.no_grad():
                 out = probe(torch.zeros(1, 3, *image_size))
+        except ModuleNotFoundError:  # a package that is not installed; the commands name its extra
+            raise
         except Exception as error:
             raise EncoderError(
                 f"the backbone {type(backbone).__name__} does not run on float32 [1, 3, {image_size[0]}, "

@@ -186,9 +186,9 @@ def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path, 
             built = Encoder.from_module(backbone, dimension=metadata.dimension, image_size=size)
     except PrunnetError as error:
         raise EncoderError(f"{says}: backbone: {error}") from error
-    except (
-        Exception
-    ) as error:  # a package comes from others, and a network of odd options fails in any way it likes
+    except ModuleNotFoundError:  # a package that is not installed; the commands name its extra
+        raise
+    except Exception as error:  # a package comes from others, and a network of odd options fails as it likes
         raise EncoderError(
             f"{says}: backbone: does not run on float32 [1, 3, {size[0]}, {size[1]}]: {type(error).__name__}: {error}"
         ) from error

@@ -172,7 +172,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_old_bundle(make_bundle, pro
     """The kernel itself refuses: a limit on the size of files stands in for the disk's end."""
     bundle = make_bundle("onnx", profile="old")
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (40, 64, 64, 3), np.uint8)  # does not compress
+    noise = rng.integers(0, 256, probes.images.shape, np.uint8)  # does not compress
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -80,9 +81,7 @@ def test_a_check_has_its_own_exit_code_on_any_stream(make_bundle, target, redire
 def test_a_verdict_weighs_more_than_output_that_is_lost(make_bundle, probes):
     from tests.runtime_py import tiny
 
-    others = type(probes)(
-        probes.images, probes.labels, probes.dense, tiny.embed(tiny.tiny_encoder(1), probes.images)
-    )
+    others = replace(probes, subnetwork=tiny.embed(tiny.tiny_encoder(1), probes.images))
     bundle = make_bundle("onnx", own_probes=others)
     assert run("prunnet-check", str(bundle), redirect=">/dev/full").returncode == 5
 
