@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunnet import _torchvision
+from prunnet._compiler import compiler_put_off
 from prunnet.admission import copied
 from prunnet.allocation import MOST_ELEMENTS, AllocationLimit
 from prunnet.convolution import guard_convolutions
@@ -164,7 +165,7 @@ class Encoder(nn.Module):
             nullcontext() if pretrained else AllocationLimit(f"the backbone {name!r} with {keywords}", most)
         )
         try:
-            with limit:
+            with compiler_put_off(), limit:
                 backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **keywords)
         except PrunnetError:
             raise

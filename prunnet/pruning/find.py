@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from prunnet._compiler import compiler_put_off
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import Grouping
@@ -21,6 +22,7 @@ SECONDS = 25.0
 """How long finding and trying groups may take, seconds."""
 
 
+@compiler_put_off()
 def find_groups(encoder: Encoder) -> Grouping:
     """Find every channel group of an encoder.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from prunnet.numbers import HeldClasses, HeldPictures, Steps
 
 
 class ValidationSpec(BaseModel):
@@ -12,11 +14,11 @@ class ValidationSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    every: int = Field(gt=0)
+    every: Steps
     """Steps from one measurement to the next; the end of the run is always measured."""
-    classes: float = Field(default=0.1, gt=0, lt=1)
+    classes: HeldClasses = 0.1
     """Share of the training classes that is held out, two at least; the seed says which."""
-    pictures: int = Field(default=512, ge=4)
+    pictures: HeldPictures = 512
     """Pictures of these classes that are measured, at most."""
     package: Literal["last", "best"] = "last"
     """Which state becomes the encoder package: the last one, or the best of those measured."""

@@ -111,7 +111,7 @@ def test_saturation_leaves_grey_pictures_grey() -> None:
     ("given", "said"),
     [
         ({"crop": [0.9, 0.2]}, "least share comes first"),
-        ({"crop": [0, 1]}, "greater than 0"),
+        ({"crop": [0, 1]}, "greater than or equal to 0.000001"),
         ({"crop": [0.5, 1.1]}, "less than or equal to 1"),
         ({"crop": [0.5]}, "crop"),
         ({"colour": 2}, "less than or equal to 1"),
