@@ -14,23 +14,27 @@ PROFILE_FILE := $(firstword $(wildcard $(PROFILE) device_profiles/$(PROFILE).yam
 TARGETS := $(shell test -f "$(PROFILE_FILE)" && sed -n 's/^targets: *\[\(.*\)\].*/\1/p' "$(PROFILE_FILE)" | tr -d ' ')
 EXTRAS := $(or $(TARGETS),all)
 
-.PHONY: export test avx2 slow lint clean
+.PHONY: export test avx2 slow campaign lint clean
 
 export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
 	$(BIN)/prunnet-check $(OUT)/$(notdir $(PROFILE:.yaml=))
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign"
 
 # oneDNN's kernels for processors without AVX-512, on any processor: narrow layers are where they differ.
 avx2: $(VENV)/.installed
-	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" \
+	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign" \
 		tests/prunnet/test_convolution.py tests/prunnet/test_training.py tests/prunnet/test_methods.py \
 		tests/prunnet/test_checkpoint.py tests/prunnet/test_health.py tests/prunnet/test_graphs.py
 
 slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+# Kills, injected faults, mutated files: many minutes each. CI leaves them out; run them before a release.
+campaign: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m campaign
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from benchmarks.drift_honest import Encoders, cases, export
 from prunnet.package import load_encoder
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_every_fault_is_caught_on_onnx_at_the_capacity_where_colours_matter_least():
     rows = campaign(load_encoder("glyphs"), ["onnx"], [0.2], lambda row: None)
     assert len(rows) > 45
@@ -17,7 +17,7 @@ def test_every_fault_is_caught_on_onnx_at_the_capacity_where_colours_matter_leas
     assert not wrong
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_honest_exports_raise_no_alarm(tmp_path):
     encoders = Encoders()
     for number, case in enumerate([case for case in cases() if case.target == "onnx"][:8]):

@@ -87,7 +87,7 @@ def test_a_stopped_export_leaves_nothing_and_nobody(encoder, tmp_path, jobs, num
 
 
 @linux
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_kills_at_25_moments_leave_the_old_bundle_or_the_new(encoder, tmp_path) -> None:
     """Whatever stands at a bundle's place loads; the next export removes what the killed one left."""
     whole = start(encoder, tmp_path, 2)

@@ -8,7 +8,7 @@ from tests.fuzz import subjects
 from tests.fuzz.campaign import campaign, table
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is capped and read as Linux does it")
 def test_damaged_files_raise_errors_of_ours_and_nothing_else(tmp_path) -> None:
     subjects.prepare(tmp_path)

@@ -88,7 +88,7 @@ def test_all_narrow_layers_have_the_gradients_of_float64(threads: int, isa: str)
     _in_child("list(range(1, 21)), [1, 2, 3, 5, 8, 13, 16, 20], [1, 6]", threads, isa)
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("network", NETWORKS)
 def test_training_leaves_the_heap_whole(network: str) -> None:
     if not checker_is_there():

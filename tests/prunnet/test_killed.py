@@ -21,7 +21,7 @@ from tests.prunnet.test_training import Short, _losses, _recipe
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("PRUNNET_KILLS", "6"))
-"""`PRUNNET_KILLS=25 python -m pytest -m slow tests/prunnet/test_killed.py` is the long campaign."""
+"""`PRUNNET_KILLS=25 python -m pytest -m campaign tests/prunnet/test_killed.py` is the long campaign."""
 STEPS = 120
 
 FOLLOWING = {"subnetworks": "after", "adapters": "full", "objective": "embedding", "project": False}
@@ -52,7 +52,7 @@ torch.save(result.prunable.state_dict(), {str(folder)!r} + "/result.pt")
     )
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_killed_at_any_moment_it_ends_as_an_uninterrupted_run(tmp_path: Path) -> None:
     began = time.monotonic()
     whole = _child(tmp_path / "whole", False)
