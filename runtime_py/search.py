@@ -21,7 +21,7 @@ def search(queries: Floats, gallery: Floats, k: int) -> Labels:
     equal within rounding, not always to the bit, and which of the two comes first is not promised.
 
     Memory beside the arguments does not depend on the size of the gallery or the number of queries, but on `k`:
-    measured at most 130 MiB for k up to 100, 330 MiB for 1,000, 740 MiB for 8,000.
+    measured at most 135 MiB for k up to 100, 330 MiB for 1,000, 740 MiB for 8,000.
 
     Args:
         queries: float32 [Q, D], finite.
