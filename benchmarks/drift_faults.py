@@ -1,6 +1,7 @@
 """Which faults do the gates catch? Every fault, on every target, at several capacities of an encoder.
 
-    python -m benchmarks.drift_faults [--targets onnx tflite ...] [--capacities 1.0 0.5 0.2] [--json FILE] [--page FILE]
+    python -m benchmarks.drift_faults [--targets onnx tflite ...] [--capacities 1.0 0.5 0.2] [--faults NAME ...]
+                                      [--quick] [--json FILE] [--page FILE]
 
 Each fault is made as a faulty exporter would make it, and judged by `exporters.verification.verify`, as an export is:
 
@@ -301,6 +302,8 @@ def main() -> int:
     parser.add_argument("--encoder", default="glyphs")
     parser.add_argument("--targets", nargs="+", default=list(PRECISION), choices=list(PRECISION))
     parser.add_argument("--capacities", nargs="+", type=float, default=[1.0, 0.5, 0.2])
+    parser.add_argument("--quick", action="store_true", help="convert few faults on ONNX too")
+    parser.add_argument("--faults", nargs="+", default=[], help="these alone")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--page", type=Path, help="write the Markdown table here")
     parser.add_argument(
