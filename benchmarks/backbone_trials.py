@@ -1,6 +1,6 @@
 """Try many families of backbones, each in a process of its own, and write the second table of the page.
 
-python -m benchmarks.backbone_trials              try what has no result yet, then write docs/backbones.md
+python -m benchmarks.backbone_trials              try what has no result yet, then write docs/reference/backbones.md
 python -m benchmarks.backbone_trials --page       write the page from the results that there are
 python -m benchmarks.backbone_trials --stages cut train      leave the exports out
 """

@@ -1,7 +1,7 @@
 """Say of each backbone what is pruned, what keeps its full width and why, and how small its subnetworks get.
 
 python -m benchmarks.backbones            print the table
-python -m benchmarks.backbones --write    put it into docs/backbones.md
+python -m benchmarks.backbones --write    put it into docs/reference/backbones.md
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prunnet.encoder import Encoder
 from prunnet.groups import ChannelGroup
 from prunnet.prunable import PrunableEncoder
 
-PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "backbones.md"
 START, END = "<!-- table: python -m benchmarks.backbones --write -->\n", "<!-- end of the table -->\n"
 BACKBONES = (
     "resnet18",

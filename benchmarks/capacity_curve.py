@@ -21,7 +21,7 @@ from prunnet.profile import load_profile, shipped_profiles
 from prunnet.solver import solve
 
 
-def main(encoder: str = "glyphs", out: str = "docs/capacity_curve.png") -> None:
+def main(encoder: str = "glyphs", out: str = "docs/research/capacity_curve.png") -> None:
     package = load_encoder(encoder)
     metrics = package.metadata.metrics
     points = metrics["curve"]["points"]

@@ -5,7 +5,7 @@
 The built-in encoder is exported at many capacities. Networks of other families are exported dense and untrained, with
 BatchNorm statistics of real pictures: they find little, so their parity and closeness alone are judged
 (`UNTRAINED`). Every artifact must be `compatible`. Printed with each: how far it is from the tolerances; the table in
-`docs/drift.md` rests on these figures. Exit code 1 at a false alarm.
+`docs/reference/gates.md` rests on these figures. Exit code 1 at a false alarm.
 """
 
 from __future__ import annotations

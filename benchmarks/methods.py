@@ -3,7 +3,7 @@
     python -m benchmarks.methods [--only METHOD ...] [--seeds 0 1 2] [--out runs/methods]
 
 Run by run; continues where it stopped. A finished run has a file in benchmarks/results/methods, an unfinished one its
-checkpoint in --out. `python -m benchmarks.methods_page` writes docs/results.md from the files.
+checkpoint in --out. `python -m benchmarks.methods_page` writes docs/research/results.md from the files.
 """
 
 from __future__ import annotations

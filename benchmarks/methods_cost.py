@@ -3,8 +3,8 @@
     python -m benchmarks.methods_cost [--rounds 9] [--recipe glyphs]
 
 Times are medians of rounds in which the methods take turns; leave the machine alone meanwhile. Writes
-benchmarks/results/methods_cost.json, which docs/results.md shows. With a recipe on glyphs it prints instead what a step
-of each of its rounds takes, and all of them.
+benchmarks/results/methods_cost.json, which docs/research/results.md shows. With a recipe on glyphs it prints instead
+what a step of each of its rounds takes, and all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write docs/results.md and its plot from the runs in benchmarks/results/methods.
+"""Write docs/research/results.md and its plot from the runs in benchmarks/results/methods.
 
 python -m benchmarks.methods_page
 """
@@ -22,9 +22,9 @@ from benchmarks.methods import CONTROL, COST, PLAN, RESULTS, SEEDS, planned
 from prunnet.comparison import compare
 from prunnet.profile.document import read_document
 
-PAGE = Path("docs/results.md")
+PAGE = Path("docs/research/results.md")
 STRIDED = Path(__file__).parent / "results" / "strided_layers.json"
-PLOT = Path("docs/results.png")
+PLOT = Path("docs/research/results.png")
 ABOUT = {
     "independent": "each capacity a network of its own: the control",
     "magnitude": "dense alone, channels ranked by magnitude afterwards",

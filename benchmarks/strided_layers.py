@@ -2,9 +2,10 @@
 
     python -m benchmarks.strided_layers
 
-Lists every pointwise convolution with a stride in the networks of docs/results.md and in the built-in encoder, at all
-capacities that training draws, and compares its gradients without the guard, by torch's own kernels, with float64: in
-child processes that import torch alone, under this processor's instruction set and AVX2, with one and two threads.
+Lists every pointwise convolution with a stride in the networks of docs/research/results.md and in the built-in encoder,
+at all capacities that training draws, and compares its gradients without the guard, by torch's own kernels, with
+float64: in child processes that import torch alone, under this processor's instruction set and AVX2, with one and two
+threads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command behind docs/results.md: all runs are valid recipes, and one goes from training to the page."""
+"""The command behind docs/research/results.md: all runs are valid recipes, and one goes from training to the page."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_costs_are_of_whole_trainings() -> None:
 
 
 def test_the_page_is_that_of_the_committed_runs() -> None:
-    """docs/results.md is written by the command, never by hand."""
+    """docs/research/results.md is written by the command, never by hand."""
     runs = methods_page.load()
     if not runs:
         pytest.skip("no run is committed yet: python -m benchmarks.methods")

@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset",
         help="glyphs, a folder with test/CLASS/*, or NAME=ROOT of an official benchmark, e.g. cub200=/data/CUB "
-        "(docs/benchmarks.md); glyphs if the encoder was trained on them",
+        "(docs/reference/datasets.md); glyphs if the encoder was trained on them",
     )
     parser.add_argument(
         "--capacity", type=float, action="append", help="in (0, 1]; several times for several"
@@ -39,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--matrix",
         action="store_true",
-        help="every capacity against every other: compatibility, negative flips, a mixed gallery (docs/evaluation.md)",
+        help="every capacity against every other: compatibility, negative flips, a mixed gallery "
+        "(docs/guide/evaluate.md)",
     )
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="with --matrix: draw it; also .svg and .pdf"

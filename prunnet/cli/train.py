@@ -27,7 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         metavar="PATH",
-        help="where the recipe's pictures are: the folder, or a benchmark's unpacked archive (docs/benchmarks.md)",
+        help="where the recipe's pictures are: the folder, or a benchmark's unpacked archive "
+        "(docs/reference/datasets.md)",
     )
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in OUT")
     parser.add_argument(

@@ -45,7 +45,7 @@ def open_data(
         if path is None:
             raise DatasetError(
                 f"{name} needs the folder of its unpacked archive: prunnet-train --data ROOT, or data.path in the "
-                "recipe; docs/benchmarks.md shows the layout"
+                "recipe; docs/reference/datasets.md shows the layout"
             )
         task = open_task(name, path)
         train = task.training(image_size, augment)

@@ -24,7 +24,7 @@ class DataSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["glyphs", "folder", "cub200", "gldv2", "inshop", "roxford5k", "rparis6k", "sop", "veri776"]
-    """The built-in glyphs, the user's own folder of pictures, or an official benchmark (docs/benchmarks.md)."""
+    """The built-in glyphs, the user's own folder of pictures, or an official benchmark (docs/reference/datasets.md)."""
     path: Annotated[str, Field(strict=True), AfterValidator(_a_path)] | None = None
     """Folder with `train/CLASS/*` and `test/CLASS/*`, or the unpacked archive of a benchmark; relative to where the
     command runs. A benchmark's may be left to `prunnet-train --data`."""

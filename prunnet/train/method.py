@@ -53,7 +53,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "prunnet-weight": {"granularity": "weight", "scores": "random"},
         # The same on channel groups.
         "prunnet-channel": {"granularity": "channel"},
-        # What measured best here (docs/results.md).
+        # What measured best here (docs/research/results.md).
         "prunnet": {
             "spare_narrow": 0.25,
             "subnetworks": "after",
@@ -72,7 +72,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 class MethodSpec(BaseModel):
-    """How capacities are trained together; `docs/method.md` says what each choice was worth."""
+    """How capacities are trained together; `docs/research/method.md` says what each choice was worth."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -16,7 +16,7 @@ def let_threads_sleep(environment: MutableMapping[str, str] = os.environ) -> boo
 
     GNU's OpenMP, which torch brings for Linux, lets threads that wait spin for milliseconds, thousands of times in a
     step. Where another process wants the same processors, the thread that is waited for does not run meanwhile: two
-    threads took 30 times as long as one. docs/training.md has the figures.
+    threads took 30 times as long as one. docs/research/training.md has the figures.
 
     Args:
         environment: Of the process; what a user has said about it stays.

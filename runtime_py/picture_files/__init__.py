@@ -1,4 +1,4 @@
-"""Reading pictures: one reader for training, probes, evaluation and the device's queries (docs/pictures.md).
+"""Reading pictures: one reader for training, probes, evaluation and the device's queries (docs/reference/pictures.md).
 
 >>> from runtime_py.picture_files import read_picture
 >>> image = read_picture("query.jpg", (224, 224))             # doctest: +SKIP

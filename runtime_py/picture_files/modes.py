@@ -1,4 +1,4 @@
-"""What becomes of each of Pillow's modes: RGB of 8 bits, or a refusal. The table is in docs/pictures.md."""
+"""What becomes of each of Pillow's modes: RGB of 8 bits, or a refusal. The table is in docs/reference/pictures.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every backbone of docs/backbones.md in its own width and depth: train a step, cut, export."""
+"""Every backbone of docs/reference/backbones.md in its own width and depth: train a step, cut, export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show. CI has none and says that these were skipped; docs/training.md says where they ran."""
+"""What only a GPU can show. CI has none and skips these; docs/research/training.md says where they ran."""
 
 from __future__ import annotations
 

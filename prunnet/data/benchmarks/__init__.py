@@ -1,4 +1,4 @@
-"""The official retrieval benchmarks, read from their official layouts. `docs/benchmarks.md` shows each layout."""
+"""The official retrieval benchmarks, read from their official layouts (docs/reference/datasets.md)."""
 
 from prunnet.data.benchmarks.registry import benchmark_names, open_task
 from prunnet.data.benchmarks.task import Count, Labelled, RetrievalTask, Rules

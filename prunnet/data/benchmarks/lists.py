@@ -21,7 +21,7 @@ def find(root: Path, places: Sequence[str], what: str) -> Path:
         if (root / place).exists():
             return root / place
     wanted = " or ".join(str(root / place) for place in places)
-    raise DatasetError(f"{what} is missing: expected {wanted}; see docs/benchmarks.md for the layout")
+    raise DatasetError(f"{what} is missing: expected {wanted}; see docs/reference/datasets.md for the layout")
 
 
 def rows(

@@ -100,7 +100,7 @@ class RetrievalTask:
                 "it has none: train on gldv2 (--data ROOT) and measure with prunnet-eval "
                 f"--dataset {self.name}=ROOT"
                 if self.name in EVALUATION_ONLY
-                else "add the list (docs/benchmarks.md) or train on another data set"
+                else "add the list (docs/reference/datasets.md) or train on another data set"
             )
             raise DatasetError(f"{self.name} has no list of training pictures here; {remedy}")
         pictures = self.train.pictures.require(f"{self.name} training")
