@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from prunnet.batchnorm import reestimate
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import ChannelGroup, Grouping
+from prunnet.pruning.deadline import Deadline, OverdueError, running
 from prunnet.pruning.pictures import pictures
 from prunnet.pruning.shape import Table, fresh, owned, shaped
-from prunnet.pruning.steady import OverdueError, within
 from prunnet.slicing import sliced
 
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-6}
@@ -28,14 +27,14 @@ _KEPT = 0.6
 """How much of each group is kept in the trial."""
 
 
-def tried(encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: float) -> Grouping:
+def tried(encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: Deadline) -> Grouping:
     """Return the groups whose slice is the network with zeros; the others keep their full width.
 
     Args:
         encoder: A copy of the dense encoder in eval mode; what hardly does anything yet is changed.
         blueprint: The same on the meta device.
         grouping: What may be cut.
-        deadline: On `time.monotonic`'s clock; groups that were not tried until then keep their full width.
+        deadline: Groups that were not tried until then keep their full width.
 
     Raises:
         EncoderError: A second copy of the encoder computes something else, or a single forward pass takes too long.
@@ -54,7 +53,7 @@ def tried(encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: fl
     return grouping.without(reasons) if reasons else grouping
 
 
-def _guilty(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: float) -> dict[str, str]:
+def _guilty(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: Deadline) -> dict[str, str]:
     """Return at least one of the groups that fail, and why."""
     same = trial.failure([])
     if same is not None:
@@ -70,7 +69,7 @@ def _guilty(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: fl
     for kind, alike in sorted(kinds.items(), key=lambda item: item[0] not in suspects):
         if found and kind not in suspects and suspects:
             break  # the rest is tried without these first
-        if time.monotonic() > deadline:
+        if deadline.is_over:
             found |= dict.fromkeys(alike, "not tried: finding groups took too long")
             continue
         problem = trial.failure(alike)
@@ -84,8 +83,8 @@ def _guilty(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: fl
     return found or dict.fromkeys(names, failure.why)
 
 
-def _halved(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: float) -> dict[str, str]:
-    if len(names) == 1 or time.monotonic() > deadline:
+def _halved(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: Deadline) -> dict[str, str]:
+    if len(names) == 1 or deadline.is_over:
         return dict.fromkeys(names, failure.why)
     found: dict[str, str] = {}
     for half in (names[: len(names) // 2], names[len(names) // 2 :]):
@@ -106,7 +105,7 @@ class _Failure:
 class _Trial:
     """A copy of an encoder in which every part matters, and pictures to run it on."""
 
-    def __init__(self, encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: float) -> None:
+    def __init__(self, encoder: Encoder, blueprint: Encoder, grouping: Grouping, deadline: Deadline) -> None:
         self.kind, self._deadline = type(encoder.backbone).__name__, deadline
         self._grouping, self._dense, self._blueprint = grouping, encoder, blueprint
         device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
@@ -114,7 +113,7 @@ class _Trial:
         with torch.inference_mode(False), torch.no_grad():
             _wake(self._dense)
             try:
-                with within(self._dense, deadline):
+                with running(self._dense, deadline):
                     _settle(self._dense, encoder.image_size, device)
             except OverdueError:
                 raise
@@ -153,22 +152,20 @@ class _Trial:
         dense = self._dense if dtype == torch.float32 else fresh(copy.deepcopy(self._dense).to(dtype))
         kept = [_some(g) for g in grouping.groups]
         pixels = self._pixels.to(dtype)
-        running, module = [""], self._blueprint
+        stack, module = [("", "")], self._blueprint
         try:
             module = shaped(self._blueprint, grouping, [len(k) for k in kept]).to(dtype)
             module = module.to_empty(device=pixels.device)
             _fill(module, dense, grouping.groups, kept)
-            for name, m in module.named_modules():
-                m.register_forward_pre_hook(lambda *_, name=name: running.append(name))
-                m.register_forward_hook(lambda *_: running.pop() and None)
-            with within(module, self._deadline):
+            with running(module, self._deadline) as stack:
                 part = module.features(pixels)
         except OverdueError:
             raise
         except Exception as error:
-            where = running[-1].rpartition(".")[0] if _is_leaf(module, running[-1]) else running[-1]
+            name = stack[-1][0]
+            where = name.rpartition(".")[0] if _is_leaf(module, name) else name
             return _Failure(f"its forward fixes the number of channels: {_short(error)}", where)
-        with _zeroed(dense, grouping.groups, kept), within(dense, self._deadline):
+        with _zeroed(dense, grouping.groups, kept), running(dense, self._deadline):
             whole = dense.features(pixels)
         if part.shape != whole.shape:
             return _Failure(f"its slice returns {list(part.shape)}, not {list(whole.shape)}")

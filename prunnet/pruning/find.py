@@ -12,6 +12,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.groups import Grouping
 from prunnet.pruning.check import tried
+from prunnet.pruning.deadline import Deadline
 from prunnet.pruning.pictures import pictures
 from prunnet.pruning.resolve import resolve
 from prunnet.pruning.shape import fresh, on_meta
@@ -32,7 +33,8 @@ def find_groups(encoder: Encoder) -> Grouping:
     Raises:
         EncoderError: The encoder cannot be copied, or its own code fails or takes too long; names the module.
     """
-    deadline = time.monotonic() + SECONDS
+    remedy = "use smaller images, or granularity 'weight'"
+    deadline = Deadline(time.monotonic() + SECONDS, "finding channel groups", remedy)
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     try:
         with torch.inference_mode(False), torch.no_grad():

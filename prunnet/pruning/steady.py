@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
+from prunnet.pruning.deadline import Deadline, OverdueError, running
 from prunnet.pruning.pictures import pictures
 
 _BATCHES = (2, 1, 33)
@@ -22,30 +21,26 @@ _TOLERANCE = 1e-4
 """Largest difference, relative to the largest entry, of two passes that are alike."""
 
 
-class OverdueError(EncoderError):
-    """Finding channel groups takes too long."""
-
-
 Step = tuple[str, str, tuple[str, ...]]
 """One operation: the module it is in, what it is called, and the parameters and buffers that it reads."""
 
 
-def check_steady(encoder: Encoder, blueprint: Encoder, deadline: float) -> None:
+def check_steady(encoder: Encoder, blueprint: Encoder, deadline: Deadline) -> None:
     """Run an encoder on several batches and pictures, mostly without computing anything.
 
     Args:
         encoder: In eval mode. A copy, as a forward pass may leave things behind in modules.
         blueprint: The same on the meta device, where a pass costs next to nothing. One that does not run there makes
             tensors itself or looks at values; then the encoder itself runs, on pictures of several kinds.
-        deadline: On `time.monotonic`'s clock.
+        deadline: When all passes must have ended.
 
     Raises:
         EncoderError: The forward remembers something, or does something else for another batch or picture; names the
             module and the operation.
     """
-    with torch.inference_mode(False), torch.no_grad(), within(encoder, deadline):
+    with torch.inference_mode(False), torch.no_grad(), running(encoder, deadline) as stack:
         _check_memory(encoder)
-        passes = _passes_on_meta(blueprint) or _passes(encoder)
+        passes = _passes_on_meta(blueprint, deadline) or _passes(encoder, stack)
     first, *others = passes
     kind = type(encoder.backbone).__name__
     for other in others:
@@ -90,62 +85,62 @@ def _check_memory(encoder: Encoder) -> None:
         )
 
 
-def _passes_on_meta(blueprint: Encoder) -> list[list[Step]]:
+def _passes_on_meta(blueprint: Encoder, deadline: Deadline) -> list[list[Step]]:
     """Return the steps of several passes; none if it does not run on the meta device."""
     size = blueprint.image_size
     try:
-        blueprint(torch.empty(2, 3, *size, device="meta"))  # fills what modules keep from their first pass
-        return [steps(blueprint, torch.empty(n, 3, *size, device="meta")) for n in _BATCHES]
+        with running(blueprint, deadline) as stack:
+            blueprint(torch.empty(2, 3, *size, device="meta"))  # fills what modules keep from their first pass
+            return [_steps(blueprint, torch.empty(n, 3, *size, device="meta"), stack) for n in _BATCHES]
     except EncoderError:
         raise
     except Exception:  # whatever it says: there are no values to look at there
         return []
 
 
-def _passes(encoder: Encoder) -> list[list[Step]]:
+def _passes(encoder: Encoder, stack: list[tuple[str, str]]) -> list[list[Step]]:
     size = encoder.image_size
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     waves = pictures(size, 7)
     noise = 255 * torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     plain = torch.stack([torch.zeros(3, *size), torch.full((3, *size), 255.0)])
     batches = (waves[:2], waves[:1], plain[:1], plain[1:], noise, waves[2:])
-    passes = [steps(encoder, batch.to(device)) for batch in batches]
+    passes = [_steps(encoder, batch.to(device), stack) for batch in batches]
     for answer in (False, True):
-        with suppress(Exception):  # a forward that ends there returns nothing that could be wrong
-            passes.append(steps(encoder, waves[:2].to(device), answer))
+        try:
+            passes.append(_steps(encoder, waves[:2].to(device), stack, answer))
+        except OverdueError:
+            raise
+        except Exception:  # a forward that ends there returns nothing that could be wrong
+            continue
     return passes
 
 
-def steps(encoder: Encoder, pixels: Tensor, answer: bool | None = None) -> list[Step]:
+def _steps(
+    encoder: Encoder, pixels: Tensor, stack: list[tuple[str, str]], answer: bool | None = None
+) -> list[Step]:
     """Return the operations of one forward pass, as the code calls them.
 
     Args:
         encoder: In eval mode.
         pixels: float32 [N, 3, H, W], raw RGB in 0..255, or the same on the meta device.
+        stack: Its modules that run (`running`).
         answer: What the code is told when it asks whether a tensor is true; a real number it asks for is then very
             large or very small. None: the truth.
     """
-    running = [""]
+    del stack[1:]  # what a pass before left that did not come to its end
     names = {id(t): name for name, t in [*encoder.named_parameters(), *encoder.named_buffers()]}
-    recording = _Recording(names, running, answer)
-    hooks = []
-    for name, module in encoder.named_modules():
-        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
-        hooks.append(module.register_forward_hook(lambda *_: running.pop() and None))
-    try:
-        with recording:
-            encoder.features(pixels)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    recording = _Recording(names, stack, answer)
+    with recording:
+        encoder.features(pixels)
     return recording.steps
 
 
 class _Recording(TorchFunctionMode):
-    def __init__(self, names: dict[int, str], running: Sequence[str], answer: bool | None) -> None:
+    def __init__(self, names: dict[int, str], stack: Sequence[tuple[str, str]], answer: bool | None) -> None:
         super().__init__()
         self.steps: list[Step] = []
-        self._names, self._running, self._answer = names, running, answer
+        self._names, self._stack, self._answer = names, stack, answer
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -154,7 +149,7 @@ class _Recording(TorchFunctionMode):
         read = tuple(self._names[id(t)] for t in _flat([*args, *kwargs.values()]) if id(t) in self._names)
         name = resolve_name(func) or getattr(func, "__name__", "something")
         if not name.endswith("__get__"):  # shapes and the like
-            self.steps.append((self._running[-1], name.removeprefix("torch."), read))
+            self.steps.append((self._stack[-1][0], name.removeprefix("torch."), read))
         out = func(*args, **kwargs)
         if self._answer is not None and name.startswith("torch.Tensor."):
             if isinstance(out, bool) and name.endswith((".__bool__", ".item")):
@@ -170,26 +165,3 @@ def _flat(values: Sequence[Any]) -> Iterator[Any]:
             yield from _flat(value)
         else:
             yield value
-
-
-@contextmanager
-def within(encoder: nn.Module, deadline: float) -> Iterator[None]:
-    """Raise OverdueError as soon as a module starts or ends after the deadline; says which module ran."""
-    hooks = []
-
-    def look(name: str, kind: str) -> None:
-        if time.monotonic() > deadline:
-            raise OverdueError(
-                f"finding channel groups takes too long; time was up in the module {name or 'encoder'} ({kind}): use "
-                "smaller images, or granularity 'weight'"
-            )
-
-    for name, module in encoder.named_modules():
-        entry = (name, type(module).__name__)
-        hooks.append(module.register_forward_pre_hook(lambda *_, entry=entry: look(*entry)))
-        hooks.append(module.register_forward_hook(lambda *_, entry=entry: look(*entry)))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

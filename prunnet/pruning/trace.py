@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from prunnet.errors import EncoderError
 from prunnet.pruning import contraction, movement, reduction
 from prunnet.pruning.book import Book
 from prunnet.pruning.call import Call, Rule, tensors_in
+from prunnet.pruning.deadline import Deadline, running
 from prunnet.pruning.flow import Flow
 from prunnet.pruning.labels import NOTHING, Labels
 
@@ -36,25 +36,24 @@ _SILENT = frozenset({"aten::_local_scalar_dense", "aten::is_same_size", "aten::e
 """Operations that return no tensor and change none."""
 
 
-def trace(encoder: Encoder, pixels: Tensor, deadline: float) -> Book:
+def trace(encoder: Encoder, pixels: Tensor, deadline: Deadline) -> Book:
     """Return what one forward pass says about the encoder's channels.
 
     Args:
         encoder: In eval mode. A copy, as a forward pass may leave things behind in modules.
         pixels: float32 [N, 3, H, W], raw RGB in 0..255.
-        deadline: On `time.monotonic`'s clock.
+        deadline: When the pass must have ended.
 
     Raises:
         EncoderError: The deadline has passed, or the encoder's own code fails; names the module.
     """
     book, names = Book(), dict(_owned(encoder))
-    stack = [("", type(encoder).__name__)]
-    run = _Following(book, stack, deadline)
-    with _entered(encoder, stack, run.flow), torch.inference_mode():
+    with running(encoder, deadline) as stack, torch.inference_mode():
+        run = _Following(book, stack, deadline)
         for name, tensor in names.items():
             run.enter(tensor, book.enter(name, tensor.shape) if tensor.is_floating_point() else NOTHING)
         try:
-            with run, _plain_attention():
+            with run, _named(encoder, run.flow), _plain_attention():
                 out = encoder(pixels)
         except EncoderError:
             raise
@@ -75,7 +74,7 @@ def _owned(encoder: Encoder) -> Iterator[tuple[str, Tensor]]:
 
 
 class _Following(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, book: Book, stack: list[tuple[str, str]], deadline: float) -> None:
+    def __init__(self, book: Book, stack: list[tuple[str, str]], deadline: Deadline) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.book, self._stack, self._deadline = book, stack, deadline
         self.known, self._weights = WeakTensorKeyDictionary(), WeakTensorKeyDictionary()
@@ -97,12 +96,7 @@ class _Following(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if whole is not NotImplemented:
                 return whole
         out = func(*args, **kwargs)
-        if time.monotonic() > self._deadline:
-            raise EncoderError(
-                f"the module {self._stack[-1][0] or 'encoder'} ({self._stack[-1][1]}) takes too long: one forward pass "
-                "on two images did not end in the time that finding channel groups may take; use smaller images, or "
-                "granularity 'weight'"
-            )
+        self._deadline.check(*self._stack[-1])
         inputs = list(tensors_in([*args, *kwargs.values()]))
         self.flow.step(inputs, tensors_in([out]))
         labelled = any(t in self.known for t in inputs)
@@ -135,15 +129,13 @@ def _pointwise(call: Call) -> Labels:
 
 
 @contextmanager
-def _entered(encoder: Encoder, stack: list[tuple[str, str]], flow: Flow) -> Iterator[None]:
-    """Keep the names of the modules that run on a stack; after an error the failing one stays on top."""
-    hooks = []
-    for name, module in encoder.named_modules():
-        entry = (name, type(module).__name__)
-        hooks.append(module.register_forward_pre_hook(lambda *_, entry=entry: stack.append(entry)))
-        hooks.append(module.register_forward_hook(lambda *_: stack.pop() and None))
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            hooks.append(module.register_forward_hook(lambda _, __, out, name=name: flow.name(out, name)))
+def _named(encoder: Encoder, flow: Flow) -> Iterator[None]:
+    """Say in a graph what convolutions and linear layers return."""
+    hooks = [
+        module.register_forward_hook(lambda _, __, out, name=name: flow.name(out, name))
+        for name, module in encoder.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
     try:
         yield
     finally:
