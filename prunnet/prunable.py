@@ -167,11 +167,7 @@ class PrunableEncoder(nn.Module):
 
     def features_of(self, capacity: float, normal: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Do the same with pixels that are normalised already, which is alike for all capacities."""
-        achieved = self.achieved(capacity)
-        shape = achieved if self.granularity == "channel" else 1.0  # masks leave every tensor its shape
-        module = self._trained.get(shape)
-        if module is None:
-            module = self._trained[shape] = _on_batch_statistics(self.skeleton(capacity))
+        achieved, module = self.achieved(capacity), self.trained(capacity)
         # BatchNorm's statistics are not asked for; of other buffers (pixel statistics, fixed scales) as of parameters.
         dense = dict(self.encoder.named_buffers())
         buffers = {name: dense[name] for name, _ in module.named_buffers()}
@@ -179,6 +175,15 @@ class PrunableEncoder(nn.Module):
         cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
         out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, normal)
         return out
+
+    def trained(self, capacity: float) -> Encoder:
+        """Return the module without weights that `features_of` runs, on the meta device; the same each time."""
+        shape = (
+            self.achieved(capacity) if self.granularity == "channel" else 1.0
+        )  # masks leave tensors their shape
+        if shape not in self._trained:
+            self._trained[shape] = _on_batch_statistics(self.skeleton(capacity))
+        return self._trained[shape]
 
     def adapted(self, tensors: Mapping[str, Tensor], achieved: float) -> Mapping[str, Tensor]:
         """Return the tensors with the corrections of a subnetwork, before anything is cut out of them.

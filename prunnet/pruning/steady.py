@@ -90,7 +90,9 @@ def _passes_on_meta(blueprint: Encoder, deadline: Deadline) -> list[list[Step]]:
     size = blueprint.image_size
     try:
         with running(blueprint, deadline) as stack:
-            blueprint(torch.empty(2, 3, *size, device="meta"))  # fills what modules keep from their first pass
+            blueprint(
+                torch.empty(2, 3, *size, device="meta")
+            )  # fills what modules keep from their first pass
             return [_steps(blueprint, torch.empty(n, 3, *size, device="meta"), stack) for n in _BATCHES]
     except EncoderError:
         raise

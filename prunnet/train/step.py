@@ -12,6 +12,7 @@ from prunnet.prunable import PrunableEncoder
 from prunnet.train.integrate import Integration, integrate
 from prunnet.train.method import MethodSpec
 from prunnet.train.synced import average, joined_statistics, share
+from prunnet.train.trial import check_trains
 
 Row = list[Tensor | None]
 """The gradients of one loss, parameter by parameter."""
@@ -47,6 +48,9 @@ class JointStep:
         classifier: The classifier that all capacities share; a frozen one is not trained.
         method: How capacities are trained together.
         precision: "fp32", "bf16", or "auto": bf16 on a GPU.
+
+    Raises:
+        EncoderError: A step would fail (`prunnet.train.trial`).
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class JointStep:
         self._ranked = method.learn_scores
         self.parameters = [*self._trained, *(prunable.scores.values() if self._ranked else ())]
         self._shared = self._reached_by_subnetworks(len(heads))
+        check_trains(prunable, method.capacities, self._precision)
 
     @joined_statistics()
     def __call__(self, pixels: Tensor, labels: Tensor, capacities: Sequence[float]) -> Tensor:
