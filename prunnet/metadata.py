@@ -29,14 +29,14 @@ MOST_BYTES = 2**24
 
 
 class BackboneSpec(BaseModel):
-    """How the backbone is built again: a timm name with its options, or the user's own module."""
+    """How the backbone is built again: a timm name with its options, or your own module."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     timm: str | None
-    """timm model name; None for a module that the user brings along when loading."""
+    """Name of the timm model. None for a module of your own, which you hand to `load_encoder`."""
     options: Options = Field(default_factory=dict)
-    """Further arguments of the model's class (`prunnet.options`)."""
+    """Further arguments of the model's class."""
     features: Features
     """Channels that the backbone returns."""
 
@@ -47,29 +47,37 @@ class EncoderMetadata(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: int = Field(default=SCHEMA_VERSION, strict=True, ge=1, le=SCHEMA_VERSION)
+    """Version of this layout."""
     name: str = Field(min_length=1)
+    """Name of the encoder."""
     backbone: BackboneSpec
+    """How the network is built again."""
     granularity: Granularity
+    """What can be pruned: whole channels or single weights."""
     channel_multiple: Features
+    """Channel counts are multiples of this, unless a device profile brings its own."""
     spare_narrow: Share = 0.0
-    """How much later narrow channel groups, or small layers, are cut (`prunnet.capacity`, `prunnet.weight`)."""
+    """As in the recipe (docs/reference/recipe.md)."""
     keep_factors: dict[str, KeepFactor] = Field(default_factory=dict)
-    """Factors on what single groups or layers keep, by patterns of their names (`prunnet.capacity.stretches`)."""
+    """Factors on what single groups or layers keep, by patterns of their names."""
     adapters: AdapterKind = "none"
-    """What subnetworks have of their own (`prunnet.adapters`)."""
+    """Corrections that subnetworks have of their own."""
     dimension: Features
+    """Length of the embedding."""
     preprocessing: Preprocessing
+    """How a photo becomes the input."""
     training_capacities: tuple[Capacity, ...] = Field(min_length=1, max_length=MOST_CAPACITIES)
     """Capacities that were trained, ascending; the first is the least that can be trusted."""
     space_id: str = Field(min_length=1)
-    """`prunnet.space` says what its versions cover."""
+    """Fingerprint of the embedding space. Embeddings may only meet a gallery with the same one."""
     computation: tuple[str, ...] = Field(default=(), max_length=100_000)
-    """What the dense encoder computes (`prunnet.computation`), as `save_encoder` found it; empty in version 1."""
+    """The operations that the dense encoder computes, in order. Empty in schema version 1."""
     recipe: dict[str, Any] = Field(default_factory=dict)
-    """The recipe it was trained by, whole."""
+    """The recipe it was trained by."""
     metrics: dict[str, Any] = Field(default_factory=dict)
     """Measured figures, as `prunnet-eval` prints them."""
     tools: dict[str, str] = Field(default_factory=dict)
+    """Versions of the packages that trained it."""
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:

@@ -17,7 +17,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Tolerances(BaseModel):
-    """What a bundle is held against. Cosines in [-1, 1]; the rest are fractions in [0, 1].
+    """What the figures are held against (docs/reference/gates.md). Cosines lie in [-1, 1], the rest in [0, 1].
 
     None, in a bundle of schema version 1: nobody judged that figure yet. The defaults are those of that version, for
     callers that state a few values themselves; an export takes its precision's (`TABLE`).
@@ -38,9 +38,9 @@ class Tolerances(BaseModel):
     min_synthetic_cosine: Cosine | None = None
     """Parity: smallest cosine of any parity picture's embedding with the torch subnetwork's."""
     min_closeness: Fraction | None = None
-    """Closeness: how surely an embedding finds the dense one of the same picture (`runtime_py.closeness`)."""
+    """Closeness: how surely an embedding finds the dense embedding of the same picture."""
     min_own_picture: Fraction | None = None
-    """Closeness: how often it prefers that one to the nearest other (`runtime_py.closeness`)."""
+    """Closeness: how often it prefers that one to the nearest other dense embedding."""
     max_recorded_drop: Fraction | None = None
     """Recorded: Recall@1 and mAP at the export minus the same now."""
     max_recorded_change: Fraction | None = None
@@ -48,7 +48,7 @@ class Tolerances(BaseModel):
 
 
 class StatedTolerances(BaseModel):
-    """What a profile states; None leaves the precision's own tolerance (`TABLE`)."""
+    """Tolerances that a profile states. Those it leaves out are the precision's (docs/reference/gates.md)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

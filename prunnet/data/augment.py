@@ -20,9 +20,9 @@ class Augment(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     crop: tuple[PositiveShare, PositiveShare] = (0.35, 1.0)
-    """Least and largest share of a picture's area that a crop keeps; [1, 1] is the whole picture every time."""
+    """Least and largest share of a picture's area that a crop keeps; [1, 1] always keeps the whole picture."""
     mirror: bool = Field(default=True, strict=True)
-    """Half of the pictures are mirrored, left to right. Text, signs and maps become other things by that: false."""
+    """Mirrors half of the pictures, left to right. Set it to false for text, signs and maps."""
     colour: Share = 0.0
     """Brightness, contrast and saturation are each multiplied by a factor in 1 - colour .. 1 + colour."""
     blur: float = Field(default=0.0, strict=True, ge=0, le=20)

@@ -22,6 +22,7 @@ class Rates(_Record):
     pointwise: Rate
     """Convolutions of kernel size 1."""
     depthwise: Rate
+    """Convolutions with one channel per group."""
     matmul: Rate
     """Linear layers and attention."""
 
@@ -30,34 +31,43 @@ class FittedRow(_Record):
     """One measurement that the coefficients were fitted to."""
 
     model: str
-    """The network and its input size, e.g. "resnet18 224x224"."""
+    """The network and its input size, such as "resnet18 224x224"."""
     macs_g: Rate
     """10**9 multiply-accumulates, as the cost graph counts them."""
     measured_ms: Rate
+    """Milliseconds, as published."""
     fitted_ms: Rate
-    """What the coefficients say for the same network, divided by `scaled_by`."""
+    """What the coefficients give for the same network, divided by `scaled_by`."""
     device: str
+    """The device that was measured."""
     match: str
-    """How the measured device relates to the profile's: exact, same_soc, same_core(...), proxy(...)."""
+    """How the measured device relates to this one: exact, same_soc, same_core(...), proxy(...)."""
     source: str
+    """Where the measurement was published."""
 
 
 class LatencyModel(_Record):
-    """Roofline coefficients: t0 + sum over ops of (max(compute, memory traffic) + overhead)."""
+    """Roofline coefficients: t0 + the sum over operations of (max(compute, memory traffic) + overhead)."""
 
     runs_on: str
     """The runtime, delegate and unit that the measurements ran on."""
     t0_ms: Milliseconds
+    """Milliseconds of a call, whatever the network."""
     per_op_ms: Milliseconds
+    """Milliseconds that each operation costs on top."""
     gmacs_per_s: Rates
+    """How fast each kind of operation computes."""
     bandwidth_gb_per_s: Rate
+    """How fast weights and activations are read and written, 10**9 bytes per second."""
     calibrated: bool
-    """False if only stand-in devices were measured."""
+    """False if only similar devices were measured."""
     scaled_by: Rate = 1.0
-    """The coefficients are for the measured milliseconds times this; `source` says why."""
+    """Factor on the measured milliseconds before the fit; `source` gives the reason."""
     median_error: Annotated[float, Field(ge=0)]
     """Median of |fitted - measured| / measured over the rows."""
     worst_error: Annotated[float, Field(ge=0)]
+    """Largest |fitted - measured| / measured of any row."""
     source: str
-    """How the coefficients came about."""
+    """How the coefficients were fitted."""
     rows: tuple[FittedRow, ...] = Field(min_length=1, strict=False)
+    """The measurements."""

@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -20,7 +21,12 @@ from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
 from runtime_py.manifest import Precision, Target
 from runtime_py.tolerances import StatedTolerances
 
-Size = Annotated[int, PlainValidator(parse_bytes), PlainSerializer(exact_bytes, return_type=str)]
+Size = Annotated[
+    int,
+    PlainValidator(parse_bytes),
+    PlainSerializer(exact_bytes, return_type=str),
+    WithJsonSchema({"type": "string", "format": "size with a unit", "examples": ["12MiB"]}),
+]
 """Bytes; written with a unit, which they remember."""
 Limit = Annotated[float, Field(gt=0, strict=True)]
 BudgetName = Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
@@ -38,26 +44,29 @@ class _Record(BaseModel):
 
 
 class Hardware(_Record):
-    """Facts of the device; each needs an entry in the profile's `sources`."""
+    """Facts of the device. Each needs an entry in `sources`."""
 
     soc: str = Field(min_length=1)
+    """Name of the chip."""
     threads: int = Field(gt=0, le=1024, strict=True)
     """CPU threads that one query may use."""
     ram: Size
+    """Memory of the device."""
     isa: tuple[str, ...]
     """Instruction set extensions that matter to kernels: neon, fp16, dotprod, i8mm, sve2."""
 
 
 class Budgets(_Record):
-    """Limits for one query; None means unlimited."""
+    """Limits for one query. A budget that is absent is unlimited."""
 
     max_artifact: Size | None = None
-    """Bytes of the artifact: file or folder."""
+    """Size of the artifact, file or folder."""
     max_peak_memory: Size | None = None
-    """Bytes of weights, live activations and workspace together."""
+    """Weights, live activations and workspace together, at their peak."""
     max_mflops: Limit | None = None
     """Millions of floating point operations, 2 x MACs."""
     max_latency_ms: Limit | None = None
+    """Milliseconds; needs `latency` for every target."""
 
     def items(self) -> tuple[tuple[BudgetName, float], ...]:
         """Return name and limit of every budget that is set, in `BUDGET_UNITS`' order."""
@@ -74,16 +83,24 @@ class DeviceProfile(_Record):
     """One device and the budgets of an application on it."""
 
     schema_version: Annotated[Literal[1], NoBoolean]
+    """Version of this layout."""
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)
+    """Names the bundle's folder."""
     targets: tuple[Target, ...] = Field(min_length=1)
+    """Formats to export, each once."""
     hardware: Hardware
+    """Facts of the device."""
     budgets: Budgets = Budgets()
+    """What one query may cost."""
     precision: dict[Target, Precision] = Field(default_factory=dict)
+    """Number format for each target; `fp32` for a target that is not named."""
     channel_multiple: int = Field(default=8, gt=0, le=256, strict=True)
     """Channel counts are rounded down to a multiple of this."""
     latency: dict[Target, dict[Precision, LatencyModel]] = Field(default_factory=dict)
+    """Coefficients that predict milliseconds, for each target and precision. Instead of a mapping, the name of a file
+    in `latency/` beside the profile, or of a shipped one."""
     compatibility: StatedTolerances = StatedTolerances()
-    """Tolerances of its own; what is not stated is the precision's (`runtime_py.tolerances`)."""
+    """Your own tolerances; the others are those of the precision (docs/reference/gates.md)."""
     sources: dict[str, Annotated[str, Field(min_length=1)]]
     """Where each hardware fact comes from."""
 

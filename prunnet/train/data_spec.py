@@ -19,17 +19,17 @@ def _a_path(path: str) -> str:
 
 
 class DataSpec(BaseModel):
-    """What to train on."""
+    """The pictures to train on and to test with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["glyphs", "folder", "cub200", "gldv2", "inshop", "roxford5k", "rparis6k", "sop", "veri776"]
-    """The built-in glyphs, the user's own folder of pictures, or an official benchmark (docs/reference/datasets.md)."""
+    """The built-in glyphs, a folder of your own pictures, or an official data set (docs/reference/datasets.md)."""
     path: Annotated[str, Field(strict=True), AfterValidator(_a_path)] | None = None
-    """Folder with `train/CLASS/*` and `test/CLASS/*`, or the unpacked archive of a benchmark; relative to where the
-    command runs. A benchmark's may be left to `prunnet-train --data`."""
+    """Folder with `train/CLASS/*` and `test/CLASS/*`, or the unpacked archive of an official data set. Relative paths
+    start where the command runs. For an official data set, `prunnet-train --data` may give it instead."""
     augment: Augment | None = None
-    """What training does to pictures; filled in where it is not given. Glyphs take none."""
+    """Random changes of training pictures. Pictures get the defaults if it is absent; glyphs take none."""
 
     @model_validator(mode="before")
     @classmethod

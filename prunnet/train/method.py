@@ -72,43 +72,44 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 class MethodSpec(BaseModel):
-    """How capacities are trained together; `docs/research/method.md` says what each choice was worth."""
+    """How capacities are trained (docs/research/method.md has what each choice was worth)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = "prunnet"
-    """One of `METHODS`; it gives the options that are not said."""
+    """A named method; it sets the options that the recipe leaves out."""
     granularity: Granularity = "channel"
+    """What is pruned: whole channels, which makes tensors smaller, or single weights, which masks them."""
     channel_multiple: Features = 8
+    """Channel counts are multiples of this. A device profile brings its own at export."""
     spare_narrow: Share = 0.0
-    """How much later narrow channel groups are cut than wide ones: 0, all keep the same ratio of their channels; 1, the
-    same number of channels, as far as they have them (`prunnet.capacity`). Of masks, the same for the weights of small
-    layers and large ones (`prunnet.weight`)."""
+    """Spares narrow channel groups: at 0 every group keeps the same share of its channels, at 1 the same number of
+    channels, as far as it has them. With granularity `weight`, the same for small and large layers."""
     keep_factors: dict[str, KeepFactor] = Field(default_factory=dict)
-    """Factors on what single groups or layers keep, by patterns of their names, such as `"*.layer4.*.conv1": 0.5`
-    (`prunnet.capacity.stretches`)."""
+    """Factors on what single groups or layers keep, by patterns of their names, such as `"*.layer4.*.conv1": 0.5`."""
     capacities: tuple[CapacityBelowOne, ...] = Field(default=(0.2, 0.4, 0.6, 0.8), max_length=MOST_CAPACITIES)
-    """Capacities beside the dense one, ascending; empty trains the dense encoder alone."""
+    """Capacities to train besides the dense one, ascending. An empty list trains the dense encoder alone."""
     networks: Literal["one", "own-classifier", "dense-classifier"] = "one"
-    """One network for all capacities, or one for each: with a classifier of its own, or with the frozen one of the
-    dense encoder, which is trained first."""
+    """One network for all capacities, or a network for each: with its own classifier, or with the dense encoder's,
+    which is trained first and frozen. `prunnet-train` accepts only `one`."""
     subnetworks: Literal["together", "after"] = "together"
-    """Subnetworks learn in every step together with the dense encoder, or after it, in a second round
-    (`schedule.follow`) in which it stays as it is."""
+    """Subnetworks train together with the dense encoder, or after it in a second round (`schedule.follow`) that leaves
+    it unchanged."""
     per_step: Draws | None = None
-    """Subnetworks drawn for one step. None trains all of them in every step."""
+    """Number of subnetworks drawn for each step. Without it every step trains all of them."""
     draw: Literal["listed", "sandwich"] = "listed"
-    """What `per_step` draws: among the capacities, all alike probable; or the smallest one and, for the rest, any
-    capacity between it and the dense one, its logarithm uniform (after the sandwich rule; Yu and Huang, ICCV 2019)."""
+    """What `per_step` draws. `listed`: any of the capacities, equally likely. `sandwich`: the smallest one, and any
+    others between it and the dense one with a uniform logarithm (after the sandwich rule; Yu and Huang, ICCV 2019)."""
     smallest_share: PositiveShare = 1.0
-    """Share of the steps in which the sandwich rule takes the smallest capacity. In the others one from the lower half
+    """Share of the steps in which the sandwich rule takes the smallest capacity. In the others, one from the lower half
     of the logarithms takes its place; on a GPU those steps are not replayed from a recording."""
     adapters: Literal["none", "smooth", "full", "switched"] = "none"
-    """What the subnetworks have of their own (`prunnet.adapters`)."""
+    """Corrections that subnetworks have of their own: none, of the norms and the projector (`smooth`), of every weight
+    (`full`), or a BatchNorm for each trained capacity (`switched`). Export folds them in."""
     dense_only: tuple[Part, ...] = PARTS
-    """Parts that learn from the dense loss alone; BatchNorm's affine parameters are `norms`."""
+    """Parts that learn from the dense loss alone. `norms` are the affine parameters of BatchNorm."""
     dense_share: ShareBelowOne = 0.0
-    """Share of the steps, at the start, that trains the dense encoder alone."""
+    """Share of the steps, at the start, that train the dense encoder alone."""
     objective: Literal["labels", "embedding"] = "labels"
     """What a subnetwork learns: the labels through the classifier, or the dense encoder's embedding."""
     distillation: Weight = 0.0
@@ -116,21 +117,21 @@ class MethodSpec(BaseModel):
     subnetwork_weight: Factor = 1.0
     """Factor on each subnetwork's loss."""
     weighting: Literal["even", "uncertainty"] = "even"
-    """Weights of the losses: all alike, or by evidential uncertainty, mean 1 (SFSC)."""
+    """Weights of the losses: equal, or by evidential uncertainty with mean 1 (SFSC)."""
     project: bool = True
-    """Remove conflicts between the gradients of the capacities."""
+    """Removes conflicts between the gradients of the capacities."""
     protect_dense: bool = False
-    """The dense gradient is never projected; the subnetworks' yield to it."""
+    """Never projects the dense gradient; those of the subnetworks yield to it."""
     alpha: Exponent = 0.5
-    """Exponent of the cosine weights; 0 weighs all gradients alike."""
+    """Exponent of the cosine weights; 0 gives all gradients the same weight."""
     balance: Factor | None = None
-    """Largest length of a subnetwork's gradient, in lengths of the dense one, tensor by tensor; None: no limit."""
+    """Largest length of a subnetwork's gradient, as a multiple of the dense one's, tensor by tensor."""
     scores: Literal["magnitude", "random", "prefix"] = "magnitude"
-    """Where the ranking starts; where the dense encoder trains alone first, magnitude is that of its weights at the
-    end of that. Prefix ranks the first channels highest."""
+    """How channels or weights are ranked at the start. `magnitude` is that of the weights, taken after the dense
+    encoder has trained alone, if it does; `prefix` ranks the first channels highest."""
     learn_scores: bool = True
-    """Scores are trained. Else the ranking stays as it was; where nothing but the dense encoder is trained, magnitude
-    is that of its weights at the end."""
+    """Trains the ranking. Otherwise it stays as it was; if only the dense encoder is trained, `magnitude` is that of
+    its final weights."""
 
     @model_validator(mode="before")
     @classmethod

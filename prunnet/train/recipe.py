@@ -36,30 +36,39 @@ class _Part(BaseModel):
 
 
 class EncoderSpec(_Part):
-    """What to train."""
+    """The network to train."""
 
     backbone: str = Field(strict=True, max_length=200, pattern=r"^[A-Za-z0-9._:/-]+$")
-    """A timm model name."""
+    """Name of a timm model (docs/reference/backbones.md)."""
     options: Options = Field(default_factory=dict)
-    """Further arguments of the timm model's class (`prunnet.options`)."""
+    """Further arguments of the timm model's class, such as `channels` or `depth`, with plain values."""
     image_size: tuple[Pixels, Pixels]
-    """(height, width), pixels."""
+    """[height, width] of the input, pixels."""
     dimension: Features = 256
+    """Length of the embedding."""
     pretrained: bool = False
+    """Start from timm's published weights, which timm downloads."""
 
 
 class Recipe(_Part):
     """One training run."""
 
     schema_version: Annotated[Literal[1], NoBoolean]
+    """Version of this layout."""
     name: str = Field(strict=True, min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    """Names the run and the encoder package: letters, digits, `.`, `_` and `-`."""
     seed: Seed = 0
+    """Seed of weights, batches and draws. The same seed on the same machine gives the same run."""
     data: DataSpec
+    """The pictures."""
     encoder: EncoderSpec
+    """The network."""
     method: MethodSpec = MethodSpec()
+    """How its subnetworks are trained."""
     schedule: ScheduleSpec
+    """How long and how fast."""
     validation: ValidationSpec | None = None
-    """Retrieval while it trains; none where it is not given, and every class is trained on."""
+    """Measures retrieval during training, on classes held out for that. Without it every class is trained on."""
 
     @property
     def _follows(self) -> bool:

@@ -35,51 +35,53 @@ class _Part(BaseModel):
 
 
 class FollowSpec(_Part):
-    """A second round, after the dense encoder has come to rest: only its subnetworks learn, by their own cosine."""
+    """The second round: the dense encoder is frozen, and its subnetworks learn its embedding."""
 
     steps: Steps
+    """Steps of the second round."""
     learning_rate: LearningRate
-    """The highest one, after a linear rise over a tenth of the steps."""
+    """Highest learning rate, after a linear rise over a tenth of the steps."""
     turned: Share = 0.0
-    """Share of each batch that is turned or mirrored: to follow, no label is needed, and a picture that the dense
-    encoder has not learned by heart says more about those that a server will see."""
+    """Share of each batch that is turned or mirrored. The second round needs no labels, and pictures that the dense
+    encoder has not memorised are closer to what a server will see."""
 
 
 class ScheduleSpec(_Part):
-    """How long and how fast. The first round is so many steps or so many epochs long; exactly one is given."""
+    """Length and learning rate. The length of the first round is given in `steps` or in `epochs`, not both."""
 
     steps: Steps | None = None
     """Steps of the first round."""
     epochs: Steps | None = None
-    """Epochs of the first round; one epoch shows each item once, a last short batch left out."""
+    """Epochs of the first round. An epoch shows each picture once and drops a last short batch."""
     follow: FollowSpec | None = None
-    """The second round; goes with `method.subnetworks: after`, which has one of twice the first round's steps at its
-    learning rate where none is given (`followed`)."""
+    """The second round, for `method.subnetworks: after`. If absent, it has twice the steps of the first round, at the
+    same learning rate."""
     batch_size: BatchSize = 128
+    """Pictures in each step, over all processes."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Stochastic gradient descent with Nesterov's momentum, or AdamW."""
     learning_rate: LearningRate = 0.1
-    """The highest one, after the warm-up."""
+    """Highest learning rate, reached after the warm-up."""
     momentum: ShareBelowOne = 0.9
-    """Of sgd, plain at 0; the first beta of adamw."""
+    """Momentum of sgd (0: none), or the first beta of adamw."""
     weight_decay: WeightDecay = 5e-4
-    """Of weight matrices and kernels; biases, norms, scores and adapters do not decay."""
+    """Decay of weight matrices and kernels. Biases, norms, scores and adapters do not decay."""
     decay: Literal["cosine", "steps"] = "cosine"
     """The learning rate follows a cosine down to zero, or falls at each milestone."""
     milestones: tuple[Milestone, ...] = ()
-    """Where `decay: steps` falls: in epochs if the round's length is in epochs, in steps if it is in steps."""
+    """Where `decay: steps` lowers the learning rate, in the unit of the round's length: steps or epochs."""
     factor: float = Field(default=0.1, strict=True, gt=0, lt=1)
     """What each milestone multiplies the learning rate by."""
     warmup_steps: WarmUp | None = None
-    """Steps over which the learning rate rises; 200 where no warm-up is given."""
+    """Steps over which the learning rate rises; 200 if neither warm-up is given."""
     warmup_epochs: Duration | None = None
-    """The same in epochs."""
+    """The same, in epochs."""
     clip: Norm = 10.0
     """Largest norm of the joint gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the passes; weights and gradients stay float32. Auto is bf16 on a GPU and fp32 on a CPU."""
+    """Arithmetic of the passes; weights and gradients stay float32. `auto` is bf16 on a GPU and fp32 on a CPU."""
     classifier: Literal["linear", "cosine"] = "linear"
-    """Logits are an affine map of the embedding, or scaled cosines with the class vectors."""
+    """Logits: an affine map of the embedding, or scaled cosines with the class vectors."""
     scale: Factor = 16.0
     """Scale of the cosine logits."""
 

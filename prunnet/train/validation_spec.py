@@ -10,15 +10,15 @@ from prunnet.numbers import HeldClasses, HeldPictures, Steps
 
 
 class ValidationSpec(BaseModel):
-    """Retrieval on training classes that are held out: training never sees them, and nothing looks at the test set."""
+    """Retrieval on held-out training classes. Training never sees them, and the test set is not used."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     every: Steps
-    """Steps from one measurement to the next; the end of the run is always measured."""
+    """Steps between measurements. The end of the run is always measured."""
     classes: HeldClasses = 0.1
-    """Share of the training classes that is held out, two at least; the seed says which."""
+    """Share of the training classes to hold out, at least two. The seed chooses them."""
     pictures: HeldPictures = 512
-    """Pictures of these classes that are measured, at most."""
+    """Largest number of their pictures to measure."""
     package: Literal["last", "best"] = "last"
-    """Which state becomes the encoder package: the last one, or the best of those measured."""
+    """Which state becomes the encoder package: the last, or the best of those measured."""
