@@ -1,5 +1,6 @@
 # make export PROFILE=pixel8   plan, export and check the built-in encoder for a device
 # make test                    run the tests
+# make docs                    build the site into site/ (sets up .venv-docs, 170 MB)
 # Each sets up what it needs in .venv the first time, pinned by constraints.txt: an export the packages of its targets
 # (2 to 3 GB), the tests everything (5 GB).
 PYTHON ?= python3
@@ -7,6 +8,7 @@ VENV ?= .venv
 PROFILE ?= pixel8
 OUT ?= build
 BIN := $(VENV)/bin
+DOCS_VENV ?= .venv-docs
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 # The targets of the profile are the names of the extras that its export needs.
@@ -14,7 +16,7 @@ PROFILE_FILE := $(firstword $(wildcard $(PROFILE) device_profiles/$(PROFILE).yam
 TARGETS := $(shell test -f "$(PROFILE_FILE)" && sed -n 's/^targets: *\[\(.*\)\].*/\1/p' "$(PROFILE_FILE)" | tr -d ' ')
 EXTRAS := $(or $(TARGETS),all)
 
-.PHONY: export test avx2 slow campaign lint clean
+.PHONY: export test avx2 slow campaign lint docs clean
 
 export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
@@ -42,8 +44,13 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The reference is written from the code, in whichever environment there is; the site needs only the pages.
+docs: $(or $(wildcard $(VENV)/.installed),$(VENV)/.for-train) $(DOCS_VENV)/.installed
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --clean
+
 clean:
-	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DOCS_VENV) site $(OUT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.for-%: constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -55,4 +62,9 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing everything that the tests need; this takes some minutes the first time"
 	$(INSTALL) --editable '.[all,dev]'
+	@touch $@
+
+$(DOCS_VENV)/.installed: docs/requirements.txt
+	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --disable-pip-version-check --requirement docs/requirements.txt
 	@touch $@

@@ -1,48 +1,132 @@
-"""Code in the documents runs."""
+"""What the pages show is true: code runs, YAML is valid, links lead somewhere, every page is in the site."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# The architecture page lists signatures, not programs; benchmarks need data sets that nobody may ship.
-NOT_PROGRAMS = {"architecture.md", "datasets.md"}
+from prunnet import DeviceProfile, Recipe, load_profile, load_recipe
+from prunnet.errors import ProfileError
+from tests.pages import PAGES, ROOT, Block, anchors, blocks, prose
+
+SIGNATURES = {"docs/explanation/architecture.md", "docs/reference/datasets.md"}
+"""Pages whose Python lists interfaces, or needs data sets that nobody may ship."""
+UNCHECKED = {
+    "text",
+    "mermaid",
+    "kotlin",
+    "swift",
+    "groovy",
+    "gradle",
+    "toml",
+    "xml",
+    "sh",
+    "bash",
+    "console",
+    "",
+}
+"""Languages that nothing here reads; the commands among them are in test_docs_commands.py."""
 
 
-def _programs() -> list[tuple[str, str]]:
-    found = []
-    for document in DOCUMENTS:
-        if document.name not in NOT_PROGRAMS:
-            blocks = re.findall(r"^```python\n(.*?)^```", document.read_text(), re.M | re.S)
-            found += [(f"{document.name}-{number}", block) for number, block in enumerate(blocks)]
-    return found
+def _of(language: str) -> Any:
+    found = [block for block in blocks() if block.language == language]
+    return pytest.mark.parametrize("block", found, ids=[block.name for block in found])
 
 
-@pytest.mark.parametrize(("name", "code"), _programs(), ids=[name for name, _ in _programs()])
-def test_code_in_documents_runs(name: str, code: str, tmp_path: Path) -> None:
-    if name.startswith("README"):
-        export = [sys.executable, "-m", "exporters.cli", "--profile", "pixel8", "--target", "tflite"]
-        subprocess.run([*export, "--out", str(tmp_path / "build")], cwd=ROOT, check=True, capture_output=True)
-    where = tmp_path if name.startswith("README") else ROOT
-    done = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True)
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that looks like a clone in which `make export` has run."""
+    folder = tmp_path_factory.mktemp("clone")
+    for each in ROOT.iterdir():
+        if each.name not in ("build", "runs") and not each.name.startswith("."):
+            (folder / each.name).symlink_to(each)
+    export = [sys.executable, "-m", "exporters.cli", "--profile", "pixel8", "--target", "tflite"]
+    subprocess.run(export, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@_of("python")
+def test_code_runs(block: Block, clone: Path) -> None:
+    if block.page in SIGNATURES:
+        compile(block.text, block.name, "exec")
+        return
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", block.text]
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    for document in DOCUMENTS:
-        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / link).exists(), f"{document.name} links to {link}"
+@_of("json")
+def test_json_is_valid(block: Block) -> None:
+    json.loads(block.text)
+
+
+@_of("yaml")
+def test_yaml_is_a_recipe_or_a_profile(block: Block, tmp_path: Path) -> None:
+    """A whole document is one of ours; a part of one is, put into a shipped document in place of what is there."""
+    given = YAML(typ="safe").load(block.text)
+    assert isinstance(given, dict), "not a mapping"
+    if "jobs" in given:  # a workflow of somebody's CI
+        return
+    whole = "schema_version" in given
+    file = tmp_path / "document.yaml"
+    problems = []
+    for schema, read, shipped in (
+        (Recipe, load_recipe, ROOT / "prunnet" / "recipes" / "glyphs.yaml"),
+        (DeviceProfile, load_profile, ROOT / "device_profiles" / "pixel8.yaml"),
+    ):
+        if not given.keys() <= schema.model_fields.keys():
+            continue
+        base = YAML(typ="safe").load(shipped.read_text())
+        for candidate in [given] if whole else [{**base, **given}, _merged(base, given)]:
+            file.write_text(json.dumps(candidate))
+            try:
+                read(str(file))
+            except ProfileError as error:
+                problems.append(str(error))
+            else:
+                return
+    pytest.fail("\n".join(problems) or f"neither a recipe nor a profile has all of {', '.join(given)}")
+
+
+def _merged(base: Any, given: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(given, dict):
+        return given
+    return {**base, **{key: _merged(base.get(key), value) for key, value in given.items()}}
+
+
+def test_every_block_is_of_a_known_language() -> None:
+    unknown = {block.name: block.language for block in blocks()}
+    checked = {"python", "json", "yaml", *UNCHECKED}
+    assert not {name: language for name, language in unknown.items() if language not in checked}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", prose(page)):
+        target = page.parent / link if link else page
+        assert target.exists(), f"links to {link}, which does not exist"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"links to {link}#{anchor}, and there is no such heading"
+
+
+def test_every_page_is_in_the_site() -> None:
+    listed = set(re.findall(r"\S+\.md", (ROOT / "mkdocs.yml").read_text()))
+    there = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert listed == there, "mkdocs.yml: nav"
 
 
 def test_every_dependency_has_a_reason() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     wanted = {
