@@ -38,8 +38,8 @@ def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:
     """Return the profiles of a fleet.
 
     Args:
-        pattern: As for `load_profile`, or a glob over paths ("fleet/*.yaml") or over shipped names
-            ("pixel*").
+        pattern: As for `load_profile`, or a glob: over shipped names first if it looks like a name ("pixel*"), over
+            files first if it looks like a path ("fleet/*.yaml").
 
     Raises:
         ProfileError: Nothing matches, one of them is wrong, or two have the same name.
@@ -55,8 +55,11 @@ def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:
     hidden = Path(pattern).name.startswith(".")
     suited = [path for path in found if path.suffix in {".yaml", ".yml"}]
     paths = [path for path in suited if hidden or not path.name.startswith(".")]
-    names = fnmatch.filter(shipped_profiles(), str(pattern).removesuffix(".yaml"))
-    paths = paths or [_shipped(name) for name in names]
+    shipped = [
+        _shipped(name) for name in fnmatch.filter(shipped_profiles(), str(pattern).removesuffix(".yaml"))
+    ]
+    like_a_name = Path(pattern).name == str(pattern) and not Path(pattern).suffix
+    paths = shipped or paths if like_a_name else paths or shipped
     if not paths:
         raise ProfileError(pattern, "no profile matches", allowed=_known())
     profiles: dict[str, DeviceProfile] = {}

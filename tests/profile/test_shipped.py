@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from prunnet.errors import ProfileError
 from prunnet.profile import DeviceProfile, load_profile, load_profiles, parse_bytes, shipped_profiles
 from prunnet.profile.schema import Hardware
 
@@ -100,3 +101,14 @@ def test_reading_plans_and_profiles_needs_no_torch() -> None:
     code = "import sys, prunnet.solver, prunnet.cost, prunnet.profile; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_a_glob_that_looks_like_a_name_is_not_about_the_files_that_happen_to_lie_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pixel_site.yml").write_text("site_name: something else\n")
+    assert [p.name for p in load_profiles("*")] == list(NAMES)
+    assert [p.name for p in load_profiles("pixel*")] == ["pixel8"]
+    with pytest.raises(ProfileError, match=r"pixel_site\.yml"):
+        load_profiles("./*")
