@@ -1,5 +1,6 @@
 # make export PROFILE=pixel8   plan, export and check the built-in encoder for a device
 # make test                    run the tests
+# make bench                   small versions of the benchmarks that take minutes (benchmarks/README.md)
 # make docs                    build the site into site/ (sets up .venv-docs, 170 MB)
 # Each sets up what it needs in .venv the first time, pinned by constraints.txt: an export the packages of its targets
 # (2 to 3 GB), the tests everything (5 GB).
@@ -16,7 +17,7 @@ PROFILE_FILE := $(firstword $(wildcard $(PROFILE) device_profiles/$(PROFILE).yam
 TARGETS := $(shell test -f "$(PROFILE_FILE)" && sed -n 's/^targets: *\[\(.*\)\].*/\1/p' "$(PROFILE_FILE)" | tr -d ' ')
 EXTRAS := $(or $(TARGETS),all)
 
-.PHONY: export test avx2 slow campaign lint docs clean
+.PHONY: export test avx2 slow campaign lint docs bench clean
 
 export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
@@ -48,6 +49,17 @@ lint: $(VENV)/.installed
 docs: $(or $(wildcard $(VENV)/.installed),$(VENV)/.for-train) $(DOCS_VENV)/.installed
 	$(BIN)/python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --clean
+
+# Ratios within one run, so that any machine will do.
+bench: $(VENV)/.installed
+	@echo "Latency of a subnetwork over the dense encoder, beside the ratio of their MACs:"
+	$(BIN)/python -m benchmarks.host_latency
+	@echo "Exact search beside FAISS's flat index:"
+	$(BIN)/python -m benchmarks.search_speed --items 50000 --ranked 10000
+	@echo "Plans for every shipped profile, traced cold and warm:"
+	$(BIN)/python -m benchmarks.solve_speed
+	@echo "A training step with five capacities, in plain dense steps:"
+	$(BIN)/python -m benchmarks.step_cost --size 64 --batch 16 --rounds 3
 
 clean:
 	rm -rf $(VENV) $(DOCS_VENV) site $(OUT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

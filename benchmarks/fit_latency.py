@@ -2,6 +2,8 @@
 
     python -m benchmarks.fit_latency MEASUREMENTS.csv
 
+MEASUREMENTS.csv has a row for each published latency, and the columns `COLUMNS`. It is not in the repository: the fits
+in `device_profiles/latency` keep the rows that they used, with their sources.
 The model is `prunnet.cost.latency`: t0 + sum over ops of (max(MACs / rate of the kind, bytes / bandwidth) +
 overhead). The nets are rebuilt and traced on the meta device. Seven coefficients are fitted in logarithms
 with a robust loss on log(fitted / measured); a weak prior holds what the rows do not determine. `--check`
@@ -29,6 +31,10 @@ from prunnet.cost import CostGraph, trace
 from prunnet.cost.width import WIDTHS
 
 FOLDER = Path("device_profiles/latency")
+COLUMNS = sorted(
+    {"model", "input_resolution", "latency_ms", "device", "profile_match", "source"}
+    | {column for fit in FITS for choice in fit.rows for column in choice.where}
+)
 KINDS = ("conv", "pointwise", "depthwise", "matmul")
 PRIOR_STRENGTH = 0.1
 PRIOR = {
@@ -41,6 +47,21 @@ PRIOR = {
     "bandwidth": 15.0,
 }
 """Milliseconds, milliseconds, GMAC/s four times, GB/s: a mobile CPU's order of magnitude."""
+
+
+def read_measurements(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of published latencies; ends the program if that is not what the file is."""
+    if not path.is_file():
+        sys.exit(
+            f"{path}: no such file. It is to be a table of published latencies, CSV with the columns "
+            f"{', '.join(COLUMNS)}; the rows that the shipped fits used are in {FOLDER}, each with its source"
+        )
+    with path.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            sys.exit(f"{path}: the columns {', '.join(missing)} are missing")
+        return list(reader)
 
 
 @cache
@@ -148,8 +169,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     _torchvision.ensure()
-    with arguments.measurements.open(newline="", encoding="utf-8") as lines:
-        table = list(csv.DictReader(lines))
+    table = read_measurements(arguments.measurements)
     yaml = YAML()
     yaml.width = 250
     yaml.representer.ignore_aliases = lambda _: True

@@ -1,6 +1,6 @@
 """Does pruning pay? Latency of a subnetwork over the dense encoder, beside the ratio of their MACs.
 
-    python benchmarks/host_latency.py [--encoder DIR] [--capacities 0.2 1.0] [--json results.json]
+    python -m benchmarks.host_latency [--encoder DIR] [--capacities 0.2 1.0] [--json results.json]
 
 Exports each capacity to ExecuTorch, TFLite and ONNX at fp32 and times the artifacts on this host:
 batch 1, one core, median over interleaved rounds. Where the latency ratio exceeds the MAC ratio,
