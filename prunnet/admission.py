@@ -56,7 +56,8 @@ def check_storable(encoder: nn.Module) -> None:
     """Make sure that all that an encoder learns is in its state dict, under names that can be told apart.
 
     Raises:
-        EncoderError: It holds compiled TorchScript, weights that are not registered, or its state dict is another's.
+        EncoderError: It holds compiled TorchScript, weights of several types or that are not registered, or its state
+            dict is another's.
     """
     for name, module in encoder.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -71,6 +72,7 @@ def check_storable(encoder: nn.Module) -> None:
                 "registered, so they would be neither trained nor stored; use nn.ModuleList, nn.ModuleDict or "
                 "nn.ParameterList"
             )
+    _check_types(encoder)
     _check_state(encoder)
     _check_names(encoder)
 
@@ -105,6 +107,23 @@ def _items(value: object, depth: int = 3) -> Iterator[object]:
             yield from _items(item, depth - 1)
     else:
         yield value
+
+
+def _check_types(encoder: nn.Module) -> None:
+    """Weights are cut, tried and trained in one type."""
+    first = ""
+    for name, p in encoder.named_parameters():
+        if not p.is_floating_point():
+            continue
+        kind = str(p.dtype).removeprefix("torch.")
+        first = first or kind
+        if kind != first:
+            module = name.rpartition(".")[0]
+            raise EncoderError(
+                f"the module {module} ({type(encoder.get_submodule(module)).__name__}) holds {kind} parameters where "
+                f"others are {first}; give all of them one type (module.float()): lower precision is chosen for "
+                "training (schedule.precision) and export, not in the module"
+            )
 
 
 def _check_state(encoder: nn.Module) -> None:

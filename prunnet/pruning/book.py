@@ -114,6 +114,13 @@ class Book:
                 self.blocks.setdefault(repr(array.shape).encode() + array.tobytes(), array)
         return labels
 
+    def module_of(self, number: int) -> str:
+        """Return the module whose parameter or buffer a number counts a position of; "" for a constant."""
+        for slot in self.slots:
+            if slot.first <= number < slot.first + slot.size:
+                return slot.tensor.rpartition(".")[0]
+        return ""
+
     def size(self, module: str, value: int, array: Numbers, dim: int) -> None:
         """Note a size that a module's code asked for."""
         self.sizes.append(Size(module, value, array, dim))

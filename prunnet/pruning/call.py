@@ -17,6 +17,10 @@ Operand = tuple[Labels, Sequence[int], "Sequence[int] | None"]
 """Labels, shape and strides; no strides: no dimension is a stretched one."""
 
 
+class UnknownCaseError(Exception):
+    """A rule was not made for the way in which an operation is called; never leaves this package."""
+
+
 class Call:
     """One operation, with its arguments by name.
 
@@ -52,6 +56,9 @@ class Call:
         self.module, self.kind = module
 
     def __getitem__(self, name: str) -> Any:
+        """Return an argument. Raises UnknownCaseError if this overload of the operation has none of that name."""
+        if name not in self.arguments:
+            raise UnknownCaseError(f"{self.name} without {name}")
         return self.arguments[name]
 
     @property

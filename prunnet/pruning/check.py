@@ -58,8 +58,8 @@ def _guilty(trial: _Trial, names: Sequence[str], failure: _Failure, deadline: De
     same = trial.failure([])
     if same is not None:
         raise EncoderError(
-            f"the backbone {trial.kind} cannot be cut: a copy of it does not compute what it computes ({same.why}); "
-            "its forward must be the same each time in eval mode and survive copy.deepcopy"
+            f"the backbone {trial.kind} cannot be cut: a copy of it with all of its channels is not what it is "
+            f"({same.why}); its forward must be the same each time in eval mode and survive copy.deepcopy"
         )
     kinds: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -164,7 +164,8 @@ class _Trial:
         except Exception as error:
             name = stack[-1][0]
             where = name.rpartition(".")[0] if _is_leaf(module, name) else name
-            return _Failure(f"its forward fixes the number of channels: {_short(error)}", where)
+            what = "its forward fixes the number of channels" if grouping.groups else "it does not run"
+            return _Failure(f"{what}: {_short(error)}", where)
         with _zeroed(dense, grouping.groups, kept), running(dense, self._deadline):
             whole = dense.features(pixels)
         if part.shape != whole.shape:

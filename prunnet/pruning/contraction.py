@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from prunnet.pruning.call import Call, Operand, Rule, channels_at
+from prunnet.pruning.call import Call, Operand, Rule, UnknownCaseError, channels_at
 from prunnet.pruning.labels import NOTHING, Labels, Numbers, aligned, along, varying, without
-from prunnet.pruning.movement import unknown
 
 _COLOURS = "tied to the input's colours, or to another dimension that no weights make"
 
@@ -99,6 +98,8 @@ def _grouped(
 
 def _linear(call: Call) -> Labels:
     x, weight, bias = call["input"], call["weight"], call.arguments.get("bias")
+    if x.ndim == 1 or weight.ndim == 1:
+        raise UnknownCaseError("a single vector")
     labels = tuple(a.T for a in call.labels(weight))
     found = product(call, x, (labels, tuple(weight.shape[::-1]), None), call.is_weight(weight))
     if bias is None:
@@ -120,7 +121,7 @@ def _mm(call: Call) -> Labels:
     a = call["self"]
     b = next(call[n] for n in ("mat2", "other", "vec") if n in call.arguments)
     if a.ndim == 1:
-        return unknown(call)[0]
+        raise UnknownCaseError("a vector on the left")
     if b.ndim == 1:
         column = (tuple(x[:, None] for x in call.labels(b)), (*b.shape, 1), None)
         return tuple(x[..., 0] for x in product(call, a, column, call.is_weight(b)))
@@ -181,18 +182,19 @@ def _attention(call: Call) -> Labels | list[Labels]:
     """Scaled dot products: the channels within a head go as a whole, and its queries, keys and values together."""
     query, key, value = call["query"], call["key"], call["value"]
     if call.arguments.get("enable_gqa", False):
-        return unknown(call)
-    rank, why = query.ndim, f"summed over by the attention in {call.module}"
+        raise UnknownCaseError("several queries share a key")
+    why = f"summed over by the attention in {call.module}"
     rest: list[Operand] = []
     for t in (query, key):
         for array in call.labels(t):
-            call.book.tie(array, [rank - 1], why)
-        labels = _real(tuple(without(a, [rank - 1]) for a in call.labels(t)))
-        wide = t.shape[:-2] + ((t.shape[-2], 1) if t is query else (1, 1))
-        rest.append((labels, wide, t.stride()))
+            call.book.tie(array, [t.ndim - 1], why)
+        labels = _real(tuple(without(a, [t.ndim - 1]) for a in call.labels(t)))
         if t is key:
             for array in labels:
-                call.book.tie(array, [rank - 2], why)
+                call.book.tie(array, [t.ndim - 2], why)
+            labels = _real(tuple(without(a, [t.ndim - 2]) for a in labels))
+        wide = t.shape[:-2] + ((t.shape[-2], 1) if t is query else (1, 1))
+        rest.append((labels, wide, t.stride()))
     mask = call.arguments.get("attn_mask", call.arguments.get("attn_bias"))
     if mask is not None:
         for array in call.labels(mask):
@@ -200,8 +202,8 @@ def _attention(call: Call) -> Labels | list[Labels]:
         labels = _real(tuple(without(a, [mask.ndim - 1]) for a in call.labels(mask)))
         rest.append((labels, (*mask.shape[:-1], 1), mask.stride()))
     for array in call.labels(value):
-        call.book.tie(array, [rank - 2], why)
-    labels = _real(tuple(without(a, [rank - 2]) for a in call.labels(value)))
+        call.book.tie(array, [value.ndim - 2], why)
+    labels = _real(tuple(without(a, [value.ndim - 2]) for a in call.labels(value)))
     found = call.blend(
         [*rest, (labels, (*value.shape[:-2], 1, value.shape[-1]), value.stride())],
         f"attended to together with something of full width in {call.place}",

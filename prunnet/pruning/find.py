@@ -45,4 +45,4 @@ def find_groups(encoder: Encoder) -> Grouping:
         ) from error
     book = trace(dense, pictures(encoder.image_size, 2).to(device), deadline)
     check_steady(fresh(dense), copy.deepcopy(blueprint), deadline)
-    return tried(fresh(dense), blueprint, resolve(book, dense), deadline)
+    return tried(fresh(dense), blueprint, resolve(book, dense, deadline), deadline)

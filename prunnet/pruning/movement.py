@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunnet.pruning.call import Call, Rule, as_numbers, as_tensor, positive
+from prunnet.pruning.call import Call, Rule, UnknownCaseError, as_numbers, as_tensor, positive
 from prunnet.pruning.labels import NOTHING, Labels, Numbers, along, reshaped, tidy, varying, without
 
 
@@ -21,7 +21,7 @@ def _same_shape(call: Call) -> Labels:
     tensor = call["self"]
     if tuple(call["size"]) == tuple(tensor.shape):
         return call.labels(tensor)
-    return unknown(call)[0]
+    raise UnknownCaseError("of another shape")
 
 
 def unknown(call: Call) -> list[Labels]:
@@ -145,7 +145,7 @@ def _unbind(call: Call) -> list[Labels]:
 
 
 def _cat(call: Call) -> Labels:
-    tensors = [t for t in call["tensors"] if t.numel() or t.ndim > 1]
+    tensors = [t for t in call["tensors"] if t.numel()]
     return joined(call, tensors, positive(call["dim"], call.out.ndim))
 
 
@@ -235,7 +235,7 @@ def _index(call: Call) -> Labels:
     tensor, indices = call["self"], list(call["indices"])
     named = [d for d, index in enumerate(indices) if index is not None]
     if any(i is not None and (call.labels(i) or i.dtype == torch.bool) for i in indices):
-        return unknown(call)[0]
+        raise UnknownCaseError("by a computed index, or a mask")
     result = []
     for array in call.labels(tensor):
         for left in call.limited(array, named, f"indexed by {call.place}"):
@@ -256,7 +256,7 @@ def _moved(call: Call) -> Labels:
 def _as_strided(call: Call) -> Labels:
     if tuple(call["size"]) == tuple(call["self"].shape):
         return call.labels(call["self"])
-    return unknown(call)[0]
+    raise UnknownCaseError("of another shape")
 
 
 def _embedding(call: Call) -> Labels:

@@ -44,7 +44,7 @@ def _layer_norm(call: Call) -> list[Labels]:
     dims = range(rank - len(call["normalized_shape"]), rank)
     kind = call.kind if "Norm" in call.kind else "a layer norm"
     tied(call, tensor, dims, f"normalised over the channel axis by {kind}")
-    labels = _affine(call, tensor, [call["weight"], call["bias"]], None)
+    labels = _affine(call, tensor, [call["weight"], call.arguments.get("bias")], None)  # RMSNorm has no shift
     return [labels, NOTHING, NOTHING]
 
 
@@ -65,10 +65,10 @@ def _group_norm(call: Call) -> list[Labels]:
 
 def _batch_norm(call: Call) -> Labels | list[Labels]:
     tensor = call["input"]
-    if call.arguments.get("training", False) or call["running_mean"] is None:
+    if call.arguments.get("training", False) or call.arguments.get("running_mean") is None:
         dims = [d for d in range(tensor.ndim) if d != 1]
         tied(call, tensor, dims, f"normalised over what is read by {call.place}")
-    owned = [call["weight"], call["bias"], call["running_mean"], call["running_var"]]
+    owned = [call.arguments.get(name) for name in ("weight", "bias", "running_mean", "running_var")]
     labels = _affine(call, tensor, owned, 1)
     array = along(labels, 1)
     if array is not None:

@@ -13,6 +13,7 @@ from torch import nn
 from prunnet.encoder import Encoder
 from prunnet.groups import Attribute, ChannelGroup, Grouping, Slice
 from prunnet.pruning.book import Book, Size, Slot, components
+from prunnet.pruning.deadline import Deadline
 from prunnet.pruning.labels import Numbers, varying, without
 
 _ALWAYS = "nothing that can go alone"
@@ -20,9 +21,13 @@ _UNREAD = "not read by weights, so that leaving it out would not be zero"
 _FROZEN = "frozen: its weights do not learn, so they keep their full width"
 
 
-def resolve(book: Book, encoder: Encoder) -> Grouping:
-    """Return the groups that a book leaves, in the order of the encoder's modules, and why the rest stays."""
-    unit_of = _units(book)
+def resolve(book: Book, encoder: Encoder, deadline: Deadline) -> Grouping:
+    """Return the groups that a book leaves, in the order of the encoder's modules, and why the rest stays.
+
+    Raises:
+        OverdueError: The deadline has passed.
+    """
+    unit_of = _units(book, encoder, deadline)
     order = {name: i for i, (name, _) in enumerate(encoder.named_modules())}
     first = {name: i + len(book.order) for name, i in order.items()} | {
         n: i for i, n in enumerate(book.order)
@@ -86,12 +91,15 @@ def _reasons(book: Book, unit_of: Numbers) -> _Reasons:
     return reasons
 
 
-def _units(book: Book) -> Numbers:
+def _units(book: Book, encoder: Encoder, deadline: Deadline) -> Numbers:
     """Return the unit of each number: what was joined, and what must go together for blocks to stay blocks."""
     while True:
         unit_of = components(book.count, book.pairs)
         before = len(book.pairs)
         for array in book.blocks.values():
+            if deadline.is_over:
+                name = book.module_of(int(array.flat[0]))
+                deadline.check(name, type(encoder.get_submodule(name)).__name__)
             units, dims = unit_of[array], varying(array)
             changing = [
                 d

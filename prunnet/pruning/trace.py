@@ -15,7 +15,7 @@ from prunnet.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.pruning import contraction, movement, reduction
 from prunnet.pruning.book import Book
-from prunnet.pruning.call import Call, Rule, tensors_in
+from prunnet.pruning.call import Call, Rule, UnknownCaseError, tensors_in
 from prunnet.pruning.deadline import Deadline, running
 from prunnet.pruning.flow import Flow
 from prunnet.pruning.labels import NOTHING, Labels
@@ -102,12 +102,9 @@ class _Following(TorchDispatchMode):  # type: ignore[no-untyped-call]
         labelled = any(t in self.known for t in inputs)
         if labelled and name not in _SILENT:
             call = Call(func, args, kwargs, out, self.book, self.known, self._weights, self._stack[-1])
-            try:
-                found = self._rule(name, pointwise)(call)
-            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError):
-                # An overload with other arguments than the rule knows: all that it reads keeps its width.
-                found = movement.unknown(call)
             outs = list(out) if isinstance(out, list | tuple) else [out]
+            is_empty = isinstance(out, Tensor) and not out.numel()
+            found = NOTHING if is_empty else self._found(call, pointwise)
             several = found if isinstance(found, list) else [found]
             for tensor, labels in zip(outs, several, strict=False):
                 if isinstance(tensor, Tensor):
@@ -116,6 +113,22 @@ class _Following(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for tensor in tensors_in(outs):
                     self._weights[tensor] = True
         return out
+
+    def _found(self, call: Call, pointwise: bool) -> Labels | list[Labels]:
+        """Return the labels of what a call returned; all that it reads keeps its width if no rule knows them."""
+        try:
+            return self._rule(call.name, pointwise)(call)
+        except UnknownCaseError:
+            return movement.unknown(call)
+        except (
+            Exception
+        ) as error:  # the rules are ours: whatever fails in them is our fault, and must be seen
+            shapes = ", ".join(str(list(t.shape)) for t in call.tensors())
+            raise EncoderError(
+                f"prunnet's rule for the operation {call.name.removeprefix('aten::')} on {shapes} fails in the module "
+                f"{call.module or 'encoder'} ({call.kind}): {type(error).__name__}: {error}; this is a fault of "
+                "prunnet: please report it, and use granularity 'weight' until it is mended"
+            ) from error
 
     def _rule(self, name: str, pointwise: bool) -> Rule:
         if name in _RULES:

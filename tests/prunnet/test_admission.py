@@ -90,6 +90,19 @@ class _Extra(nn.Sequential):
         pass
 
 
+class _Half(nn.Module):
+    """Casts to the type of one of its layers and back."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        self.stem, self.a, self.end = layer(3, 16), layer(16, 16).to(kind), layer(16, 16)
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.end(self.a(self.stem(x).to(self.kind)).float())
+        return out
+
+
 def _renamed() -> nn.Module:
     net = _plain()
 
@@ -119,6 +132,8 @@ def _slashes() -> nn.Module:
         (lambda: _Hidden(lambda m: {"a": (m,)}), r"parts of the module backbone \(_Hidden\) holds weights"),
         (lambda: _Hidden(lambda m: list(m.parameters())), r"parts .* not registered"),
         (lambda: _Extra(*_plain()), r"state dict .*backbone._extra_state"),
+        (lambda: _Half(torch.float16), r"module backbone.a.0 \(Conv2d\) holds float16 .* others are float32"),
+        (lambda: _Half(torch.float64), r"module backbone.a.0 \(Conv2d\) holds float64 .*module.float\(\)"),
         (_renamed, r"state dict .*backbone.0.0.weight"),
         (_slashes, r"'backbone.a.b' and 'backbone.a/b' are one"),
     ],
