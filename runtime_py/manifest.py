@@ -255,9 +255,13 @@ class Manifest(_Record):
         """Version 2 states every tolerance; version 1 can state none of the new ones, its reader says so."""
         stated = self.drift.tolerances
         if self.schema_version > 1:
-            for name in sorted(_SINCE_2["tolerances"]):
-                if getattr(stated, name) is None:
-                    raise ValueError(f"drift.tolerances.{name} is not stated; schema version 2 states it")
+            missing = [
+                f"drift.tolerances.{name}"
+                for name in sorted(_SINCE_2["tolerances"])
+                if getattr(stated, name) is None
+            ]
+            if missing:
+                raise ValueError(f"{', '.join(missing)} not stated; schema version 2 states them")
         return self
 
     def sealed(self) -> Manifest:

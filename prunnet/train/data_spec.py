@@ -50,12 +50,15 @@ class DataSpec(BaseModel):
 
     @model_validator(mode="after")
     def _path_goes_with_pictures(self) -> DataSpec:
+        wrong = []
         if (self.name == "glyphs" and self.path is not None) or (self.name == "folder" and self.path is None):
-            raise ValueError(
+            wrong.append(
                 "path: goes with name folder or a benchmark, not with glyphs; allowed: name: folder with a path"
             )
         if self.name == "glyphs" and self.augment is not None:
-            raise ValueError("augment: goes with pictures; glyphs are seen through camera views of their own")
+            wrong.append("augment: goes with pictures; glyphs are seen through camera views of their own")
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
     def at(self, path: str) -> DataSpec:

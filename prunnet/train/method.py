@@ -145,45 +145,50 @@ class MethodSpec(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> MethodSpec:
-        if list(self.capacities) != sorted(set(self.capacities)):
-            raise ValueError("capacities: not ascending; allowed: each capacity once, ascending, without 1.0")
-        if self.scores == "prefix" and self.granularity == "weight":
-            raise ValueError("scores: weights have no prefix; allowed: magnitude, random")
-        if self.networks != "one" and self.granularity == "weight":
-            raise ValueError("networks: separate networks are narrower ones; allowed: granularity channel")
-        if self.weighting == "uncertainty" and self.objective == "embedding":
-            raise ValueError("weighting: uncertainty is read off class logits; allowed: objective labels")
-        if self.draw == "sandwich" and self.capacities and (self.per_step or 0) < 2:
-            raise ValueError(
-                "draw: the sandwich rule draws the smallest capacity and others; allowed: per_step of at least 2"
-            )
-        if self.draw == "listed" and self.capacities and (self.per_step or 0) > len(self.capacities):
-            raise ValueError(
-                f"per_step: there are {len(self.capacities)} capacities to draw from; allowed: at most as many, or "
-                "draw sandwich"
-            )
-        if self.subnetworks == "after":
-            self._agree_after()
-        self._refuse_idle()
+        wrong = self._disagreements()
+        named = {problem.partition(":")[0] for problem in wrong}
+        wrong += [f"{option}: {idle}" for option, idle in self._idle().items() if option not in named]
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
-    def _agree_after(self) -> None:
-        """Refuse what has no meaning where subnetworks follow a dense encoder at rest."""
-        if (self.objective, self.networks) != ("embedding", "one"):
-            raise ValueError(
-                "subnetworks: after a dense encoder they follow its embedding; allowed: objective embedding and "
-                "networks one"
-            )
-        if self.adapters == "none" and self.capacities:
-            raise ValueError(
-                "subnetworks: nothing of their own could learn; allowed: adapters full, smooth or switched"
-            )
+    def _disagreements(self) -> list[str]:
+        """Return what cannot be done together, a line for each."""
+        count, drawn = len(self.capacities), self.per_step or 0
+        after = self.subnetworks == "after"
+        checks = {
+            "capacities: not ascending; allowed: each capacity once, ascending, without 1.0": (
+                list(self.capacities) != sorted(set(self.capacities))
+            ),
+            "scores: weights have no prefix; allowed: magnitude, random": (
+                self.scores == "prefix" and self.granularity == "weight"
+            ),
+            "networks: separate networks are narrower ones; allowed: granularity channel": (
+                self.networks != "one" and self.granularity == "weight"
+            ),
+            "weighting: uncertainty is read off class logits; allowed: objective labels": (
+                self.weighting == "uncertainty" and self.objective == "embedding"
+            ),
+            "draw: the sandwich rule draws the smallest capacity and others; allowed: per_step of at least 2": (
+                self.draw == "sandwich" and count > 0 and drawn < 2
+            ),
+            f"per_step: there are {count} capacities to draw from; allowed: at most as many, or draw sandwich": (
+                self.draw == "listed" and 0 < count < drawn
+            ),
+            "subnetworks: after a dense encoder they follow its embedding; allowed: objective embedding and "
+            "networks one": after and (self.objective, self.networks) != ("embedding", "one"),
+            "adapters: subnetworks after a dense encoder learn nothing else; allowed: full, smooth or switched": (
+                after and self.adapters == "none" and count > 0
+            ),
+        }
+        return [problem for problem, is_there in checks.items() if is_there]
 
-    def _refuse_idle(self) -> None:
-        """Refuse what was set and has no effect beside the other options."""
-        named = METHODS[self.name]
+    def _idle(self) -> dict[str, str]:
+        """Return what was set and has no effect beside the other options, and why."""
+        named, found = METHODS[self.name], {}
         for option, remedy in idle_options(self).items():
             plain = type(self).model_fields[option].default
             usual = named.get(option, plain)
             if getattr(self, option) not in (plain, tuple(usual) if isinstance(usual, list) else usual):
-                raise ValueError(f"{option}: has no effect {remedy}")
+                found[option] = f"has no effect {remedy}"
+        return found

@@ -87,31 +87,35 @@ class ScheduleSpec(_Part):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> ScheduleSpec:
-        if (self.steps is None) == (self.epochs is None):
-            given = "neither is given" if self.steps is None else "both are given"
-            raise ValueError(f"steps and epochs: {given}; allowed: exactly one of the two")
-        if self.warmup_steps is not None and self.warmup_epochs is not None:
-            raise ValueError(
-                "warmup_steps and warmup_epochs: both are given; allowed: at most one of the two"
-            )
-        if (self.decay == "steps") != bool(self.milestones):
-            raise ValueError(
-                "milestones: go with decay steps, and only with it; allowed: decay: steps with milestones"
-            )
-        idle = {
-            "factor": (self.decay != "steps", "without milestones; allowed: decay steps"),
-            "scale": (self.classifier != "cosine", "on affine logits; allowed: classifier cosine"),
-        }
-        for option, (unread, remedy) in idle.items():
-            if unread and getattr(self, option) != type(self).model_fields[option].default:
-                raise ValueError(f"{option}: has no effect {remedy}")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError("milestones: not ascending; allowed: each milestone once, ascending")
+        given = "neither is given" if self.steps is None else "both are given"
         length, unit = (self.steps, "steps") if self.epochs is None else (self.epochs, "epochs")
-        if length is not None and any(milestone >= length for milestone in self.milestones):
-            raise ValueError(
-                f"milestones: {self.milestones[-1]:g} is not before the end; allowed: {unit} below {length}"
-            )
+        late = [m for m in self.milestones if length is not None and m >= length]
+        checks = {
+            f"steps and epochs: {given}; allowed: exactly one of the two": (
+                (self.steps is None) == (self.epochs is None)
+            ),
+            "warmup_steps and warmup_epochs: both are given; allowed: at most one of the two": (
+                self.warmup_steps is not None and self.warmup_epochs is not None
+            ),
+            "milestones: go with decay steps, and only with it; allowed: decay: steps with milestones": (
+                (self.decay == "steps") != bool(self.milestones)
+            ),
+            "factor: has no effect without milestones; allowed: decay steps": (
+                self.decay != "steps" and self.factor != type(self).model_fields["factor"].default
+            ),
+            "scale: has no effect on affine logits; allowed: classifier cosine": (
+                self.classifier != "cosine" and self.scale != type(self).model_fields["scale"].default
+            ),
+            "milestones: not ascending; allowed: each milestone once, ascending": (
+                list(self.milestones) != sorted(set(self.milestones))
+            ),
+            f"milestones: {max(late, default=0):g} is not before the end; allowed: {unit} below {length}": bool(
+                late
+            ),
+        }
+        wrong = [problem for problem, is_there in checks.items() if is_there]
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
     def for_items(self, items: int) -> ScheduleSpec:

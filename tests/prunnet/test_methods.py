@@ -248,12 +248,30 @@ def test_names_and_options_that_do_not_go_together() -> None:
         ({"smallest_share": 0.5}, "allowed: draw sandwich"),
         ({"weighting": "uncertainty", "objective": "embedding"}, "read off class logits"),
         ({"subnetworks": "after"}, "they follow its embedding; allowed: objective embedding"),
-        ({"subnetworks": "after", "objective": "embedding"}, "allowed: adapters full, smooth or"),
+        ({"subnetworks": "after", "objective": "embedding"}, "adapters: .*allowed: full, smooth or"),
         ({"name": "prunnet", "dense_share": 0.3}, "dense_share: has no effect"),
         ({"name": "prunnet", "networks": "own-classifier"}, "networks one"),
     ]:
         with pytest.raises(ValidationError, match=message):
             MethodSpec.model_validate({"name": "prunnet-channel"} | wrong)
+
+
+def test_all_problems_of_a_recipe_are_listed_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "schema_version: 1\nname: x\ndata: {name: glyphs, path: /tmp, augment: {mirror: true}}\n"
+        "encoder: {backbone: resnet18, image_size: [32, 32]}\n"
+        "method: {name: prunnet-channel, granularity: weight, scores: prefix, capacities: [0.4, 0.2], per_step: 3,\n"
+        "  channel_multiple: 4, smallest_share: 0.5}\n"
+        "schedule: {milestones: [1], scale: 3}\n"
+    )
+    with pytest.raises(ProfileError) as caught:
+        load_recipe(str(file))
+    fields = [str(problem.field) for problem in (caught.value, *caught.value.others)]
+    of_method = ["capacities", "channel_multiple", "per_step", "scores", "smallest_share"]
+    assert sorted(f for f in fields if f.startswith("method.")) == [f"method.{name}" for name in of_method]
+    assert {"data.path", "data.augment", "schedule.milestones", "schedule.scale"} <= set(fields)
+    assert "steps and epochs: neither is given" in str(caught.value)
 
 
 def test_a_recipe_with_an_unknown_method_names_the_line(tmp_path: Path) -> None:
