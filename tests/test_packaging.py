@@ -1,0 +1,48 @@
+"""The extras' ranges take what constraints.txt pins, and agree with each other."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+TOOLCHAIN = {"litert-torch", "ai-edge-litert", "ai-edge-quantizer", "flatbuffers"}
+
+
+def pins() -> dict[str, Version]:
+    lines = Path("constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert len({canonicalize_name(name) for name, _ in pinned}) == len(pinned), "a package is pinned twice"
+    return {canonicalize_name(name): Version(version) for name, version in pinned}
+
+
+def others(extra: str) -> list[Requirement]:
+    return [r for r in map(Requirement, EXTRAS[extra]) if r.name != PROJECT["name"]]
+
+
+@pytest.mark.parametrize("extra", ["", *EXTRAS])
+def test_constraints_pin_a_release_that_the_ranges_take(extra: str) -> None:
+    pinned = pins()
+    for requirement in others(extra) if extra else map(Requirement, PROJECT["dependencies"]):
+        version = pinned.get(canonicalize_name(requirement.name))
+        assert version is not None, f"constraints.txt does not pin {requirement.name}"
+        assert requirement.specifier.contains(version), f"{requirement} does not take {version}"
+
+
+def test_all_repeats_the_bounds_of_tflite() -> None:
+    """Without them pip tries every release of pydantic: it chooses one before it looks into nested extras."""
+    bounds = {str(r) for r in others("tflite") if r.name not in TOOLCHAIN}
+    assert {str(r) for r in others("all")} == bounds
+    assert len(bounds) == 4
+
+
+def test_all_names_every_extra_that_a_machine_which_exports_needs() -> None:
+    (own,) = (r for r in map(Requirement, EXTRAS["all"]) if r.name == PROJECT["name"])
+    runtimes = {extra for extra in EXTRAS if extra.startswith("runtime-")}
+    assert own.extras == set(EXTRAS) - runtimes - {"all", "dev", "train"}
