@@ -1,9 +1,11 @@
 """Train every method on one small network by one schedule, and measure them side by side.
 
     python -m benchmarks.methods [--only METHOD ...] [--seeds 0 1 2] [--out runs/methods]
+    python -m benchmarks.methods --plan mine.yaml --results runs/trials --only prunnet --seeds 0
 
 Run by run; continues where it stopped. A finished run has a file in benchmarks/results/methods, an unfinished one its
-checkpoint in --out. `python -m benchmarks.methods_page` writes docs/research/results.md from the files.
+checkpoint in --out. `python -m benchmarks.methods_page` writes docs/research/results.md from the files. The second line
+is a trial: a copy of benchmarks/methods.yaml with other options, and results of its own.
 """
 
 from __future__ import annotations
@@ -46,19 +48,15 @@ class Run:
     recipe: Recipe
     measured: tuple[float, ...]
 
-    @property
-    def file(self) -> Path:
-        return RESULTS / f"{self.recipe.name}.json"
 
-
-def planned(seeds: list[int]) -> list[Run]:
-    """Return the runs of methods.yaml, all methods of one seed before the next seed.
+def planned(seeds: list[int], file: Path = PLAN) -> list[Run]:
+    """Return the runs of a plan, all methods of one seed before the next seed.
 
     Methods that train their subnetworks after the dense encoder say for how many steps, and have a control: the dense
     encoder trained alone for as many steps as both rounds of the longest. A seed that the plan replaces for a method,
     because it learned nothing, is not run again.
     """
-    plan = read_document(PLAN).values
+    plan = read_document(file).values
     runs: list[Run] = []
     for seed in seeds:
         longest: Recipe | None = None
@@ -127,21 +125,34 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/methods"), help="checkpoints of unfinished runs"
     )
+    parser.add_argument("--plan", type=Path, default=PLAN, help="another plan (%(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the figures")
     options = parser.parse_args()
-    runs = [run for run in planned(options.seeds) if not options.only or run.method in options.only]
+    runs = [
+        run for run in planned(options.seeds, options.plan) if not options.only or run.method in options.only
+    ]
     size = runs[0].recipe.encoder.image_size
     data = open_data("glyphs", None, size)
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    options.results.mkdir(parents=True, exist_ok=True)
     for number, run in enumerate(runs, 1):
-        print(
-            f"[{number}/{len(runs)}] {run.recipe.name}" + (": done before" if run.file.exists() else ""),
-            flush=True,
-        )
-        if not run.file.exists():
+        file = options.results / f"{run.recipe.name}.json"
+        before = ": done before" if file.exists() else ""
+        print(f"[{number}/{len(runs)}] {run.recipe.name}{before}", flush=True)
+        if not before:
             folder = options.out / run.recipe.name
             figures = execute(run, data, folder)
-            write_atomically(run.file, (json.dumps(figures, indent=1) + "\n").encode())
+            write_atomically(file, (json.dumps(figures, indent=1) + "\n").encode())
             shutil.rmtree(folder)
+        print(_summary(json.loads(file.read_text())["rows"]), flush=True)
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """Return a line for each capacity: what was reached, what it costs and how far below dense it retrieves."""
+    return "\n".join(
+        f"  capacity {row['capacity']:<4g} reached {row['achieved']:.2f}  {row['macs'] / 1e6:5.1f} MMACs  "
+        f"mAP {row['cross_map']:5.1f}, {row['below_dense']['mean']:5.2f} below dense"
+        for row in rows
+    )
 
 
 if __name__ == "__main__":
