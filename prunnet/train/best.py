@@ -29,7 +29,7 @@ def save_best(folder: Path, run: RunIdentity, best: Best, joint: JointStep) -> N
     """Write the networks as they are; a killed write leaves those before them.
 
     Raises:
-        TrainingError: The file can not be written.
+        TrainingError: The file cannot be written.
     """
     write_tensors(folder / FILE, networks_of(joint), run.about(best.step) | {"figure": repr(best.figure)})
 

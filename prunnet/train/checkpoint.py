@@ -99,7 +99,7 @@ def save_checkpoint(
     """Write the state after `step` steps; a killed write leaves the checkpoint before it.
 
     Raises:
-        TrainingError: The file can not be written (a full disk, say).
+        TrainingError: The file cannot be written (a full disk, say).
     """
     tensors = _tensors(joint, optimizer)
     write_tensors(folder / FILE, tensors, run.about(step) | {"tensors": str(len(tensors))})

@@ -42,7 +42,7 @@ class Recorder(Protocol):
         """Record a step that has been run before; recording runs nothing.
 
         Raises:
-            RuntimeError: It can not be recorded.
+            RuntimeError: It cannot be recorded.
         """
 
 
@@ -58,7 +58,7 @@ class GraphedStep:
     """Runs a joint step, and on a GPU replays what comes up again.
 
     A step with subnetworks and a batch of the same shapes as an earlier one is recorded the second time and replayed
-    from then on. The first replays are compared with the step itself. An encoder that can not be recorded, or not
+    from then on. The first replays are compared with the step itself. An encoder that cannot be recorded, or not
     faithfully (one with dropout), is trained operation by operation from there on, with a warning. On a CPU, and among
     the processes of `torchrun`, every step is run so.
 
@@ -123,7 +123,7 @@ class GraphedStep:
                 assert self._recorder is not None
                 known.recording = self._recorder.record(inputs, step)
             except RuntimeError as error:
-                return self._given_up(f"can not be recorded ({error.__context__ or error})", inputs, step)
+                return self._given_up(f"cannot be recorded ({error.__context__ or error})", inputs, step)
         if known.checks:
             known.checks -= 1
             return self._checked(known.recording, inputs, step)

@@ -22,7 +22,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], about: dict[str, st
         about: What the file says of itself.
 
     Raises:
-        TrainingError: It can not be written (a full disk, say).
+        TrainingError: It cannot be written (a full disk, say).
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -36,7 +36,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], about: dict[str, st
             scratch.replace(file)
     except (OSError, SafetensorError) as error:
         raise TrainingError(
-            f"{file} can not be written: {error}; free some space and continue with --resume"
+            f"{file} cannot be written: {error}; free some space and continue with --resume"
         ) from error
 
 
@@ -44,7 +44,7 @@ def read_tensors(file: Path, whole: bool = True) -> tuple[dict[str, str], dict[s
     """Return what a file says of itself, and its tensors if it is wanted whole.
 
     Raises:
-        TrainingError: It can not be read, or is no safetensors file.
+        TrainingError: It cannot be read, or is no safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -131,7 +131,7 @@ def train(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingError(f"{out} can not be a folder: {error.strerror}; choose another --out") from error
+        raise TrainingError(f"{out} cannot be a folder: {error.strerror}; choose another --out") from error
     run = RunIdentity(recipe, "" if start.dense is None else space_id(start.dense))
     first = load_checkpoint(out, run, joint, optimizer) if resume else 0
     if rank == 0:
@@ -263,7 +263,7 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
 def _take_weights(encoder: Encoder, dense: Encoder, recipe: Recipe) -> None:
     if recipe.schedule.follow is None:
         raise TrainingError(
-            f"recipe {recipe.name!r} trains the dense encoder in every step, so a finished one can not stay as it is; "
+            f"recipe {recipe.name!r} trains the dense encoder in every step, so a finished one cannot stay as it is; "
             "use a method with subnetworks: after, such as prunnet, and schedule.follow"
         )
     given, wanted = dense.state_dict(), encoder.state_dict()

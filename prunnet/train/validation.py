@@ -38,7 +38,7 @@ def divided(recipe: Recipe, source: TrainingSource) -> tuple[TrainingSource, Ben
     """Return what a recipe trains on, and the pictures of the classes that it holds out, if it does.
 
     Raises:
-        TrainingError: The source can not be divided.
+        TrainingError: The source cannot be divided.
         DatasetError: It has too few classes.
     """
     spec = recipe.validation

@@ -150,7 +150,7 @@ def test_a_step_that_waits_for_the_gpu_is_run_as_it_is(data: DataSet) -> None:
     joint = _joint("dense alone")
     joint.prunable.encoder.backbone = torch.nn.Sequential(joint.prunable.encoder.backbone, Waits())
     graphed = GraphedStep(_on_gpu(joint))
-    with pytest.warns(UserWarning, match="can not be recorded"):
+    with pytest.warns(UserWarning, match="cannot be recorded"):
         losses = [_step(graphed, data, step, "cuda")[0] for step in range(4)]
     assert graphed.recorded == 0 and all(torch.isfinite(torch.tensor(losses)))
     assert torch.cuda.current_stream() == torch.cuda.default_stream()

@@ -119,7 +119,7 @@ def test_a_step_that_can_not_be_recorded_is_run(data: DataSet, joint: JointStep)
             raise RuntimeError("operation not permitted when stream is capturing")
 
     recorder = Refuses()
-    with pytest.warns(UserWarning, match=r"can not be recorded \(operation not permitted") as said:
+    with pytest.warns(UserWarning, match=r"cannot be recorded \(operation not permitted") as said:
         losses = _train(GraphedStep(joint, recorder), joint, data, 4)
     assert len(losses) == 4 and recorder.replays == 0 and len(said) == 1
 
