@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from executorch.runtime import Method, Program, Runtime
 
 from runtime_py.backends.base import (
     Embeddings,
@@ -28,6 +27,17 @@ from runtime_py.backends.weights import Stored
 from runtime_py.errors import BundleError
 from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
+from runtime_py.noise import without_lines
+
+_NOISE = (
+    r"Failed to load .*torchao/_C\w*\.\S*so: ",  # its kernels for GPUs that are not here
+    r"W\d{4} .*_pytree\.py:\d+\] .* is an Enum subclass and is now natively supported by torch\.compile",
+    r"\[cpuinfo_utils\.cpp:\d+\] ",  # how many threads it takes, looked for where only phones keep it
+)
+"""What ExecuTorch prints when it is imported, and when its first method is loaded."""
+
+with without_lines(_NOISE):
+    from executorch.runtime import Method, Program, Runtime
 
 IDENTITY_METHOD = "prunnet_identity"
 """Constant method that returns the identity: 1-D uint8, the UTF-8 bytes of a JSON object."""
@@ -63,7 +73,8 @@ class ExecuTorchBackend:
         if name not in self._program.method_names:
             raise BundleError(self._artifact, f"has no method {name!r}")
         try:
-            method = self._program.load_method(name)
+            with without_lines(_NOISE):
+                method = self._program.load_method(name)
         except RuntimeError as error:
             raise BundleError(
                 self._artifact, f"ExecuTorch does not load its method {name!r} ({error})"

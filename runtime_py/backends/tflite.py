@@ -28,7 +28,9 @@ from runtime_py.backends.weights import Stored, stored
 from runtime_py.errors import BundleError
 from runtime_py.files import plain_name
 from runtime_py.manifest import TensorInfo
+from runtime_py.noise import without_lines
 
+_NOISE = (r"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.",)
 METADATA_NAME = "prunnet"
 """Name of the metadata entry whose buffer holds the identity as UTF-8 JSON."""
 
@@ -54,7 +56,8 @@ class TFLiteBackend:
             # From its path: LiteRT maps the file, so that its weights are not held twice.
             with plain_name(artifact) as name:
                 self._interpreter = Interpreter(model_path=str(name))
-            self._interpreter.allocate_tensors()
+            with without_lines(_NOISE):
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError(artifact, f"LiteRT does not open it ({error})") from error
         self._identity = _read_identity(artifact)

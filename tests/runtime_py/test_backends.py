@@ -185,3 +185,18 @@ def _input_name(path) -> str:
 
     (name,) = Interpreter(model_path=str(path)).get_signature_runner("serving_default").get_input_details()
     return name
+
+
+@pytest.mark.parametrize("target", OURS)
+def test_a_runtime_prints_nothing_about_itself(artifact, target):
+    script = f"""
+from pathlib import Path
+import numpy as np
+from runtime_py.backends import open_backend
+from runtime_py.backends.base import image_size
+from tests.runtime_py.artifacts import infos
+backend = open_backend({target!r}, Path({str(artifact(target))!r}), *infos({target!r}))
+backend.run(np.zeros((1, *image_size(infos({target!r})[0]), 3), np.uint8))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

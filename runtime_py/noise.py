@@ -1,0 +1,60 @@
+"""Keeps lines that runtimes print about themselves, and that mean nothing to a user, off the screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+_ALONE = threading.RLock()
+
+
+@contextmanager
+def without_lines(patterns: Sequence[str]) -> Iterator[None]:
+    """Leave out some of the lines that this process writes to its standard error during the block.
+
+    Native code and loggers write to the file descriptor, so that is what is watched. All other lines, of whatever
+    thread, follow when the block ends; a process that is killed in it loses them.
+
+    Args:
+        patterns: Regular expressions; a line that one of them matches from its start is left out.
+    """
+    with _ALONE:
+        try:
+            _flush()
+            kept = os.dup(2)
+        except (OSError, ValueError):  # there is no standard error: nothing to keep clean
+            yield
+            return
+        try:
+            with tempfile.TemporaryFile() as file:
+                os.dup2(file.fileno(), 2)
+                try:
+                    yield
+                finally:
+                    _flush()
+                    os.dup2(kept, 2)
+                    file.seek(0)
+                    _write(_others(file.read(), patterns))
+        finally:
+            os.close(kept)
+
+
+def _others(written: bytes, patterns: Sequence[str]) -> bytes:
+    noise = re.compile(b"|".join(b"(?:%s)" % pattern.encode() for pattern in patterns))
+    return b"".join(line for line in written.splitlines(keepends=True) if not noise.match(line))
+
+
+def _flush() -> None:
+    if sys.stderr is not None:
+        sys.stderr.flush()
+
+
+def _write(lines: bytes) -> None:
+    with suppress(OSError):  # a full or closed stream
+        while lines:
+            lines = lines[os.write(2, lines) :]
