@@ -21,9 +21,10 @@ import torch
 from benchmarks import backbone_trial
 from benchmarks.backbones import PAGE
 from benchmarks.own_modules import KINDS
+from benchmarks.page import put
 
 RESULTS = Path(__file__).parent / "results" / "backbones.json"
-START, END = "<!-- table: python -m benchmarks.backbone_trials -->\n", "<!-- end of the trials -->\n"
+COMMAND = "python -m benchmarks.backbone_trials --page"
 STAGES = ("cut", "train", "onnx", "tflite")
 LIMIT = 240
 """Seconds that a process may take, start and exports included."""
@@ -170,8 +171,7 @@ def _escaped(text: str) -> str:
 
 
 def write(results: dict[str, Any]) -> None:
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    PAGE.write_text(before + START + table(results) + END + rest.partition(END)[2], encoding="utf-8")
+    put(PAGE, COMMAND, table(results))
 
 
 def main() -> None:

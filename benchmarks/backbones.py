@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter
-from pathlib import Path
 
+from benchmarks.page import DOCS, put
 from prunnet.encoder import Encoder
 from prunnet.groups import ChannelGroup
 from prunnet.prunable import PrunableEncoder
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "backbones.md"
-START, END = "<!-- table: python -m benchmarks.backbones --write -->\n", "<!-- end of the table -->\n"
+PAGE = DOCS / "reference" / "backbones.md"
+COMMAND = "python -m benchmarks.backbones --write"
 BACKBONES = (
     "resnet18",
     "resnet50",
@@ -107,8 +107,7 @@ def main() -> None:
     if not parser.parse_args().write:
         print(table(), end="")
         return
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-    PAGE.write_text(before + START + table() + END + rest.partition(END)[2], encoding="utf-8")
+    put(PAGE, COMMAND, table())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Which faults do the gates catch? Every fault, on every target, at several capacities of an encoder.
 
     python -m benchmarks.drift_faults [--targets onnx tflite ...] [--capacities 1.0 0.5 0.2] [--faults NAME ...]
-                                      [--quick] [--json FILE] [--page FILE]
+                                      [--quick] [--json FILE] [--page]
+    python -m benchmarks.drift_faults --merge FILE ... [--json FILE] [--page]
 
 Each fault is made as a faulty exporter would make it, and judged by `exporters.verification.verify`, as an export is:
 
@@ -27,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -37,7 +38,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.faults import NETWORK_FAULTS, Before, input_faults, reference_faults
+from benchmarks.page import DOCS, put
 from exporters.base import stage
 from exporters.errors import ExportError
 from exporters.expectation import held_against_curve, read_curve
@@ -55,6 +58,9 @@ from runtime_py.parity_pictures import parity_pictures
 from runtime_py.probes import Parity, Probes
 from runtime_py.tolerances import TABLE
 
+PAGE = DOCS / "research" / "faults.md"
+COMMAND = "python -m benchmarks.drift_faults --merge benchmarks/results/drift_faults.json --page"
+
 PRECISION: dict[str, Precision] = {"onnx": "fp32", "tflite": "fp32", "executorch": "fp32", "coreml": "fp16"}
 """What each target ships by default."""
 
@@ -70,40 +76,6 @@ UPSTREAM = (
     "the same embedding for all",
 )
 """Network faults that are also tried with their own embeddings as the reference."""
-
-
-ACCEPTED = {
-    (
-        "last convolution lost",
-        "upstream",
-    ): "a residual network answers nearly as well without it: the drop in mAP lies "
-    "within the tolerance, and the reference shares the fault",
-}
-"""Faults that no gate has to catch, with the reason: what the user feels is within what the application accepts."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One fault on one target at one capacity."""
-
-    fault: str
-    how: str
-    target: str
-    precision: str
-    capacity: float
-    verdict: str
-    gates: tuple[str, ...]
-
-    @property
-    def caught(self) -> bool:
-        return self.verdict != "compatible"
-
-    @property
-    def wrong(self) -> bool:
-        """A fault that passed, or a false alarm."""
-        if self.fault == "none":
-            return self.caught
-        return not self.caught and (self.fault, self.how) not in ACCEPTED
 
 
 class Bench:
@@ -259,42 +231,6 @@ def _gate(reason: str) -> str:
     return reason.split(" ", 1)[0] if "." in reason.split(" ", 1)[0] else "chance"
 
 
-def as_page(rows: list[Row]) -> str:
-    """Return a Markdown table: a row for each fault, a column for each target, with what caught it at any capacity."""
-    targets = list(dict.fromkeys(row.target for row in rows))
-    lines = ["| fault | " + " | ".join(targets) + " |", "|---" * (len(targets) + 1) + "|"]
-    for kind in sorted(dict.fromkeys(map(_kind, rows)), key=lambda kind: kind[1]):
-        cells = [
-            _cell([row for row in rows if _kind(row) == kind and row.target == target]) for target in targets
-        ]
-        lines.append(f"| {kind[0]}{f' ({kind[1]})' if kind[1] else ''} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _kind(row: Row) -> tuple[str, str]:
-    return row.fault, row.how if row.how in ("upstream", "reference") else ""
-
-
-def _cell(rows: list[Row]) -> str:
-    """Say what caught a fault: families of gates that failed at every capacity; or where it passed."""
-    if not rows:
-        return "-"
-    passed = [f"{row.capacity:g}" for row in rows if not row.caught]
-    if passed and rows[0].fault != "none":
-        accepted = (rows[0].fault, rows[0].how) in ACCEPTED
-        return (
-            f"within the tolerance at {', '.join(passed)}"
-            if accepted
-            else f"**passes at {', '.join(passed)}**"
-        )
-    families = [
-        {gate.split(".")[0] if gate != "chance" else "not verified" for gate in row.gates} for row in rows
-    ]
-    text = ", ".join(sorted(set.intersection(*families))) or rows[0].verdict
-    marks = {"pictures": " (p)", "torch": " (t)"}
-    return text + (marks.get(rows[0].how, "") if len({row.how for row in rows}) == 1 else "")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -305,14 +241,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="convert few faults on ONNX too")
     parser.add_argument("--faults", nargs="+", default=[], help="these alone")
     parser.add_argument("--json", type=Path, help="write the rows here")
-    parser.add_argument("--page", type=Path, help="write the Markdown table here")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/research/faults.md")
     parser.add_argument(
         "--merge", nargs="+", type=Path, help="run nothing; take the rows of these JSON files"
     )
     options = parser.parse_args()
     if options.merge:
-        read = [_read(row) for file in options.merge for row in json.loads(file.read_text())]
-        return _finish(list({(*_kind(row), row.target, row.capacity): row for row in read}.values()), options)
+        return _finish(read_rows(options.merge), options)
     started = time.monotonic()
 
     def say(row: Row) -> None:
@@ -328,15 +263,11 @@ def main() -> int:
     return _finish(rows, options)
 
 
-def _read(row: dict[str, Any]) -> Row:
-    return Row(**{**row, "gates": tuple(row["gates"])})
-
-
 def _finish(rows: list[Row], options: argparse.Namespace) -> int:
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     if options.page:
-        options.page.write_text(as_page(rows))
+        put(PAGE, COMMAND, as_page(rows))
     wrong = [row for row in rows if row.wrong]
     print(f"{len(rows)} cases, {len(wrong)} wrong")
     return 1 if wrong else 0

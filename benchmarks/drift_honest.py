@@ -1,11 +1,13 @@
 """Do the gates raise a false alarm? Honest exports over capacities, encoders, targets and channel multiples.
 
     python -m benchmarks.drift_honest [--most N] [--only TARGET] [--json FILE]
+    python -m benchmarks.drift_honest --page
 
 The built-in encoder is exported at many capacities. Networks of other families are exported dense and untrained, with
 BatchNorm statistics of real pictures: they find little, so their parity and closeness alone are judged
 (`UNTRAINED`). Every artifact must be `compatible`. Printed with each: how far it is from the tolerances; the table in
-`docs/reference/gates.md` rests on these figures. Exit code 1 at a false alarm.
+`docs/reference/gates.md` rests on these figures. Exit code 1 at a false alarm. `--page` exports nothing: it puts the
+committed figures into docs/research/faults.md.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.page import DOCS, put
 from exporters.expectation import held_against_curve, read_curve
 from exporters.quiet import quiet
 from exporters.registry import get_exporter
@@ -39,6 +42,10 @@ from runtime_py.manifest import Precision, Preprocessing, Target
 from runtime_py.parity_pictures import parity_pictures
 from runtime_py.probes import Parity, Probes
 from runtime_py.tolerances import TABLE
+
+PAGE = DOCS / "research" / "faults.md"
+COMMAND = "python -m benchmarks.drift_honest --page"
+RESULTS = Path(__file__).parent / "results" / "drift_honest.json"
 
 FAMILIES = (
     "resnet10t",
@@ -179,6 +186,26 @@ def export(case: Case, encoders: Encoders, folder: Path) -> Honest:
     )
 
 
+def summary(rows: list[Honest]) -> str:
+    """Return what the exports were and how far the worst of them is from its reference, as Markdown."""
+    alarms = sum(row.verdict != "compatible" for row in rows)
+    lines = [
+        f"{len(rows)} exports, {alarms} false alarms: {len({row.encoder for row in rows})} encoders, targets "
+        f"{', '.join(sorted({row.target for row in rows}))}.",
+        "",
+        "| precision | exports | largest 1 - cosine | on parity pictures | smallest closeness | largest drop in mAP |",
+        "|---" * 6 + "|",
+    ]
+    for precision in sorted({row.precision for row in rows}, reverse=True):
+        of = [row for row in rows if row.precision == precision]
+        lines.append(
+            f"| {precision} | {len(of)} | {max(row.worst_distance for row in of):.1e} | "
+            f"{max(row.worst_synthetic_distance for row in of):.1e} | {min(row.closeness for row in of):.4f} | "
+            f"{max(row.map_drop for row in of):.4f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -186,7 +213,11 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=100, help="number of exports (100)")
     parser.add_argument("--only", help="one target")
     parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--page", action="store_true", help="export nothing, write the page")
     options = parser.parse_args()
+    if options.page:
+        put(PAGE, COMMAND, summary([Honest(**row) for row in json.loads(RESULTS.read_text())]))
+        return 0
     encoders, rows = Encoders(), list[Honest]()
     started = time.monotonic()
     chosen = [case for case in cases() if options.only in (None, case.target)][: options.most]
