@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from prunnet import DeviceProfile, Recipe, load_profile, load_recipe
 from prunnet.errors import ProfileError
+from runtime_py.tolerances import TABLE, Tolerances
 from tests.pages import PAGES, ROOT, Block, anchors, blocks, prose
 
 SIGNATURES = {"docs/explanation/architecture.md", "docs/reference/datasets.md"}
@@ -135,3 +136,14 @@ def test_every_dependency_has_a_reason() -> None:
     } - {"prunnet"}
     text = (ROOT / "docs" / "decisions" / "dependencies.md").read_text()
     assert not {name for name in wanted if not re.search(rf"^\|.*\b{re.escape(name)}\b.*\|", text, re.M)}
+
+
+def test_the_page_of_gates_states_the_tolerances_in_force() -> None:
+    text = (ROOT / "docs" / "reference" / "gates.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|", text, re.M)
+    stated = {name: [float(value) for value in values] for name, *values in rows}
+    in_force = {
+        name: [getattr(TABLE[precision], name) for precision in ("fp32", "fp16", "int8")]
+        for name in Tolerances.model_fields
+    }
+    assert stated == in_force
