@@ -1,9 +1,10 @@
 """Fit the shipped latency coefficients to published measurements; write them to `device_profiles/latency`.
 
-    python -m benchmarks.fit_latency MEASUREMENTS.csv
+    python -m benchmarks.fit_latency
 
-MEASUREMENTS.csv has a row for each published latency, and the columns `COLUMNS`. It is not in the repository: the fits
-in `device_profiles/latency` keep the rows that they used, with their sources.
+The measurements are in `benchmarks/latency_rows.csv`, a row for each published latency; its column `source` is a key of
+`device_profiles/sources.yaml`, which says where. Another table needs the columns `COLUMNS`.
+
 The model is `prunnet.cost.latency`: t0 + sum over ops of (max(MACs / rate of the kind, bytes / bandwidth) +
 overhead). The nets are rebuilt and traced on the meta device. Seven coefficients are fitted in logarithms
 with a robust loss on log(fitted / measured); a weak prior holds what the rows do not determine. `--check`
@@ -31,6 +32,7 @@ from prunnet.cost import CostGraph, trace
 from prunnet.cost.width import WIDTHS
 
 FOLDER = Path("device_profiles/latency")
+MEASUREMENTS = Path(__file__).with_name("latency_rows.csv")
 COLUMNS = sorted(
     {"model", "input_resolution", "latency_ms", "device", "profile_match", "source"}
     | {column for fit in FITS for choice in fit.rows for column in choice.where}
@@ -54,7 +56,7 @@ def read_measurements(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         sys.exit(
             f"{path}: no such file. It is to be a table of published latencies, CSV with the columns "
-            f"{', '.join(COLUMNS)}; the rows that the shipped fits used are in {FOLDER}, each with its source"
+            f"{', '.join(COLUMNS)}; the shipped fits are made from {MEASUREMENTS}"
         )
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
@@ -165,7 +167,7 @@ def plain(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("measurements", type=Path)
+    parser.add_argument("measurements", type=Path, nargs="?", default=MEASUREMENTS, help="another table")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     _torchvision.ensure()

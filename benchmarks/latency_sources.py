@@ -1,4 +1,4 @@
-"""Which published measurements each profile's latency is fitted to, and how to build the measured nets."""
+"""Which rows of `latency_rows.csv` each fit is made from, and how to build the measured nets."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 from prunnet.errors import ProfileError
 from prunnet.profile.document import Document, FieldPath, read_document
 from prunnet.profile.latency import LatencyModel
+from prunnet.profile.sources import check_fit
 from prunnet.profile.validation import validate
 
 FOLDER = "latency"
@@ -63,6 +64,7 @@ def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
             if (file := folder / f"{name}.yaml").is_file():
                 fit = read_document(file)
                 validate(fit, LatencyModel)
+                check_fit(fit)
                 return fit.values
     known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
     raise ProfileError(

@@ -11,6 +11,8 @@ from prunnet.errors import ProfileError
 from prunnet.profile.document import read_document
 from prunnet.profile.fits import with_fits
 from prunnet.profile.schema import DeviceProfile
+from prunnet.profile.sources import FILE as SOURCES
+from prunnet.profile.sources import check_profile
 from prunnet.profile.validation import validate
 
 _WILDCARDS = frozenset("*?[")
@@ -19,7 +21,9 @@ _WILDCARDS = frozenset("*?[")
 def shipped_profiles() -> tuple[str, ...]:
     """Return the names of the profiles that come with the package, sorted."""
     names = (entry.name for entry in files("device_profiles").iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+    return tuple(
+        sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and name != SOURCES)
+    )
 
 
 def load_profile(name_or_path: str | Path) -> DeviceProfile:
@@ -29,9 +33,13 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
         name_or_path: A shipped name ("pixel8" or "pixel8.yaml") or the path of a YAML file.
 
     Raises:
-        ProfileError: No such profile, or one that does not say what it must.
+        ProfileError: No such profile, or one that does not say what it must, or names sources that the `sources.yaml`
+            beside it does not have.
     """
-    return validate(with_fits(read_document(find_profile(name_or_path))), DeviceProfile)
+    document = with_fits(read_document(find_profile(name_or_path)))
+    profile = validate(document, DeviceProfile)
+    check_profile(document)
+    return profile
 
 
 def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:
@@ -53,7 +61,7 @@ def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:
         raise ProfileError(pattern, f"no valid glob: {error}", allowed=_known()) from error
     # As in a shell, a file whose name starts with a dot is meant only where the pattern says so.
     hidden = Path(pattern).name.startswith(".")
-    suited = [path for path in found if path.suffix in {".yaml", ".yml"}]
+    suited = [path for path in found if path.suffix in {".yaml", ".yml"} and path.name != SOURCES]
     paths = [path for path in suited if hidden or not path.name.startswith(".")]
     shipped = [
         _shipped(name) for name in fnmatch.filter(shipped_profiles(), str(pattern).removesuffix(".yaml"))

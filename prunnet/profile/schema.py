@@ -102,7 +102,7 @@ class DeviceProfile(_Record):
     compatibility: StatedTolerances = StatedTolerances()
     """Your own tolerances; the others are those of the precision (docs/reference/gates.md)."""
     sources: dict[str, Annotated[str, Field(min_length=1)]]
-    """Where each hardware fact comes from."""
+    """Where each hardware fact comes from: any text, or keys of `sources.yaml` if that lies beside the profile."""
 
     @field_validator("targets")
     @classmethod

@@ -1,0 +1,158 @@
+"""The public sources of a folder's profiles and fits: `sources.yaml`, beside the profiles."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from prunnet.errors import ProfileError
+from prunnet.numbers import NoBoolean
+from prunnet.profile.document import Document, FieldPath, read_document
+from prunnet.profile.validation import validate
+
+FILE = "sources.yaml"
+"""Name of the file. A folder without one may name its sources in any words."""
+ASSUMPTION = "assumption"
+"""Stands in a source's place where nothing public says it; a remark gives the reasoning."""
+
+_REFERENCE = re.compile(r"(?P<keys>[a-z0-9_]+(?:, [a-z0-9_]+)*)(?:: (?P<remark>.+))?", re.DOTALL)
+_ALLOWED = (
+    f"a key of {FILE}, several with commas between them, or '{ASSUMPTION}'; then, after a colon, a remark"
+)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Record):
+    """One publication."""
+
+    title: str = Field(min_length=1)
+    """What the page, file or paper is called."""
+    publisher: str = Field(min_length=1)
+    """Who answers for it."""
+    addresses: tuple[Annotated[str, Field(pattern=r"^https://\S+$")], ...] = Field(min_length=1)
+    """Where it is, of a fixed version where there is one."""
+    read: datetime.date
+    """Day on which it was read."""
+    supports: str = Field(min_length=1)
+    """What it says that a profile or a fit relies on."""
+    confirmed: bool = Field(strict=True)
+    """Whether the text was read and says so."""
+    note: str | None = Field(default=None, min_length=1)
+    """How the text was read; needed where it is not confirmed."""
+
+    @model_validator(mode="after")
+    def _explained(self) -> Source:
+        if not self.confirmed and self.note is None:
+            raise ValueError(
+                "confirmed: false needs a note; allowed: how it is known all the same, in `note`"
+            )
+        return self
+
+
+class Sources(_Record):
+    """A folder's sources by their keys."""
+
+    schema_version: Annotated[Literal[1], NoBoolean]
+    """Version of this layout."""
+    sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Source]
+    """Key -> publication."""
+
+
+def load_sources(path: Path) -> Sources:
+    """Return the sources in a file.
+
+    Args:
+        path: A file named `FILE`.
+
+    Raises:
+        ProfileError: It is not what it must be.
+    """
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _loaded(path: Path, _changed: int) -> Sources:
+    return validate(read_document(path), Sources)
+
+
+def keys_of(reference: str) -> tuple[str, ...]:
+    """Return the keys that a reference names, `ASSUMPTION` among them; none if it is of another form.
+
+    >>> keys_of("llvm_aarch64, wikipedia_a16: Apple's AMX is not listed")
+    ('llvm_aarch64', 'wikipedia_a16')
+    >>> keys_of("assumption")
+    ()
+    """
+    matched = _REFERENCE.fullmatch(reference)
+    keys = tuple(matched["keys"].split(", ")) if matched else ()
+    return () if ASSUMPTION in keys and not (matched and matched["remark"]) else keys
+
+
+def check_profile(document: Document) -> None:
+    """Refuse a profile whose hardware facts name sources that `FILE` beside it does not have.
+
+    Args:
+        document: A profile, validated. Without that file beside it, any text is a source.
+
+    Raises:
+        ProfileError: All of them.
+    """
+    named = document.values["sources"]
+    _check(document, document.path.parent, {("sources", fact): text for fact, text in named.items()})
+
+
+def check_fit(document: Document) -> None:
+    """Refuse a fit whose rows name sources that `FILE` beside the profiles does not have.
+
+    Args:
+        document: A fit, validated, in a folder beside the profiles.
+
+    Raises:
+        ProfileError: All of them.
+    """
+    rows = enumerate(document.values["rows"])
+    _check(document, document.path.parent.parent, {("rows", at, "source"): row["source"] for at, row in rows})
+
+
+def _check(document: Document, folder: Path, references: dict[FieldPath, str]) -> None:
+    if not (folder / FILE).is_file():
+        return
+    known = load_sources(folder / FILE).sources.keys() | {ASSUMPTION}
+    wrong = list(_problems(document, references, known))
+    if wrong:
+        first, *others = wrong
+        raise ProfileError(
+            first.file,
+            first.problem,
+            line=first.line,
+            field=first.field,
+            given=first.given,
+            allowed=first.allowed,
+            others=others,
+        )
+
+
+def _problems(
+    document: Document, references: dict[FieldPath, str], known: set[str]
+) -> Iterator[ProfileError]:
+    for field, reference in references.items():
+        keys = keys_of(reference)
+        unknown = ", ".join(key for key in keys if key not in known)
+        if unknown or not keys:
+            yield ProfileError(
+                document.path,
+                f"{FILE} has no such source" if unknown else "does not name a source",
+                line=document.line_of(field),
+                field=".".join(map(str, field)),
+                given=unknown or reference,
+                allowed=_ALLOWED,
+            )
