@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from exporters.arguments import positive
@@ -76,11 +78,12 @@ def _export(options: argparse.Namespace) -> int:
     with unhidden() as stream:
         say = Screen(stream)
         say(f"load encoder {options.encoder}")
-        from exporters.fleet import Outcome, export_fleet, plan_fleet, worst
-        from exporters.report import as_json, as_text
-        from prunnet.package import load_encoder
+        with _uncollected():
+            from exporters.fleet import Outcome, export_fleet, plan_fleet, worst
+            from exporters.report import as_json, as_text
+            from prunnet.package import load_encoder
 
-        package = load_encoder(options.encoder)
+            package = load_encoder(options.encoder)
         planned = plan_fleet(package, tuple(profiles.values()), targets, say)
         outcomes = [entry for entry in planned if isinstance(entry, Outcome)]
         jobs = [entry for entry in planned if not isinstance(entry, Outcome)]
@@ -93,6 +96,20 @@ def _export(options: argparse.Namespace) -> int:
     outcomes.sort(key=lambda outcome: order.index(outcome.job.label))
     show(as_json(outcomes) if options.json else as_text(outcomes))
     return worst([outcome.exit_code for outcome in outcomes])
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import and build without the garbage collector, which would look through all of torch a dozen times.
+
+    What is there at the end stays, so later collections leave it alone.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 if __name__ == "__main__":

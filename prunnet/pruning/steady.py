@@ -90,10 +90,11 @@ def _passes_on_meta(blueprint: Encoder, deadline: Deadline) -> list[list[Step]]:
     size = blueprint.image_size
     try:
         with running(blueprint, deadline) as stack:
-            blueprint(
-                torch.empty(2, 3, *size, device="meta")
-            )  # fills what modules keep from their first pass
-            return [_steps(blueprint, torch.empty(n, 3, *size, device="meta"), stack) for n in _BATCHES]
+            batches = [torch.empty(n, 3, *size, device="meta") for n in _BATCHES]
+            passes = [_steps(blueprint, batch, stack) for batch in batches]
+            if passes[0] != passes[1]:  # a first pass may fill what modules keep
+                passes[0] = _steps(blueprint, batches[0], stack)
+            return passes
     except EncoderError:
         raise
     except Exception:  # whatever it says: there are no values to look at there
