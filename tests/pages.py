@@ -14,7 +14,7 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-_FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.M | re.S)
+_FENCE = re.compile(r"^( *)```(\w*)(?: title=\"([^\"]+)\")?[^\n]*\n(.*?)^\1```", re.M | re.S)
 _HEADING = re.compile(r"^#{1,6} +(.+?)(?: *#+)?$", re.M)
 
 
@@ -27,12 +27,14 @@ class Block:
         number: Of the block in its page, from 0.
         language: What the fence says; empty if nothing.
         text: Without the fences.
+        title: The file that a reader saves it as; empty if none.
     """
 
     page: str
     number: int
     language: str
     text: str
+    title: str = ""
 
     @property
     def name(self) -> str:
@@ -44,9 +46,9 @@ def blocks() -> list[Block]:
     found = []
     for path in PAGES:
         page = str(path.relative_to(ROOT))
-        for number, (indent, language, text) in enumerate(_FENCE.findall(path.read_text("utf-8"))):
+        for number, (indent, language, title, text) in enumerate(_FENCE.findall(path.read_text("utf-8"))):
             dedented = re.sub(f"^{indent}", "", text, flags=re.M)
-            found.append(Block(page, number, language, dedented))
+            found.append(Block(page, number, language, dedented, title))
     return found
 
 
