@@ -29,8 +29,8 @@ test: $(VENV)/.installed
 # oneDNN's kernels for processors without AVX-512, on any processor: narrow layers are where they differ.
 avx2: $(VENV)/.installed
 	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign" \
-		tests/prunnet/test_convolution.py tests/prunnet/test_training.py tests/prunnet/test_methods.py \
-		tests/prunnet/test_checkpoint.py tests/prunnet/test_health.py tests/prunnet/test_graphs.py
+		tests/prunnet/torch_fixes/test_convolution.py tests/prunnet/train/test_training.py tests/prunnet/train/test_methods.py \
+		tests/prunnet/train/test_checkpoint.py tests/prunnet/train/test_health.py tests/prunnet/train/test_graphs.py
 
 slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow

@@ -22,15 +22,15 @@ import torch
 from torch import nn
 
 from benchmarks.own_modules import KINDS
-from exporters.registry import get_exporter
-from exporters.spec import ExportSpec
-from prunnet.batchnorm import reestimate
-from prunnet.encoder import Encoder
+from exporters.targets.registry import get_exporter
+from exporters.targets.spec import ExportSpec
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.package import as_batch, preprocessing_of
-from prunnet.prunable import PrunableEncoder
-from prunnet.train.method import MethodSpec
-from prunnet.train.step import Classifier, JointStep
+from prunnet.package.load import as_batch, preprocessing_of
+from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.recipe.method import MethodSpec
+from prunnet.train.step.step import Classifier, JointStep
 from runtime_py.errors import PrunnetError
 from tests.oracles.masking import masked_encoder
 

@@ -11,9 +11,9 @@ import math
 from collections import Counter
 
 from benchmarks.page import DOCS, put
-from prunnet.encoder import Encoder
-from prunnet.groups import ChannelGroup
-from prunnet.prunable import PrunableEncoder
+from prunnet.encoder.encoder import Encoder
+from prunnet.pruning.groups import ChannelGroup
+from prunnet.pruning.prunable import PrunableEncoder
 
 PAGE = DOCS / "reference" / "backbones.md"
 COMMAND = "python -m benchmarks.backbones --write"

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from prunnet.errors import InfeasibleError
-from prunnet.package import load_encoder
+from prunnet.package.load import load_encoder
 from prunnet.profile import load_profile, shipped_profiles
 from prunnet.solver import solve
 

@@ -54,7 +54,7 @@ def checked(network: str, steps: int) -> subprocess.CompletedProcess[str]:
 
 def _train(network: str, steps: int) -> None:
     from prunnet.data.glyph_set import glyph_set
-    from prunnet.train.recipe import Recipe
+    from prunnet.train.recipe.recipe import Recipe
     from prunnet.train.trainer import train
 
     size = 32

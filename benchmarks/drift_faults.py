@@ -4,7 +4,8 @@
                                       [--quick] [--json FILE] [--page]
     python -m benchmarks.drift_faults --merge FILE ... [--json FILE] [--page]
 
-Each fault is made as a faulty exporter would make it, and judged by `exporters.verification.verify`, as an export is:
+Each fault is made as a faulty exporter would make it, and judged by
+`exporters.pipeline.verification.verify`, as an export is:
 
 * converted: the faulty network is converted and its artifact verified (on ONNX every fault, unless `--quick`; elsewhere
   those of `CONVERTED`);
@@ -41,22 +42,22 @@ from torch import nn
 from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.faults import NETWORK_FAULTS, Before, input_faults, reference_faults
 from benchmarks.page import DOCS, put
-from exporters.base import stage
 from exporters.errors import ExportError
-from exporters.expectation import held_against_curve, read_curve
+from exporters.pipeline.expectation import held_against_curve, read_curve
+from exporters.pipeline.verification import verify
 from exporters.quiet import quiet
-from exporters.registry import get_exporter
-from exporters.spec import Artifact, ExportSpec
-from exporters.verification import verify
-from prunnet.batchnorm import reestimate
-from prunnet.package import EncoderPackage, load_encoder
-from prunnet.server import embed
+from exporters.targets.base import stage
+from exporters.targets.registry import get_exporter
+from exporters.targets.spec import Artifact, ExportSpec
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.package.load import EncoderPackage, load_encoder
+from prunnet.package.server import embed
 from runtime_py.backends import open_backend
-from runtime_py.drift import examine, measure
-from runtime_py.manifest import DriftRecord, Precision, Target
-from runtime_py.parity_pictures import parity_pictures
-from runtime_py.probes import Parity, Probes
-from runtime_py.tolerances import TABLE
+from runtime_py.bundle.manifest import DriftRecord, Precision, Target
+from runtime_py.bundle.probes import Parity, Probes
+from runtime_py.bundle.tolerances import TABLE
+from runtime_py.check.drift import examine, measure
+from runtime_py.check.parity_pictures import parity_pictures
 
 PAGE = DOCS / "research" / "faults.md"
 COMMAND = "python -m benchmarks.drift_faults --merge benchmarks/results/drift_faults.json --page"

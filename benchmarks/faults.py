@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runtime_py.probes import Probes
+from runtime_py.bundle.probes import Probes
 
 GREY = (0.299, 0.587, 0.114)
 

@@ -27,9 +27,9 @@ from ruamel.yaml.comments import CommentedMap
 from scipy.optimize import least_squares
 
 from benchmarks.latency_sources import FITS, NETS, Fit
-from prunnet import _torchvision
 from prunnet.cost import CostGraph, trace
 from prunnet.cost.width import WIDTHS
+from prunnet.torch_fixes import torchvision as _torchvision
 
 FOLDER = Path("device_profiles/latency")
 MEASUREMENTS = Path(__file__).with_name("latency_rows.csv")

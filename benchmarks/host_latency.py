@@ -22,13 +22,13 @@ TARGETS = ("executorch", "tflite", "onnx")
 
 def main() -> None:
     options = _options()
-    from exporters.bench import interleave, one_core
     from exporters.quiet import quiet
-    from exporters.registry import get_exporter
-    from exporters.spec import ExportSpec
     from exporters.table import align
+    from exporters.targets.registry import get_exporter
+    from exporters.targets.spec import ExportSpec
+    from exporters.timing import interleave, one_core
     from prunnet.cost import trace
-    from prunnet.package import load_encoder
+    from prunnet.package.load import load_encoder
     from runtime_py.backends import open_backend
 
     package = load_encoder(options.encoder)

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from exporters.memory import peak_memory_bytes
-from exporters.registry import get_exporter
-from exporters.spec import ExportSpec
+from exporters.pipeline.memory import peak_memory_bytes
+from exporters.targets.registry import get_exporter
+from exporters.targets.spec import ExportSpec
 from prunnet.cost import trace
 from prunnet.cost.graph import WEIGHTED
 from prunnet.cost.width import WIDTHS
-from runtime_py.manifest import Preprocessing
-from tests.cost.nets import AttentionEncoder, ConvEncoder, DepthwiseEncoder, settle
+from runtime_py.bundle.manifest import Preprocessing
+from tests.prunnet.cost.nets import AttentionEncoder, ConvEncoder, DepthwiseEncoder, settle
 
 SIDE = 48
 PREPROCESSING = Preprocessing(height=SIDE, width=SIDE, mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4))

@@ -19,18 +19,18 @@ from typing import Any
 
 import torch
 
-from prunnet.batchnorm import reestimate
 from prunnet.data import DataSet, open_data
-from prunnet.family import CutFamily, Family, SeparateFamily
-from prunnet.matrix import measure_rows
-from prunnet.profile.document import read_document
-from prunnet.prunable import PrunableEncoder
-from prunnet.train.checkpoint import holds_run
-from prunnet.train.method import MethodSpec
-from prunnet.train.recipe import Recipe
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.evaluate.family import CutFamily, Family, SeparateFamily
+from prunnet.evaluate.matrix import measure_rows
+from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.checkpoint.checkpoint import holds_run
+from prunnet.train.recipe.method import MethodSpec
+from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.separate import train_separately
 from prunnet.train.trainer import train
-from runtime_py.files import write_atomically
+from prunnet.yaml.document import read_document
+from runtime_py.disk.files import write_atomically
 
 PLAN = Path(__file__).with_name("methods.yaml")
 RESULTS = Path(__file__).parent / "results" / "methods"

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.methods import CONTROL, COST, PLAN, RESULTS, SEEDS, planned
 from benchmarks.methods_tables import Runs, by_capacity, equal_size, intervals, spread, unseen
-from prunnet.profile.document import read_document
+from prunnet.yaml.document import read_document
 
 PAGE = Path("docs/research/results.md")
 STRIDED = Path(__file__).parent / "results" / "strided_layers.json"
@@ -75,7 +75,7 @@ def overview(runs: Runs) -> list[str]:
 
 
 def gradients_were_right() -> str:
-    """Return what oneDNN's fault (`prunnet.convolution`) did to these runs."""
+    """Return what oneDNN's fault (`prunnet.torch_fixes.convolution`) did to these runs."""
     found = json.loads(STRIDED.read_text())
     worst = max(each["difference"] for each in found["runs"])
     right = all(each["right"] for each in found["runs"])

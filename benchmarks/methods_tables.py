@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from prunnet.comparison import compare
+from prunnet.evaluate.comparison import compare
 
 Runs = dict[str, list[dict[str, Any]]]
 """Method -> its runs, one for each seed."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from runtime_py.metrics import evaluate, nearest
+from runtime_py.retrieval.metrics import evaluate, nearest
 
 
 def directions(rows: int, dimension: int, seed: int) -> np.ndarray:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from prunnet.encoder import Encoder
+from prunnet.encoder.encoder import Encoder
 from prunnet.errors import InfeasibleError
 from prunnet.profile import load_profiles
-from prunnet.prunable import PrunableEncoder
+from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.solver import solve
 
 

@@ -5,10 +5,10 @@
 A plain dense step is what anyone would write: forward, cross-entropy, backward, SGD. Beside it stand the paper's method
 on masks (`weight`) and on channels (`channel`), and the second round of the method that ships (`prunnet`), in which the
 dense encoder rests; here with all capacities in every step, in training with two that are drawn. Times are medians of
-rounds in which a plain dense step takes turns with one of these, with freed memory kept (`prunnet.train.memory`). Each
-has a process of its own, as in a training: a third case in the same process scatters the memory that the others get.
-Memory is that of a process for each case: the largest resident set while it trains, less what it held before there was
-a network.
+rounds in which a plain dense step takes turns with one of these, with freed memory kept
+(`prunnet.train.watch.memory`). Each has a process of its own, as in a training: a third case in the same process
+scatters the memory that the others get. Memory is that of a process for each case: the largest resident set while it
+trains, less what it held before there was a network.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from prunnet.encoder import Encoder
-from prunnet.prunable import PrunableEncoder
-from prunnet.train import step as step_module
-from prunnet.train.memory import keep_freed_memory
-from prunnet.train.method import MethodSpec
-from prunnet.train.step import Classifier, JointStep
+from prunnet.encoder.encoder import Encoder
+from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.recipe.method import MethodSpec
+from prunnet.train.step import step as step_module
+from prunnet.train.step.step import Classifier, JointStep
+from prunnet.train.watch.memory import keep_freed_memory
 
 CAPACITIES = (0.2, 0.4, 0.6, 0.8)
 CLASSES, DIMENSION = 1000, 256

@@ -17,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.step_cost import METHODS, WARM_UP, Case, Setting
-from prunnet.train.memory import keep_freed_memory
+from prunnet.train.watch.memory import keep_freed_memory
 
 STEPS = 5
 Key = tuple[str, tuple[tuple[int, ...], ...]]

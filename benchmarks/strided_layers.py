@@ -1,4 +1,4 @@
-"""Were the published networks trained through the fault that `prunnet.convolution` guards against?
+"""Were the published networks trained through the fault that `prunnet.torch_fixes.convolution` guards against?
 
     python -m benchmarks.strided_layers
 
@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from benchmarks.methods import planned
-from prunnet.prunable import PrunableEncoder
-from prunnet.train.recipe import Recipe, load_recipe
+from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.recipe.recipe import Recipe, load_recipe
 from prunnet.train.trainer import Start, build
-from runtime_py.files import write_atomically
+from runtime_py.disk.files import write_atomically
 
 Layer = tuple[int, int, int, int]
 """Input and output channels, stride, and height or width of the input, pixels."""

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exporters.errors import ExportError
-    from exporters.fleet import export_fleet, plan_fleet
-    from exporters.pipeline import Exported, export_bundle
-    from exporters.planning import plan_export
+    from exporters.fleet.fleet import export_fleet, plan_fleet
+    from exporters.pipeline.export import Exported, export_bundle
+    from exporters.pipeline.planning import plan_export
 
     __version__: str
 
 _HOMES = {
     "ExportError": "errors",
-    "Exported": "pipeline",
-    "export_bundle": "pipeline",
-    "export_fleet": "fleet",
-    "plan_export": "planning",
-    "plan_fleet": "fleet",
+    "Exported": "pipeline.export",
+    "export_bundle": "pipeline.export",
+    "export_fleet": "fleet.fleet",
+    "plan_export": "pipeline.planning",
+    "plan_fleet": "fleet.fleet",
 }
 
 __all__ = [

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prunnet.encoder import Encoder
+    from prunnet.encoder.encoder import Encoder
     from prunnet.errors import (
         DatasetError,
         EncoderError,
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
         TrainingError,
         UnknownNameError,
     )
-    from prunnet.evaluation import measure_curve
-    from prunnet.package import EncoderPackage, load_encoder
+    from prunnet.evaluate.curve import measure_curve
+    from prunnet.package.load import EncoderPackage, load_encoder
     from prunnet.profile import DeviceProfile, load_profile, load_profiles
-    from prunnet.prunable import PrunableEncoder
+    from prunnet.pruning.prunable import PrunableEncoder
     from prunnet.solver import Plan, solve
-    from prunnet.train.recipe import Recipe, load_recipe
+    from prunnet.train.recipe.recipe import Recipe, load_recipe
     from prunnet.train.run import train_package
 
     __version__: str
 
 _HOMES = {
     "DeviceProfile": "profile",
-    "Encoder": "encoder",
-    "EncoderPackage": "package",
+    "Encoder": "encoder.encoder",
+    "EncoderPackage": "package.load",
     "Plan": "solver",
-    "PrunableEncoder": "prunable",
-    "Recipe": "train.recipe",
-    "load_encoder": "package",
+    "PrunableEncoder": "pruning.prunable",
+    "Recipe": "train.recipe.recipe",
+    "load_encoder": "package.load",
     "load_profile": "profile",
     "load_profiles": "profile",
-    "load_recipe": "train.recipe",
-    "measure_curve": "evaluation",
+    "load_recipe": "train.recipe.recipe",
+    "measure_curve": "evaluate.curve",
     "solve": "solver",
     "train_package": "train.run",
 }

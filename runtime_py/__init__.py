@@ -15,7 +15,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runtime_py.bundle import load
+    from runtime_py.check.report import DriftReport
     from runtime_py.encoder import QueryEncoder
     from runtime_py.errors import (
         BundleError,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         PrunnetError,
         UnknownNameError,
     )
-    from runtime_py.report import DriftReport
+    from runtime_py.loading import load
 
     __version__: str
 
@@ -40,7 +40,7 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {"load": "bundle", "QueryEncoder": "encoder", "DriftReport": "report"}
+_HOMES = {"load": "loading", "QueryEncoder": "encoder", "DriftReport": "check.report"}
 
 
 def __getattr__(name: str) -> object:

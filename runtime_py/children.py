@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from runtime_py.scratch import remove_all
+from runtime_py.disk.scratch import remove_all
 
 _LOOK_SECONDS = 0.5
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from runtime_py.backends.base import Backend, Embeddings, Pixels
-from runtime_py.drift import examine
+from runtime_py.bundle.manifest import Manifest
+from runtime_py.bundle.probes import Probes
+from runtime_py.check.drift import examine
+from runtime_py.check.report import DriftReport
 from runtime_py.errors import InferenceError, PrunnetError
-from runtime_py.manifest import Manifest
-from runtime_py.probes import Probes
-from runtime_py.report import DriftReport
 
 
 class QueryEncoder:
@@ -90,12 +90,12 @@ class QueryEncoder:
             BundleError: The server's file cannot be used.
             MissingExtraError: A package that opens the server is not installed.
         """
-        from runtime_py.server.check import check_server
+        from runtime_py.check.against_server import check_server
 
         tolerances = self.manifest.drift.tolerances
         try:
             if server is not None:
-                return check_server(self, server)
+                return check_server(self.manifest, self.probes, self.embed, self.runtime, server)
             recorded = self.manifest.drift.figures
             record = examine(self.embed, self.probes, tolerances, self.runtime, recorded)
         except InferenceError as error:

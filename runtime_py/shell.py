@@ -20,8 +20,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TextIO
 
+from runtime_py.disk.scratch import remove_all
 from runtime_py.errors import MissingExtraError, PrunnetError
-from runtime_py.scratch import remove_all
 
 USAGE = 2
 """Exit code of what the user can mend, as `PrunnetError` has it."""

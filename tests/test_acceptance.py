@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporters.registry import get_exporter
-from exporters.spec import ExportSpec
+from exporters.targets.registry import get_exporter
+from exporters.targets.spec import ExportSpec
 from prunnet.data import open_benchmark
-from prunnet.package import load_encoder
-from prunnet.server import embed
+from prunnet.package.load import load_encoder
+from prunnet.package.server import embed
 from tests.exporters.plain import run_executorch, run_onnx, run_tflite
 
 CAPACITY = 0.2

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from prunnet.data import open_benchmark
-from prunnet.evaluation import measure_curve
-from prunnet.package import EncoderPackage, load_encoder
+from prunnet.evaluate.curve import measure_curve
+from prunnet.package.load import EncoderPackage, load_encoder
+from prunnet.package.server import embed
 from prunnet.profile import load_profile, shipped_profiles
-from prunnet.server import embed
 from prunnet.solver import solve
-from prunnet.train.recipe import Recipe, load_recipe
+from prunnet.train.recipe.recipe import Recipe, load_recipe
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from prunnet import DeviceProfile, Recipe, load_profile, load_recipe
 from prunnet.errors import ProfileError
-from runtime_py.tolerances import TABLE, Tolerances
+from runtime_py.bundle.tolerances import TABLE, Tolerances
 from tests.pages import PAGES, ROOT, Block, anchors, blocks, prose
 
 SIGNATURES = {"docs/explanation/architecture.md", "docs/reference/datasets.md"}
@@ -51,7 +51,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for each in ROOT.iterdir():
         if each.name not in ("build", "runs") and not each.name.startswith("."):
             (folder / each.name).symlink_to(each)
-    export = [sys.executable, "-m", "exporters.cli", "--profile", "pixel8", "--target", "tflite"]
+    export = [sys.executable, "-m", "exporters.cli.export", "--profile", "pixel8", "--target", "tflite"]
     subprocess.run(export, cwd=folder, check=True, capture_output=True)
     return folder
 
@@ -85,7 +85,7 @@ def test_yaml_is_a_recipe_or_a_profile(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "document.yaml"
     problems = []
     for schema, read, shipped in (
-        (Recipe, load_recipe, ROOT / "prunnet" / "recipes" / "glyphs.yaml"),
+        (Recipe, load_recipe, ROOT / "prunnet" / "shipped" / "recipes" / "glyphs.yaml"),
         (DeviceProfile, load_profile, ROOT / "device_profiles" / "pixel8.yaml"),
     ):
         if not given.keys() <= schema.model_fields.keys():

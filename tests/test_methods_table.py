@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from benchmarks import methods, methods_cost, methods_page
-from prunnet.data import Benchmark, DataSet
+from prunnet.data import DataSet, RetrievalSet
 from prunnet.data.glyph_set import glyph_set
-from prunnet.train.method import METHODS
-from prunnet.train.recipe import Recipe
-from tests.prunnet.test_training import Short
+from prunnet.train.recipe.method import METHODS
+from prunnet.train.recipe.recipe import Recipe
+from tests.prunnet.train.test_training import Short
 
 
 def test_every_method_is_planned_with_every_seed() -> None:
@@ -64,7 +64,7 @@ def _few_glyphs() -> DataSet:
     whole = glyph_set(48)
     rows = np.flatnonzero(whole.test.labels < np.unique(whole.test.labels)[8])
     return DataSet(
-        Short(whole.train, 32), Benchmark(whole.test.images[rows], whole.test.labels[rows]), "glyphs"
+        Short(whole.train, 32), RetrievalSet(whole.test.images[rows], whole.test.labels[rows]), "glyphs"
     )
 
 

@@ -10,10 +10,10 @@ import prunnet
 from docs.generate.commands import commands
 from docs.generate.errors import errors
 from docs.generate.fields import tables
-from prunnet.metadata import EncoderMetadata
-from prunnet.train.method import METHODS
-from runtime_py.manifest import Manifest
-from runtime_py.tolerances import StatedTolerances, Tolerances
+from prunnet.package.metadata import EncoderMetadata
+from prunnet.train.recipe.method import METHODS
+from runtime_py.bundle.manifest import Manifest
+from runtime_py.bundle.tolerances import StatedTolerances, Tolerances
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
@@ -29,7 +29,7 @@ def _recipe() -> Iterator[str]:
         "option without effect is an error. One error lists everything that is wrong with the file.",
         "",
         "[Your own photos](../guide/photos.md) writes one step by step. The shipped ones are in",
-        "[prunnet/recipes](../../prunnet/recipes/glyphs.yaml).",
+        "[prunnet/recipes](../../prunnet/shipped/recipes/glyphs.yaml).",
         "",
     )
     yield from tables(prunnet.Recipe, {})

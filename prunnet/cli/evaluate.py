@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from runtime_py.shell import note, run_command, show
 
 if TYPE_CHECKING:
-    from prunnet.data.source import Benchmark
-    from prunnet.package import EncoderPackage
+    from prunnet.data.source import RetrievalSet
+    from prunnet.package.load import EncoderPackage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from prunnet.data import open_benchmark
     from prunnet.errors import DatasetError
-    from prunnet.evaluation import reachable
-    from prunnet.package import load_encoder
+    from prunnet.evaluate.curve import reachable
+    from prunnet.package.load import load_encoder
 
     _check(options)
     package = load_encoder(options.encoder)
@@ -94,16 +94,16 @@ def _check(options: argparse.Namespace) -> None:
     if options.plot is not None:
         if not options.matrix:
             raise EvaluationError("--plot draws the matrix: add --matrix")
-        from prunnet.matrix.plot import check_writable
+        from prunnet.evaluate.matrix.plot import check_writable
 
         check_writable(options.plot)
 
 
 def _curve(
-    package: EncoderPackage, benchmark: Benchmark, capacities: Sequence[float], options: argparse.Namespace
+    package: EncoderPackage, benchmark: RetrievalSet, capacities: Sequence[float], options: argparse.Namespace
 ) -> int:
     from prunnet.cli.table import curve_as_json, curve_table
-    from prunnet.evaluation import measure_curve
+    from prunnet.evaluate.curve import measure_curve
 
     curve = measure_curve(package.prunable, package.probes.calibration, benchmark, capacities, say=note)
     show(curve_as_json(curve.as_dict()) if options.json else curve_table(curve.as_dict()))
@@ -111,11 +111,11 @@ def _curve(
 
 
 def _matrix(
-    package: EncoderPackage, benchmark: Benchmark, capacities: Sequence[float], options: argparse.Namespace
+    package: EncoderPackage, benchmark: RetrievalSet, capacities: Sequence[float], options: argparse.Namespace
 ) -> int:
-    from prunnet.family import CutFamily
-    from prunnet.matrix import measure_matrix
-    from prunnet.matrix.plot import save_plot
+    from prunnet.evaluate.family import CutFamily
+    from prunnet.evaluate.matrix import measure_matrix
+    from prunnet.evaluate.matrix.plot import save_plot
 
     family = CutFamily(package.prunable, package.probes.calibration, capacities)
     matrix = measure_matrix(family, benchmark, say=note)
@@ -129,8 +129,8 @@ def _matrix(
 def _task(
     package: EncoderPackage, dataset: str, capacities: Sequence[float], options: argparse.Namespace
 ) -> int:
-    from prunnet.data.benchmarks import open_task
-    from prunnet.task_evaluation import measure_task
+    from prunnet.data.official import open_task
+    from prunnet.evaluate.official import measure_task
 
     name, _, root = dataset.partition("=")
     task = open_task(name, Path(root))

@@ -47,15 +47,15 @@ def _run(options: argparse.Namespace) -> int:
     from prunnet.train.threads import let_threads_sleep
 
     let_threads_sleep()  # before anything imports torch
-    from prunnet.train.recipe import load_recipe
+    from prunnet.train.recipe.recipe import load_recipe
 
     recipe = load_recipe(options.recipe)
     if options.data is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.at(options.data)})
     from prunnet.cli.table import curve_as_json
-    from prunnet.package import load_encoder
-    from prunnet.train.memory import keep_freed_memory
+    from prunnet.package.load import load_encoder
     from prunnet.train.run import train_package
+    from prunnet.train.watch.memory import keep_freed_memory
 
     keep_freed_memory()
     package = train_package(
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _table(metrics: dict[str, Any]) -> str:
     from prunnet.cli.table import curve_table
-    from prunnet.task_evaluation import TaskCurve, TaskPoint
+    from prunnet.evaluate.official import TaskCurve, TaskPoint
 
     if "official" not in metrics:
         return curve_table(metrics["curve"], metrics.get("control"))

@@ -9,7 +9,7 @@ from prunnet.cost.storage import STORAGE, artifact_bytes
 from prunnet.cost.width import WIDTHS
 from prunnet.errors import UnknownNameError
 from prunnet.profile import DeviceProfile
-from runtime_py.manifest import Cost, Granularity, Precision, Target
+from runtime_py.bundle.manifest import Cost, Granularity, Precision, Target
 
 
 def estimate(

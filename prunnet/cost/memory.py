@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from prunnet.cost.graph import CostGraph
 from prunnet.cost.width import Width
-from runtime_py.manifest import Target
+from runtime_py.bundle.manifest import Target
 
 
 @dataclass(frozen=True)

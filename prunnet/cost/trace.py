@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prunnet._compiler import compiler_put_off
 from prunnet.cost.builder import Call, GraphBuilder, Operand
 from prunnet.cost.fusion import fuse
 from prunnet.cost.graph import CostGraph
 from prunnet.errors import EncoderError
+from prunnet.torch_fixes.compiler import compiler_put_off
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prunnet.cost.graph import Op
-from runtime_py.manifest import Precision
+from runtime_py.bundle.manifest import Precision
 
 
 @dataclass(frozen=True)

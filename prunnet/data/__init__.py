@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunnet.data.augment import Augment
-from prunnet.data.source import Benchmark, DataSet, TrainingSource
+from prunnet.data.data_set import DataSet
+from prunnet.data.source import RetrievalSet, TrainingSource
 from prunnet.errors import DatasetError
 
-__all__ = ["Augment", "Benchmark", "DataSet", "TrainingSource", "open_benchmark", "open_data"]
+__all__ = ["Augment", "DataSet", "RetrievalSet", "TrainingSource", "open_benchmark", "open_data"]
 
 
 def open_data(
@@ -17,7 +18,7 @@ def open_data(
     """Open a data set for one input size.
 
     Args:
-        name: "glyphs", "folder", or an official benchmark (`prunnet.data.benchmarks`).
+        name: "glyphs", "folder", or an official benchmark (`prunnet.data.official`).
         path: Root of the folder, or of the benchmark's unpacked archive; None for glyphs.
         image_size: (height, width), pixels.
         augment: What training does to pictures; None is `Augment()`. Glyphs have camera views of their own.
@@ -40,7 +41,7 @@ def open_data(
             )
         return glyph_set(image_size[0])
     if name != "folder":
-        from prunnet.data.benchmarks import open_task
+        from prunnet.data.official import open_task
 
         if path is None:
             raise DatasetError(
@@ -60,7 +61,7 @@ def open_data(
     return folder_set(Path(path), image_size, augment)
 
 
-def open_benchmark(name: str, image_size: tuple[int, int]) -> Benchmark:
+def open_benchmark(name: str, image_size: tuple[int, int]) -> RetrievalSet:
     """Open the images to retrieve, without the training images.
 
     Args:
@@ -72,7 +73,7 @@ def open_benchmark(name: str, image_size: tuple[int, int]) -> Benchmark:
     """
     if name == "glyphs":
         test = open_data("glyphs", None, image_size).test
-        assert isinstance(test, Benchmark)
+        assert isinstance(test, RetrievalSet)
         return test
     from prunnet.data.folder_set import folder_benchmark
 

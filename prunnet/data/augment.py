@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from prunnet.numbers import PositiveShare, Share
+from prunnet.yaml.numbers import PositiveShare, Share
 from runtime_py.picture_files import Pixels, Size, resize
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from prunnet.data.augment import Augment
-from prunnet.data.folder_scan import Scan, scan
-from prunnet.data.picture_training import PictureTraining
-from prunnet.data.same_pictures import LOOKED_AT, equal_files, look_alike
-from prunnet.data.source import Benchmark, DataSet
+from prunnet.data.data_set import DataSet
+from prunnet.data.folders.picture_training import PictureTraining
+from prunnet.data.folders.same_pictures import LOOKED_AT, equal_files, look_alike
+from prunnet.data.folders.scan import Scan, scan
+from prunnet.data.source import RetrievalSet
 from prunnet.errors import DatasetError
 from runtime_py.errors import PictureError
 from runtime_py.picture_files import Pixels, Size, read_picture
@@ -38,7 +39,7 @@ def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSe
     return DataSet(train, benchmark, root.name, tuple(notes), len(shared))
 
 
-def folder_benchmark(folder: Path, size: Size) -> Benchmark:
+def folder_benchmark(folder: Path, size: Size) -> RetrievalSet:
     """Return the pictures of `folder/CLASS/**` as images to retrieve.
 
     Raises:
@@ -47,7 +48,7 @@ def folder_benchmark(folder: Path, size: Size) -> Benchmark:
     return _benchmark(scan(folder), size)[0]
 
 
-def _benchmark(found: Scan, size: Size) -> tuple[Benchmark, Scan]:
+def _benchmark(found: Scan, size: Size) -> tuple[RetrievalSet, Scan]:
     """Decode all pictures; those that turn out to be damaged are left out, too."""
 
     def read(name: str) -> Pixels | PictureError:
@@ -66,7 +67,7 @@ def _benchmark(found: Scan, size: Size) -> tuple[Benchmark, Scan]:
         )
     images = np.stack([each for each in decoded if not isinstance(each, PictureError)])
     notes = kept.lines("test")
-    return Benchmark(images, np.array(kept.labels, np.int64), tuple(notes)), kept
+    return RetrievalSet(images, np.array(kept.labels, np.int64), tuple(notes)), kept
 
 
 def _doubles(train: Scan, test: Scan) -> list[str]:

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunnet.data.data_set import DataSet
 from prunnet.data.glyphs import Glyphs, load_glyphs
 from prunnet.data.held_out import held_out_rows
-from prunnet.data.source import Benchmark, DataSet, Images, Labels, rows_of_step, step_generator
+from prunnet.data.source import Images, Labels, RetrievalSet, rows_of_step, step_generator
 from prunnet.data.views import camera_views
 
 _TEST_SEED, _CALIBRATION_SEED, _HELD_OUT_SEED = 1_000_003, 1_000_033, 1_000_037
@@ -42,12 +43,12 @@ class GlyphTraining:
         rows = np.random.default_rng(_CALIBRATION_SEED).permutation(self.size)[:count]
         return fixed_views(self._pictures[torch.from_numpy(rows)], _CALIBRATION_SEED, self._size)
 
-    def hold_out(self, share: float, pictures: int, seed: int) -> tuple[GlyphTraining, Benchmark]:
+    def hold_out(self, share: float, pictures: int, seed: int) -> tuple[GlyphTraining, RetrievalSet]:
         """Keep classes back; see `prunnet.data.held_out.DivisibleSource`. Each picture is one fixed view."""
         labels = self._labels.numpy()
         kept, held = held_out_rows(labels, share, pictures, seed)
         views = fixed_views(self._pictures[torch.from_numpy(held)], _HELD_OUT_SEED, self._size)
-        return GlyphTraining(self._glyphs, self._rows[kept], self._size), Benchmark(views, labels[held])
+        return GlyphTraining(self._glyphs, self._rows[kept], self._size), RetrievalSet(views, labels[held])
 
 
 def fixed_views(pictures: Tensor, seed: int, size: int) -> Images:
@@ -64,7 +65,7 @@ def glyph_set(size: int) -> DataSet:
     glyphs = load_glyphs()
     train, test = glyphs.split()
     views = fixed_views(torch.from_numpy(glyphs.pictures[test]), _TEST_SEED, size)
-    source, test_set = GlyphTraining(glyphs, train, size), Benchmark(views, glyphs.classes[test])
+    source, test_set = GlyphTraining(glyphs, train, size), RetrievalSet(views, glyphs.classes[test])
     tested = f"{len(views):,} of {len(np.unique(test_set.labels)):,} others to measure on"
     notes = f"glyphs: {source.size:,} pictures of {source.classes:,} characters to train on, {tested}"
     return DataSet(source, test_set, "glyphs", (notes,))

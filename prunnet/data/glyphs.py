@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from runtime_py.files import write_atomically
-from runtime_py.npz import read_npz
+from runtime_py.bundle.npz import read_npz
+from runtime_py.disk.files import write_atomically
 
 PICTURE = 64
 """Height and width of a rendered glyph, pixels."""

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from prunnet.data.source import Benchmark, Labels, TrainingSource
+from prunnet.data.source import Labels, RetrievalSet, TrainingSource
 from prunnet.errors import DatasetError
 
 
@@ -14,7 +14,7 @@ from prunnet.errors import DatasetError
 class DivisibleSource(Protocol):
     """A `TrainingSource` that can keep classes back."""
 
-    def hold_out(self, share: float, pictures: int, seed: int) -> tuple[TrainingSource, Benchmark]:
+    def hold_out(self, share: float, pictures: int, seed: int) -> tuple[TrainingSource, RetrievalSet]:
         """Return a source of the other classes, and pictures of those kept back, without augmentation.
 
         Args:

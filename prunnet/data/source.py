@@ -1,9 +1,9 @@
-"""What training and evaluation need of a data set, and the data sets behind it."""
+"""What training and evaluation need of pictures: sources of batches, and sets to retrieve from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,12 @@ from torch import Tensor
 
 from prunnet.errors import DatasetError
 
-if TYPE_CHECKING:
-    from prunnet.data.benchmarks.task import RetrievalTask
-
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class RetrievalSet:
     """Images to retrieve: every image is a query against all the others.
 
     Attributes:
@@ -57,35 +54,6 @@ class TrainingSource(Protocol):
 
     def calibration(self, count: int) -> Images:
         """Return uint8 [count, H, W, 3], training images without augmentation, always the same."""
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data set, ready for one input size.
-
-    Attributes:
-        train: Training images.
-        test: Images in memory, or an official benchmark, which is measured by its own protocol.
-        name: What it is called in packages.
-        notes: What is to be said of it before the first step, a line each.
-        shared_classes: Test classes that are also trained on, as far as names tell.
-
-    Raises:
-        DatasetError: Fewer than two training classes.
-    """
-
-    train: TrainingSource
-    test: Benchmark | RetrievalTask
-    name: str
-    notes: tuple[str, ...] = ()
-    shared_classes: int = 0
-
-    def __post_init__(self) -> None:
-        if self.train.classes < 2:
-            raise DatasetError(
-                f"{self.name}: all training pictures ({self.train.size:,}) are of one class, from which nothing can "
-                "be told apart; give at least two training classes"
-            )
 
 
 def rows_of_step(size: int, seed: int, step: int, count: int) -> Labels:

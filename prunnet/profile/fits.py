@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from prunnet.errors import ProfileError
-from prunnet.profile.document import Document, FieldPath, read_document
 from prunnet.profile.latency import LatencyModel
 from prunnet.profile.sources import check_fit
-from prunnet.profile.validation import validate
+from prunnet.yaml.document import Document, FieldPath, read_document
+from prunnet.yaml.validation import validate
 
 FOLDER = "latency"
 """Folder of the fits, beside the profile that names them or beside the shipped ones."""

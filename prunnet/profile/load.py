@@ -8,12 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from prunnet.errors import ProfileError
-from prunnet.profile.document import read_document
 from prunnet.profile.fits import with_fits
 from prunnet.profile.schema import DeviceProfile
 from prunnet.profile.sources import FILE as SOURCES
 from prunnet.profile.sources import check_profile
-from prunnet.profile.validation import validate
+from prunnet.yaml.document import read_document
+from prunnet.yaml.validation import validate
 
 _WILDCARDS = frozenset("*?[")
 

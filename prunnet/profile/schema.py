@@ -15,11 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-from prunnet.numbers import NoBoolean
 from prunnet.profile.latency import LatencyModel
 from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
-from runtime_py.manifest import Precision, Target
-from runtime_py.tolerances import StatedTolerances
+from prunnet.yaml.numbers import NoBoolean
+from runtime_py.bundle.manifest import Precision, Target
+from runtime_py.bundle.tolerances import StatedTolerances
 
 Size = Annotated[
     int,

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prunnet.errors import ProfileError
-from prunnet.numbers import NoBoolean
-from prunnet.profile.document import Document, FieldPath, read_document
-from prunnet.profile.validation import validate
+from prunnet.yaml.document import Document, FieldPath, read_document
+from prunnet.yaml.numbers import NoBoolean
+from prunnet.yaml.validation import validate
 
 FILE = "sources.yaml"
 """Name of the file. A folder without one may name its sources in any words."""

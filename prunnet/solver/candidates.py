@@ -9,7 +9,7 @@ from prunnet.cost import estimate
 from prunnet.profile import BUDGET_UNITS, DeviceProfile
 from prunnet.solver.costs import subnetwork_graph
 from prunnet.solver.plan import predicted_value
-from runtime_py.manifest import BudgetCheck, Cost, Granularity, Precision, Target
+from runtime_py.bundle.manifest import BudgetCheck, Cost, Granularity, Precision, Target
 
 if TYPE_CHECKING:
     from prunnet.solver.protocol import Prunable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prunnet.profile import format_bytes
-from runtime_py.manifest import BudgetCheck, Cost, Granularity, Precision, Target
+from runtime_py.bundle.manifest import BudgetCheck, Cost, Granularity, Precision, Target
 
 
 @dataclass(frozen=True)

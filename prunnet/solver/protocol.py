@@ -1,4 +1,4 @@
-"""What the solver needs of an encoder: `prunnet.prunable.PrunableEncoder`, or the package that holds one."""
+"""What the solver needs of an encoder: `prunnet.pruning.prunable.PrunableEncoder`, or the package that holds one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Prunable(Protocol):
 
 @runtime_checkable
 class Packaged(Protocol):
-    """A prunable encoder that knows how far down it was trained: `prunnet.package.EncoderPackage`."""
+    """A prunable encoder that knows how far down it was trained: `prunnet.package.load.EncoderPackage`."""
 
     @property
     def prunable(self) -> Prunable:

@@ -8,7 +8,7 @@ from prunnet.solver.candidates import Candidate, Candidates
 from prunnet.solver.explain import infeasible, nothing_below, why_not_larger
 from prunnet.solver.plan import Plan
 from prunnet.solver.protocol import Packaged, Prunable
-from runtime_py.manifest import Precision, Target
+from runtime_py.bundle.manifest import Precision, Target
 
 
 def solve(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from prunnet.train.method import MethodSpec
-from prunnet.train.schedule import ScheduleSpec
+from prunnet.train.recipe.method import MethodSpec
+from prunnet.train.recipe.schedule import ScheduleSpec
 
 
 def capacities_of_step(method: MethodSpec, schedule: ScheduleSpec, seed: int, step: int) -> tuple[float, ...]:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from prunnet.data.benchmarks.task import RetrievalTask
+from prunnet.data.official.task import RetrievalTask
 from prunnet.data.pictures import Size
 from prunnet.data.source import Images, Labels
 from prunnet.errors import DatasetError
-from prunnet.images import Probes
-from prunnet.package import EncoderPackage
-from prunnet.prunable import PrunableEncoder
-from prunnet.task_evaluation import measure_task
+from prunnet.evaluate.official import measure_task
+from prunnet.package.images import Probes
+from prunnet.package.load import EncoderPackage
+from prunnet.pruning.prunable import PrunableEncoder
 
 _PER_QUERY = 8
 

@@ -8,9 +8,9 @@ import time
 import torch
 
 from prunnet.train.draw import capacities_of_step
-from prunnet.train.progress import Round
-from prunnet.train.recipe import Recipe
-from prunnet.train.step import JointStep
+from prunnet.train.recipe.recipe import Recipe
+from prunnet.train.step.step import JointStep
+from prunnet.train.watch.progress import Round
 
 _TRIED = 2
 """Steps of the second round that are tried: the first one also makes what is kept between steps."""

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunnet.batchnorm import reestimate
-from prunnet.card import card
-from prunnet.data import Benchmark, DataSet, open_data
+from prunnet.data import DataSet, RetrievalSet, open_data
 from prunnet.data.source import Images, Labels
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.space import space_id
 from prunnet.errors import TrainingError
-from prunnet.evaluation import Curve, measure_curve, reachable
-from prunnet.images import Probes
-from prunnet.package import (
+from prunnet.evaluate.curve import Curve, measure_curve, reachable
+from prunnet.package.card import card
+from prunnet.package.images import Probes
+from prunnet.package.load import (
     BackboneSpec,
     EncoderMetadata,
     EncoderPackage,
@@ -26,15 +27,14 @@ from prunnet.package import (
     preprocessing_of,
     save_encoder,
 )
-from prunnet.prunable import PrunableEncoder
-from prunnet.space import space_id
-from prunnet.train.checkpoint import check_folder, holds_run
-from prunnet.train.log import events_can_be_written
+from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.checkpoint.checkpoint import check_folder, holds_run
 from prunnet.train.official import official_metrics, official_probes
-from prunnet.train.recipe import Recipe
+from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.rounds import plan_of
 from prunnet.train.trainer import Start, leave_processes, train
 from prunnet.train.validation import about_validation, divided
+from prunnet.train.watch.log import events_can_be_written
 
 CALIBRATION_IMAGES = 256
 PROBES = 312
@@ -110,7 +110,7 @@ def train_package(
             f"the best state on held-out classes is that after step {best.step} (mAP {best.figure:.1f}); the package "
             f"holds {'it' if taken == 'best' else 'the last state, as validation.package says'}"
         )
-    if isinstance(test, Benchmark):
+    if isinstance(test, RetrievalSet):
         metrics = {**about, **_measured(prunable, alone, calibration, test, say), "protocol": _protocol(data)}
         _save(folder, _metadata(recipe, prunable, metrics, dense), prunable, probes)
         return load_encoder(folder)
@@ -141,7 +141,7 @@ def _measured(
     prunable: PrunableEncoder,
     alone: PrunableEncoder | None,
     calibration: Images,
-    test: Benchmark,
+    test: RetrievalSet,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure on held-out images that are all in memory."""
@@ -156,7 +156,7 @@ def _measured(
 
 
 def _magnitude(
-    prunable: PrunableEncoder, calibration: Images, test: Benchmark, say: Callable[[str], None]
+    prunable: PrunableEncoder, calibration: Images, test: RetrievalSet, say: Callable[[str], None]
 ) -> Curve:
     """Measure what the dense weights alone give when they are cut by magnitude, without scores or corrections."""
     learned = {name: score.detach().clone() for name, score in prunable.scores.items()}
@@ -170,7 +170,7 @@ def _magnitude(
     return curve
 
 
-def _control(alone: PrunableEncoder, test: Benchmark, joint: Curve) -> dict[str, float]:
+def _control(alone: PrunableEncoder, test: RetrievalSet, joint: Curve) -> dict[str, float]:
     """Measure the tax: by what the dense encoder is below the one that trained alone for as many steps."""
     dense = measure_curve(alone, np.empty(0, np.uint8), test, ())  # no subnetwork, nothing to calibrate
     return {
@@ -186,12 +186,12 @@ def _protocol(data: DataSet) -> str:
 
 
 def _probes_of(data: DataSet, size: tuple[int, int], calibration: Images) -> Probes:
-    if isinstance(data.test, Benchmark):
+    if isinstance(data.test, RetrievalSet):
         return _probes(data.test, calibration)
     return official_probes(data.test, size, calibration, PROBES)
 
 
-def _probes(test: Benchmark, calibration: Images) -> Probes:
+def _probes(test: RetrievalSet, calibration: Images) -> Probes:
     """Take a few pictures of each class, so that chance finds little, and of classes of two or more first.
 
     With fewer than 312 pictures in such classes, single pictures fill up: they have nothing to find, and are there to

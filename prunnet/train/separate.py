@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunnet.data.source import TrainingSource
-from prunnet.prunable import PrunableEncoder
-from prunnet.train.checkpoint import holds_run
-from prunnet.train.recipe import Recipe
+from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.checkpoint.checkpoint import holds_run
+from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.trainer import Start, train
 
 

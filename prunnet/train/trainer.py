@@ -15,15 +15,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from prunnet.capacity import KEEP_ALIKE
-from prunnet.data.source import Benchmark, TrainingSource
-from prunnet.encoder import Encoder
+from prunnet.data.source import RetrievalSet, TrainingSource
+from prunnet.encoder.encoder import Encoder
+from prunnet.encoder.space import space_id
 from prunnet.errors import TrainingError
-from prunnet.prunable import PrunableEncoder
-from prunnet.space import space_id
+from prunnet.pruning.capacity import KEEP_ALIKE
+from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.train.ahead import made_ahead, threads_for
-from prunnet.train.best import Best, forget_best, load_best
-from prunnet.train.checkpoint import (
+from prunnet.train.checkpoint.best import Best, forget_best, load_best
+from prunnet.train.checkpoint.checkpoint import (
     RunIdentity,
     check_folder,
     load_checkpoint,
@@ -31,16 +31,17 @@ from prunnet.train.checkpoint import (
     save_checkpoint,
 )
 from prunnet.train.draw import capacities_of_step
-from prunnet.train.graphs import GraphedStep
-from prunnet.train.health import check_state, check_step, warn_of_early_start
-from prunnet.train.log import StepRecord, TrainingLog
-from prunnet.train.progress import Progress
-from prunnet.train.recipe import Recipe
+from prunnet.train.recipe.recipe import Recipe
+from prunnet.train.recipe.schedule import learning_rate
 from prunnet.train.rounds import rounds_of
-from prunnet.train.schedule import learning_rate, new_optimizer
-from prunnet.train.step import Classifier, JointStep
+from prunnet.train.step.graphs import GraphedStep
+from prunnet.train.step.optimizer import new_optimizer
+from prunnet.train.step.step import Classifier, JointStep
 from prunnet.train.turned import turned
 from prunnet.train.validation import Validation, described
+from prunnet.train.watch.health import check_state, check_step, warn_of_early_start
+from prunnet.train.watch.log import StepRecord, TrainingLog
+from prunnet.train.watch.progress import Progress
 
 _NONE = torch.empty(0, 0, 0)
 """Has the shape of no parameter."""
@@ -80,7 +81,7 @@ def train(
     out: Path,
     *,
     start: Start = Start(),
-    held: Benchmark | None = None,
+    held: RetrievalSet | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> Trained:

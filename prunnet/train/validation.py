@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prunnet.batchnorm import reestimate
 from prunnet.data.held_out import DivisibleSource
-from prunnet.data.source import Benchmark, Images, TrainingSource
-from prunnet.encoder import Encoder
+from prunnet.data.source import Images, RetrievalSet, TrainingSource
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.encoder import Encoder
 from prunnet.errors import TrainingError
-from prunnet.retrieval import LeaveOneOut
-from prunnet.train.best import Best, known_best, save_best
-from prunnet.train.checkpoint import RunIdentity
+from prunnet.evaluate.leave_one_out import LeaveOneOut
+from prunnet.train.checkpoint.best import Best, known_best, save_best
+from prunnet.train.checkpoint.checkpoint import RunIdentity
 from prunnet.train.draw import capacities_of_step
-from prunnet.train.recipe import Recipe
-from prunnet.train.step import JointStep
-from runtime_py.ranks import Floats
+from prunnet.train.recipe.recipe import Recipe
+from prunnet.train.step.step import JointStep
+from runtime_py.retrieval.ranks import Floats
 
 CALIBRATION_IMAGES = 256
 _BATCH = 128
@@ -34,7 +34,7 @@ class Figures:
     recall_at_1: float
 
 
-def divided(recipe: Recipe, source: TrainingSource) -> tuple[TrainingSource, Benchmark | None]:
+def divided(recipe: Recipe, source: TrainingSource) -> tuple[TrainingSource, RetrievalSet | None]:
     """Return what a recipe trains on, and the pictures of the classes that it holds out, if it does.
 
     Raises:
@@ -52,7 +52,7 @@ def divided(recipe: Recipe, source: TrainingSource) -> tuple[TrainingSource, Ben
     return source.hold_out(spec.classes, spec.pictures, recipe.seed)
 
 
-def about_validation(recipe: Recipe, held: Benchmark, classes: int) -> str:
+def about_validation(recipe: Recipe, held: RetrievalSet, classes: int) -> str:
     """Say what is held out; `classes` are those of the undivided source."""
     assert recipe.validation is not None
     labels, every = held.labels, recipe.validation.every
@@ -86,7 +86,7 @@ class Validation:
         self,
         recipe: Recipe,
         source: TrainingSource,
-        held: Benchmark,
+        held: RetrievalSet,
         folder: Path,
         run: RunIdentity,
         resume: bool,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from runtime_py.backends.base import Backend, BackendClass
+from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError, MissingExtraError, PrunnetError, UnknownNameError
-from runtime_py.manifest import TensorInfo
 
 __all__ = ["TARGETS", "Backend", "open_backend"]
 

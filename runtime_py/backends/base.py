@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime_py.backends.weights import Stored
+from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError
-from runtime_py.manifest import TensorInfo
 
 Pixels = npt.NDArray[np.uint8]
 Embeddings = npt.NDArray[np.float32]

@@ -23,10 +23,10 @@ from runtime_py.backends.base import (
     stack,
 )
 from runtime_py.backends.weights import Stored, stored
+from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError, MissingExtraError
-from runtime_py.manifest import TensorInfo
-from runtime_py.mil.package import Package
-from runtime_py.mil.program import read_program
+from runtime_py.mil_executor.package import Package
+from runtime_py.mil_executor.program import read_program
 
 Predict = Callable[[Pixels], npt.NDArray[np.float32]]
 """uint8 [H, W, 3] -> float32 [1, D]."""
@@ -95,7 +95,7 @@ class CoreMLBackend:
 def _executed_prediction(package: Package, stated_in: TensorInfo, stated_out: TensorInfo) -> Predict:
     if find_spec("torch") is None:
         raise MissingExtraError("torch", "runtime-coreml", "executing a Core ML program off macOS")
-    from runtime_py.mil.executor import Executor
+    from runtime_py.mil_executor.executor import Executor
 
     executor = Executor(package, "declared")
     taken = {name: declared.shape for name, declared in executor.inputs.items()}

@@ -24,9 +24,9 @@ from runtime_py.backends.base import (
     to_input,
 )
 from runtime_py.backends.weights import Stored
+from runtime_py.bundle.manifest import TensorInfo
+from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
-from runtime_py.files import plain_name
-from runtime_py.manifest import TensorInfo
 from runtime_py.noise import without_lines
 
 _NOISE = (

@@ -19,9 +19,9 @@ from runtime_py.backends.base import (
 )
 from runtime_py.backends.onnx_weights import read_weights
 from runtime_py.backends.weights import Stored
+from runtime_py.bundle.manifest import TensorInfo
+from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
-from runtime_py.files import plain_name
-from runtime_py.manifest import TensorInfo
 
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _ERRORS_ONLY = 3

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from runtime_py.bundle.manifest import Precision
 from runtime_py.errors import BundleError
-from runtime_py.manifest import Precision
 
 _BITS = {"float32": 32, "float16": 16, "int8": 8, "uint8": 8, "int4": 4, "uint4": 4}
 _LARGE = 2048

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from exporters.registry import get_exporter
-from exporters.spec import Artifact
+from exporters.targets.registry import get_exporter
+from exporters.targets.spec import Artifact
 from tests.exporters.nets import SmallEncoder, spec
 
 

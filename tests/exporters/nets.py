@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from exporters.spec import ExportSpec
-from runtime_py.manifest import Preprocessing
+from exporters.targets.spec import ExportSpec
+from runtime_py.bundle.manifest import Preprocessing
 
 SIDE = 32
 DIMENSION = 24

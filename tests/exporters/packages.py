@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prunnet.batchnorm import reestimate
-from prunnet.encoder import Encoder
-from prunnet.images import Probes
-from prunnet.package import BackboneSpec, EncoderMetadata, preprocessing_of, save_encoder
-from prunnet.prunable import PrunableEncoder
-from prunnet.space import space_id
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.encoder import Encoder
+from prunnet.encoder.space import space_id
+from prunnet.package.images import Probes
+from prunnet.package.load import BackboneSpec, EncoderMetadata, preprocessing_of, save_encoder
+from prunnet.pruning.prunable import PrunableEncoder
 from tests.exporters.nets import SIDE, glyph_images
 
 OPTIONS = {"channels": [16, 24, 32, 48], "stem_width": 8}

@@ -136,8 +136,8 @@ class _Watch:
 
 def _isolated(sound: Path, seed: int, case: int) -> str | None:
     """Check the same damaged bundle as `prunnet-check` does; None if that is no verdict with exit code 5 or 2."""
-    from runtime_py.isolation import check_bundles
-    from runtime_py.outcome import exit_code
+    from runtime_py.cli.isolation import check_bundles
+    from runtime_py.cli.outcome import exit_code
 
     with tempfile.TemporaryDirectory(prefix="fuzz-") as work:
         held = subjects._check

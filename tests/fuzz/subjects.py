@@ -20,8 +20,8 @@ TARGETS = ("onnx", "tflite", "executorch", "coreml")
 
 def prepare(folder: Path) -> None:
     """Write the sound files: a bundle for each target and an encoder package."""
-    from exporters.pipeline import export_bundle
-    from prunnet.package import load_encoder
+    from exporters.pipeline.export import export_bundle
+    from prunnet.package.load import load_encoder
     from prunnet.profile import load_profile
     from tests.exporters.packages import write_package, write_profile
 
@@ -70,7 +70,7 @@ def artifact(sound: Path, work: Path, random: Random) -> str:
 
 
 def encoder(sound: Path, work: Path, random: Random) -> str:
-    from prunnet.package import load_encoder
+    from prunnet.package.load import load_encoder
 
     package = _copy(sound / "encoder", work)
     file, kind = package / "encoder.json", random.random()
@@ -101,12 +101,12 @@ def profile(sound: Path, work: Path, random: Random) -> str:
 def recipe(sound: Path, work: Path, random: Random) -> str:
     from importlib.resources import files
 
-    from prunnet.train.recipe import load_recipe
+    from prunnet.train.recipe.recipe import load_recipe
 
     shipped = sorted(
-        entry.name for entry in files("prunnet.recipes").iterdir() if entry.name.endswith(".yaml")
+        entry.name for entry in files("prunnet.shipped.recipes").iterdir() if entry.name.endswith(".yaml")
     )
-    text = (files("prunnet.recipes") / random.choice(shipped)).read_text()
+    text = (files("prunnet.shipped.recipes") / random.choice(shipped)).read_text()
     path = work / "recipe.yaml"
     path.write_bytes(damage_yaml(text, random))
     load_recipe(str(path))
@@ -125,7 +125,7 @@ SUBJECTS: dict[str, tuple[Callable[[Path, Path, Random], str], float]] = {
 
 
 def _check(bundle: Path) -> str:
-    from runtime_py.outcome import check_bundle
+    from runtime_py.cli.outcome import check_bundle
 
     outcome = check_bundle(bundle)
     if outcome.error is not None:

@@ -6,10 +6,10 @@ import copy
 
 from torch import Tensor
 
-from prunnet.channel import ChannelCut, score_key
-from prunnet.encoder import Encoder
-from prunnet.prunable import PrunableEncoder
-from prunnet.weight import WeightCut
+from prunnet.encoder.encoder import Encoder
+from prunnet.pruning.channel import ChannelCut, score_key
+from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.weight import WeightCut
 
 
 def masked_encoder(prunable: PrunableEncoder, capacity: float) -> Encoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prunnet.cost import estimate, trace
 from prunnet.profile import DeviceProfile
 from prunnet.solver import Prunable
-from runtime_py.manifest import Cost, Target
+from runtime_py.bundle.manifest import Cost, Target
 
 
 def every_cost(prunable: Prunable, profile: DeviceProfile, target: Target) -> dict[float, Cost]:

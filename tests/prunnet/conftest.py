@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunnet.encoder import Encoder
+from prunnet.encoder.encoder import Encoder
 
 BACKBONES = {
     "resnet18": ({"channels": [16, 24, 32, 48], "stem_type": "deep", "stem_width": 8}, 32),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from runtime_py.manifest import TensorInfo
+from runtime_py.bundle.manifest import TensorInfo
 from tests.runtime_py.tiny import DIMENSION, SIZE
 
 IDENTITY = {

@@ -6,11 +6,11 @@ import functools
 
 import numpy as np
 
-from runtime_py.drift import measure
-from runtime_py.manifest import Cost, Manifest, Preprocessing
-from runtime_py.parity_pictures import parity_pictures
-from runtime_py.probes import Parity, Probes
-from runtime_py.tolerances import TABLE, Tolerances
+from runtime_py.bundle.manifest import Cost, Manifest, Preprocessing
+from runtime_py.bundle.probes import Parity, Probes
+from runtime_py.bundle.tolerances import TABLE, Tolerances
+from runtime_py.check.drift import measure
+from runtime_py.check.parity_pictures import parity_pictures
 from tests.runtime_py import tiny
 from tests.runtime_py.artifacts import IDENTITY, SUFFIX, infos
 

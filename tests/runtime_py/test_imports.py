@@ -20,7 +20,7 @@ def run(script: str) -> str:
 def test_importing_everything_public_loads_numpy_and_pydantic_only():
     loaded = run(
         "import sys; before = set(sys.modules)\n"
-        "from runtime_py import *; import runtime_py.cli, runtime_py.junit, runtime_py.server\n"
+        "from runtime_py import *; import runtime_py.cli.check, runtime_py.cli.junit, runtime_py.check.server\n"
         "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     ).split()
     foreign = {n for n in loaded if n not in sys.stdlib_module_names and n != "runtime_py"} - ALLOWED

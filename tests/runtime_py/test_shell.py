@@ -149,7 +149,7 @@ def test_a_missing_package_names_the_extra(name, arguments, package, extra, tmp_
 def test_a_signal_ends_a_command_and_leaves_nothing(number, code, tmp_path):
     script = (
         "import argparse, sys, time\nfrom pathlib import Path\n"
-        "from runtime_py.scratch import scratch_path, workspace\nfrom runtime_py.shell import run_command\n"
+        "from runtime_py.disk.scratch import scratch_path, workspace\nfrom runtime_py.shell import run_command\n"
         "def body(options):\n"
         "    with workspace() as folder, scratch_path(Path.cwd(), 'out') as out:\n"
         "        (folder / 'file').touch(); out.mkdir(); print('ready', flush=True)\n"

@@ -1,0 +1,1 @@
+"""The commands `prunnet-export` and `prunnet-bench`."""

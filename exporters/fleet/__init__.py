@@ -1,0 +1,1 @@
+"""Many bundles: jobs, the processes that do them, and the report."""

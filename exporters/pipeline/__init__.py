@@ -1,0 +1,1 @@
+"""One bundle: plan, convert, verify, measure, write."""

@@ -1,0 +1,114 @@
+"""The template of every conversion: check the module, convert it, say with what tools.
+
+A target subclasses `Exporter` and writes one method, `_write`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from exporters.errors import ExportError
+from exporters.targets.explained import explained
+from exporters.targets.soundness import check_module, example_input
+from exporters.targets.spec import Artifact, ExportSpec
+from runtime_py.bundle.manifest import Precision, Target, TensorInfo
+from runtime_py.errors import BundleError, PrunnetError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Artifact", "ExportSpec", "Exporter", "Written", "stage"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a target reports about the artifact that it wrote: its tensors and its notes."""
+
+    input: TensorInfo
+    output: TensorInfo
+    notes: tuple[str, ...] = ()
+
+
+class Exporter(ABC):
+    """Converts a plain module (float32 [1, 3, H, W] in 0..255 -> unit-length float32 [1, D]) to one target.
+
+    Attributes:
+        target: Name of the target.
+        precisions: Precisions that the target offers, the default first.
+        suffix: Suffix of the artifact, with its dot.
+        packages: Distributions whose versions are stored with the artifact.
+    """
+
+    target: ClassVar[Target]
+    precisions: ClassVar[tuple[Precision, ...]]
+    suffix: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
+
+    def convert(self, module: torch.nn.Module, spec: ExportSpec, scratch: Path | None = None) -> Artifact:
+        """Convert `module` and return the artifact, written in a scratch folder.
+
+        Args:
+            module: float32 [1, 3, H, W] RGB in 0..255 -> unit-length float32 [1, D]; in eval mode.
+            spec: Identity, input size, precision and calibration images.
+            scratch: Folder to write in; a new temporary one, which the caller removes, if None.
+
+        Returns:
+            The artifact with its tensors, tool versions and notes.
+
+        Raises:
+            ExportError: The precision is not offered, the module is unsound (weights that are not finite,
+                training mode, output not unit length), or the conversion failed.
+        """
+        self.check_precision(spec.precision)
+        check_module(module, spec, self.target)
+        folder = Path(tempfile.mkdtemp(prefix="prunnet-")) if scratch is None else scratch
+        path = folder / f"encoder{self.suffix}"
+        try:
+            with stage(self.target, "convert"):
+                written = self._write(module, spec, path)
+        except ExportError as error:
+            if error.stage != "convert":
+                raise
+            cause = explained(error.cause, error.__cause__, module, example_input(spec))
+            raise ExportError(self.target, "convert", cause) from error
+        if not path.exists():
+            raise ExportError(self.target, "convert", f"the converter returned without writing {path.name}")
+        return Artifact(path, written.input, written.output, self._tools(), written.notes)
+
+    def check_precision(self, precision: Precision) -> None:
+        """Raise ExportError of stage "plan", naming what is offered, unless `precision` is."""
+        if precision not in self.precisions:
+            raise ExportError(
+                self.target,
+                "plan",
+                f"precision {precision!r} is not offered; offered: {', '.join(self.precisions)}. "
+                f"Set precision.{self.target} in the profile",
+            )
+
+    @abstractmethod
+    def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
+        """Write the artifact to `path`, `spec.identity` inside it; any exception becomes an ExportError."""
+
+    def _tools(self) -> dict[str, str]:
+        return {name: metadata.version(name) for name in ("torch", *self.packages)}
+
+
+@contextmanager
+def stage(target: str, name: str) -> Iterator[None]:
+    """Turn any exception of a toolchain into ExportError(target, name, cause); ours pass unchanged."""
+    try:
+        yield
+    except BundleError as error:  # nobody gave us a bundle: the artifact that we just wrote is no good
+        raise ExportError(target, name, str(error)) from error
+    except PrunnetError:
+        raise
+    except Exception as error:
+        first_line = next(iter(str(error).strip().splitlines()), "no message")
+        raise ExportError(target, name, f"{type(error).__name__}: {first_line}") from error

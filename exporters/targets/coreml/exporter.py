@@ -1,0 +1,93 @@
+"""Core ML: an ML Program with an image input, in fp32, fp16 or with int8 weights."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from exporters.targets.base import Exporter, Written
+from exporters.targets.coreml.coremltools_import import coremltools
+from exporters.targets.coreml.package import make_reproducible
+from exporters.targets.coreml.precision import runs_in_fp16
+from exporters.targets.coreml.ranges import check_range
+from exporters.targets.soundness import example_input
+from exporters.targets.spec import ExportSpec
+from runtime_py.bundle.manifest import Precision, Target
+
+if TYPE_CHECKING:
+    import torch
+
+INPUT = "image"
+OUTPUT = "embedding"
+
+
+class CoremlExporter(Exporter):
+    """Writes an `.mlpackage` for iOS 17 and macOS 14 or later.
+
+    fp16 keeps the normalisation of the pixels and of the embedding in fp32; int8 is fp16 with the weights of
+    every layer of more than 2048 stored as symmetric int8 per output channel, and unfolded when it loads.
+    """
+
+    target: ClassVar[Target] = "coreml"
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp16", "fp32", "int8")
+    suffix: ClassVar[str] = ".mlpackage"
+    packages: ClassVar[tuple[str, ...]] = ("coremltools",)
+
+    def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
+        ct = coremltools()
+        with warnings.catch_warnings():
+            # The toolchain's own deprecations are for its authors.
+            warnings.simplefilter("ignore")
+            model = _converted(ct, _captured(module, spec), spec)
+        model.short_description = f"Query encoder {spec.name}: RGB image to unit-length embedding."
+        model.author = "prunnet"
+        model.version = spec.version
+        model.input_description[INPUT] = "RGB image; its normalisation is part of the model"
+        model.output_description[OUTPUT] = "unit-length embedding"
+        model.user_defined_metadata.update(spec.identity)
+        model.save(str(path))
+        make_reproducible(path)
+        notes = () if spec.precision == "fp32" else check_range(path, INPUT, spec.calibration_images)
+        return Written(spec.pixels("image", INPUT), spec.embedding(OUTPUT), notes)
+
+
+def _captured(module: torch.nn.Module, spec: ExportSpec) -> torch.export.ExportedProgram:
+    import torch
+
+    program = torch.export.export(module, (example_input(spec),))
+    # coremltools refuses the training dialect that export returns, and the node `alias`.
+    without_alias: torch.export.ExportedProgram = program.run_decompositions(
+        {torch.ops.aten.alias.default: lambda value: value}
+    )
+    return without_alias
+
+
+def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec) -> Any:
+    import numpy as np
+
+    shape = (1, 3, spec.preprocessing.height, spec.preprocessing.width)
+    compute = ct.precision.FLOAT32
+    if spec.precision != "fp32":
+        compute = ct.transform.FP16ComputePrecision(op_selector=runs_in_fp16)
+    model = ct.convert(
+        program,
+        inputs=[ct.ImageType(name=INPUT, shape=shape, color_layout=ct.colorlayout.RGB)],
+        outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
+        convert_to="mlprogram",
+        minimum_deployment_target=ct.target.iOS17,
+        compute_precision=compute,
+        skip_model_load=True,
+    )
+    return _with_int8_weights(model) if spec.precision == "int8" else model
+
+
+def _with_int8_weights(model: Any) -> Any:
+    from coremltools.optimize import coreml as compression
+
+    per_channel = compression.OpLinearQuantizerConfig(
+        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=2048
+    )
+    return compression.linear_quantize_weights(
+        model, config=compression.OptimizationConfig(global_config=per_channel)
+    )

@@ -1,0 +1,109 @@
+"""The table of targets. A row names a module, which loads with its toolchain when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, cast
+
+from runtime_py.errors import MissingExtraError, UnknownNameError
+
+if TYPE_CHECKING:
+    from exporters.targets.base import Exporter
+    from runtime_py.bundle.manifest import Target
+
+
+@dataclass(frozen=True)
+class TargetEntry:
+    """One row of the table.
+
+    Args:
+        module: Module that holds the exporter.
+        class_name: Class in it.
+        extra: The pip extra that brings the toolchain.
+        imports: Top-level packages that the exporter imports.
+        suffix: Suffix of the artifact.
+        platforms: Device platforms that the target's runtime serves.
+    """
+
+    module: str
+    class_name: str
+    extra: str
+    imports: tuple[str, ...]
+    suffix: str
+    platforms: tuple[str, ...]
+
+
+TARGETS: dict[str, TargetEntry] = {
+    "executorch": TargetEntry(
+        "exporters.targets.executorch.exporter",
+        "ExecutorchExporter",
+        "executorch",
+        ("torch", "torchao", "executorch"),
+        ".pte",
+        ("android", "ios", "linux", "macos"),
+    ),
+    "coreml": TargetEntry(
+        "exporters.targets.coreml.exporter",
+        "CoremlExporter",
+        "coreml",
+        ("torch", "coremltools"),
+        ".mlpackage",
+        ("ios", "macos"),
+    ),
+    "tflite": TargetEntry(
+        "exporters.targets.tflite.exporter",
+        "TfliteExporter",
+        "tflite",
+        ("torch", "ai_edge_quantizer", "ai_edge_litert", "litert_torch"),
+        ".tflite",
+        ("android", "ios", "linux", "macos"),
+    ),
+    "onnx": TargetEntry(
+        "exporters.targets.onnx.exporter",
+        "OnnxExporter",
+        "onnx",
+        ("torch", "onnx", "onnxscript"),
+        ".onnx",
+        ("android", "ios", "linux", "macos", "windows"),
+    ),
+}
+
+
+def target_entry(name: str) -> TargetEntry:
+    """Return the row of a target; UnknownNameError lists the known ones."""
+    if name not in TARGETS:
+        raise UnknownNameError("target", name, TARGETS)
+    return TARGETS[name]
+
+
+def as_target(name: str) -> Target:
+    """Return the name as a Target; UnknownNameError lists the known ones."""
+    target_entry(name)
+    return cast("Target", name)
+
+
+def get_exporter(name: str) -> Exporter:
+    """Return the exporter of a target.
+
+    Args:
+        name: "executorch", "coreml", "tflite" or "onnx".
+
+    Raises:
+        UnknownNameError: No such target.
+        MissingExtraError: Its toolchain is not installed; names the pip extra.
+    """
+    entry = target_entry(name)
+    for package in entry.imports:
+        if not _installed(package):
+            raise MissingExtraError(package, entry.extra, f"exporting to {name}")
+    exporter_class = getattr(import_module(entry.module), entry.class_name)
+    return cast("Exporter", exporter_class())
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:  # an import hook, of a packager for instance, says no in its own way
+        return False

@@ -1,0 +1,51 @@
+"""TFLite: NHWC input, identity as one metadata entry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporters.targets.adaptive_pool import with_fixed_windows
+from exporters.targets.base import Exporter, ExportSpec, Written
+from exporters.targets.calibration import calibration_images
+from exporters.targets.soundness import example_input
+from exporters.targets.tflite.broadcast import without_expansions
+from exporters.targets.tflite.int8 import quantised
+from exporters.targets.tflite.metadata import with_metadata
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TfliteExporter(Exporter):
+    """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
+
+    target = "tflite"
+    precisions = ("fp32", "int8")
+    suffix = ".tflite"
+    packages = ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
+
+    def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
+        import litert_torch
+
+        example = example_input(spec)
+        plain = without_expansions(with_fixed_windows(module, example), example)
+        channel_last = litert_torch.to_channel_last_io(plain, args=[0]).eval()
+        pixels = example.permute(0, 2, 3, 1).contiguous()
+        converted = path.with_name("converted.tflite")
+        litert_torch.convert(channel_last, (pixels,)).export(str(converted))
+        if spec.precision == "int8":
+            model = quantised(converted, calibration_images(spec, self.target))
+        else:
+            model = converted.read_bytes()
+        converted.unlink()
+        path.write_bytes(with_metadata(model, spec.identity))
+        return self._described(spec, path)
+
+    def _described(self, spec: ExportSpec, path: Path) -> Written:
+        """Read the tensors' names, which the converter chooses, back from the file."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_path=str(path))
+        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        return Written(spec.pixels("NHWC", taken["name"]), spec.embedding(given["name"]))

@@ -1,0 +1,1 @@
+"""Pictures in folders, one for each class."""

@@ -1,0 +1,1 @@
+"""What capacities are worth: retrieval over a curve, a matrix, and the official data sets."""

@@ -1,0 +1,79 @@
+"""Encoders of one embedding space (or so it is claimed), by capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+
+from prunnet.data.source import Images
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.encoder import Encoder
+from prunnet.pruning.prunable import PrunableEncoder
+
+
+class Family(Protocol):
+    """What can be measured against its own dense encoder, whatever made it."""
+
+    @property
+    def capacities(self) -> tuple[float, ...]:
+        """Ascending; the last is 1.0, the dense encoder."""
+
+    def encoder(self, capacity: float) -> Encoder:
+        """Return the encoder of one of `capacities`, in eval mode, its BatchNorm statistics settled."""
+
+    def achieved(self, capacity: float) -> float:
+        """Return kept / dense prunable parameters."""
+
+
+class CutFamily:
+    """The subnetworks of one prunable encoder.
+
+    Args:
+        prunable: Its dense BatchNorm statistics are final.
+        calibration: uint8 [C, H, W, 3], for the subnetworks' BatchNorm statistics.
+        capacities: In (0, 1], in any order; 1.0 is added.
+
+    Raises:
+        EncoderError: No subnetwork has one of the capacities.
+    """
+
+    def __init__(
+        self, prunable: PrunableEncoder, calibration: Images, capacities: Sequence[float] = ()
+    ) -> None:
+        for capacity in capacities:
+            prunable.achieved(capacity)  # refuses what cannot be cut before anything is measured
+        self.prunable, self.calibration = prunable, calibration
+        self.capacities = tuple(sorted({*capacities, 1.0}))
+
+    def encoder(self, capacity: float) -> Encoder:
+        """Extract a subnetwork and re-estimate its statistics; the dense encoder keeps its own."""
+        module = self.prunable.extract(capacity)
+        if self.achieved(capacity) < 1:
+            reestimate(module, torch.from_numpy(self.calibration))
+        return module
+
+    def achieved(self, capacity: float) -> float:
+        """Return kept / dense prunable parameters; never above `capacity`."""
+        return self.prunable.achieved(capacity)
+
+
+class SeparateFamily:
+    """Networks that were trained one for each capacity (`prunnet.train.separate`).
+
+    Args:
+        networks: Capacity -> network; BatchNorm statistics are final. One is the dense one, 1.0.
+    """
+
+    def __init__(self, networks: Mapping[float, PrunableEncoder]) -> None:
+        self.networks = networks
+        self.capacities = tuple(sorted(networks))
+
+    def encoder(self, capacity: float) -> Encoder:
+        """Return the network of that capacity."""
+        return self.networks[capacity].extract(1.0)
+
+    def achieved(self, capacity: float) -> float:
+        """Return the share of the dense network's prunable parameters that the narrower one has."""
+        return self.networks[1.0].achieved(capacity)

@@ -1,0 +1,1 @@
+"""Encoder packages: the folder that training writes and everything else reads."""

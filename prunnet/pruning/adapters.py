@@ -1,0 +1,90 @@
+"""Corrections that belong to the subnetworks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from prunnet.encoder.encoder import Encoder
+from prunnet.errors import EncoderError
+
+AdapterKind = Literal["none", "smooth", "full", "switched"]
+DEGREE = 2
+STORED = torch.float16
+"""Precision of corrections in an encoder package: a rounding of 2^-11 of what is itself a small difference."""
+
+
+class Adapters(nn.Module):
+    """Lets single parameters follow the capacity, without touching the dense encoder.
+
+    A subnetwork of capacity c uses `p + sum_k f_k(c) A_k` in place of each such parameter p. At c = 1 the correction
+    is zero, so the dense encoder never feels it. Extraction adds it in: a subnetwork has neither more parameters nor
+    more operations.
+
+    * `smooth`: BatchNorm's affine parameters and the projector, with `f_k = (1 - c)^k`, k = 1..2. Being smooth in c, it
+      serves capacities that were never trained.
+    * `full`: the same, and every other parameter with k = 1: the subnetworks share weights of their own, which start at
+      the dense encoder's, so that they can learn while it rests.
+    * `switched`: BatchNorm's affine parameters alone, one correction for each trained capacity, as in slimmable
+      networks; a capacity between takes that of the nearest.
+
+    Args:
+        encoder: The dense encoder.
+        kind: "smooth", "full" or "switched".
+        capacities: The trained capacities, for "switched".
+
+    Raises:
+        EncoderError: Switched, without capacities.
+    """
+
+    def __init__(self, encoder: Encoder, kind: AdapterKind, capacities: Sequence[float] = ()) -> None:
+        super().__init__()
+        if kind == "switched" and not capacities:
+            raise EncoderError(
+                "switched adapters need the capacities that are trained; name them, or use 'smooth'"
+            )
+        self._switches = tuple(capacities) if kind == "switched" else None
+        terms = len(capacities) if self._switches else DEGREE
+        others = int(kind == "full")
+        norms = {n for n, m in encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+        self.corrections = nn.ParameterDict()
+        for name, parameter in encoder.named_parameters():
+            smooth = name == "head.project.weight" and not self._switches
+            degree = terms if name.rpartition(".")[0] in norms or smooth else others
+            if degree:
+                self.corrections[name.replace(".", "/")] = nn.Parameter(torch.zeros(degree, *parameter.shape))
+
+    def forward(self, tensors: Mapping[str, Tensor], capacity: float) -> dict[str, Tensor]:
+        """Return the tensors with the corrections of one capacity added; differentiable.
+
+        Args:
+            tensors: Parameters, buffers or both of the dense encoder, by name.
+            capacity: In (0, 1).
+        """
+        factors = self._factors(capacity)
+        result = dict(tensors)
+        for key, correction in self.corrections.items():
+            name = key.replace("/", ".")
+            if name in tensors:
+                # Most parameters have one term; of switched ones all but one are off.
+                used = [k for k, factor in enumerate(factors[: len(correction)]) if factor]
+                every = len(used) == len(correction)
+                terms = correction.unbind() if every else [correction[k] for k in used]
+                for k, term in zip(used, terms, strict=True):
+                    result[name] = torch.add(result[name], term, alpha=factors[k])
+        return result
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """Round the corrections to what a package stores, so that what is measured is what is shipped."""
+        for correction in self.corrections.values():
+            correction.copy_(correction.to(STORED))
+
+    def _factors(self, capacity: float) -> list[float]:
+        if self._switches is None:
+            return [(1 - capacity) ** k for k in range(1, DEGREE + 1)]
+        nearest = min(self._switches, key=lambda c: abs(c - capacity))
+        return [float(c == nearest) for c in self._switches]

@@ -1,0 +1,246 @@
+"""The prunable encoder: a dense encoder, its scores, and a subnetwork at any capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prunnet.encoder.admission import check_storable
+from prunnet.encoder.encoder import Encoder
+from prunnet.errors import UnknownNameError
+from prunnet.pruning.adapters import AdapterKind, Adapters
+from prunnet.pruning.capacity import KEEP_ALIKE
+from prunnet.pruning.channel import ChannelCut, score_key
+from prunnet.pruning.weight import WeightCut
+
+_CUTS: dict[str, type[ChannelCut] | type[WeightCut]] = {"channel": ChannelCut, "weight": WeightCut}
+
+
+class PrunableEncoder(nn.Module):
+    """One network from which a subnetwork of any capacity can be cut.
+
+    Args:
+        encoder: The dense encoder.
+        granularity: "channel" or "weight".
+        channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
+        adapters: Corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
+        trained: Capacities that are trained, for switched adapters.
+        spare_narrow: How much later narrow channel groups are cut than wide ones, or small layers than large ones where
+            single weights are masked, in [0, 1] (`prunnet.pruning.capacity`, `prunnet.pruning.weight`).
+        keep_factors: Factors on what single groups or layers keep, by patterns of their names
+            (`prunnet.pruning.capacity.stretches`).
+
+    Raises:
+        UnknownNameError: No such granularity.
+        EncoderError: Nothing of this encoder can be cut, it holds weights that would not be stored, switched adapters
+            without capacities, `spare_narrow` out of its range, or `keep_factors` that do not fit the encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        granularity: str = "channel",
+        channel_multiple: int = 8,
+        adapters: AdapterKind = "none",
+        trained: Sequence[float] = (),
+        spare_narrow: float = 0.0,
+        keep_factors: Mapping[str, float] = KEEP_ALIKE,
+    ) -> None:
+        super().__init__()
+        if granularity not in _CUTS:
+            raise UnknownNameError("granularity", granularity, _CUTS)
+        check_storable(encoder)
+        self.encoder = encoder
+        self.channel_multiple = channel_multiple
+        self.cutter = _CUTS[granularity](encoder, spare_narrow, keep_factors)
+        self.scores = self.cutter.new_scores()
+        self.adapters = None if adapters == "none" else Adapters(encoder, adapters, trained)
+        self._trained: dict[float, Encoder] = {}
+
+    @property
+    def granularity(self) -> str:
+        """Return "channel" or "weight"."""
+        return self.cutter.granularity
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Return (3, H, W) of the images, pixels."""
+        return (3, *self.encoder.image_size)
+
+    @property
+    def ranking(self) -> dict[str, Tensor]:
+        """The scores by group or tensor; what is kept are those of the largest absolute value."""
+        return dict(self.scores.items())
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """What keeps its full width: module name -> reason."""
+        return self.cutter.fixed
+
+    def capacities(self, multiple: int | None = None) -> tuple[float, ...]:
+        """Return the capacities that can be told apart, ascending, the last 1.0."""
+        return self.cutter.capacities(multiple or self.channel_multiple)
+
+    def achieved(self, capacity: float, multiple: int | None = None) -> float:
+        """Return kept / dense prunable parameters when `capacity` is asked for; never above it."""
+        return self.cutter.achieved(capacity, multiple or self.channel_multiple)
+
+    def skeleton(self, capacity: float, multiple: int | None = None) -> Encoder:
+        """Return a plain encoder of that capacity on the meta device: shapes without weights, in milliseconds."""
+        return self.cutter.skeleton(capacity, multiple or self.channel_multiple)
+
+    def reset_scores(self, kind: str = "magnitude") -> None:
+        """Start the ranking anew: by the weights' magnitude, at random ("random"), or first channels first ("prefix").
+
+        Raises:
+            UnknownNameError: No such kind, or weights are to be ranked by prefix.
+        """
+        fresh: Mapping[str, Tensor]
+        if kind == "magnitude":
+            fresh = self.cutter.magnitude_scores(self.encoder.state_dict())
+        elif kind == "random":
+            fresh = dict(self.cutter.new_scores().items())
+        elif kind == "prefix" and isinstance(self.cutter, ChannelCut):
+            fresh = {n: torch.linspace(1, 1 / len(s), len(s)) for n, s in self.scores.items()}
+        else:
+            known = ("magnitude", "random") + (("prefix",) if self.granularity == "channel" else ())
+            raise UnknownNameError("score initialisation", kind, known)
+        with torch.no_grad():
+            for name, score in self.scores.items():
+                score.copy_(fresh[name])
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return weights and scores; a tensor that two modules share is copied, as files hold no shared ones."""
+        tensors: dict[str, Any] = super().state_dict(*args, **kwargs)
+        seen: set[tuple[int, torch.Size]] = set()
+        for name, tensor in tensors.items():
+            place = (tensor.data_ptr(), tensor.shape)
+            if tensor.numel() and place in seen:
+                tensors[name] = tensor.clone()
+            seen.add(place)
+        return tensors
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights and scores; channel groups without scores keep their full width, as they did in training."""
+        self.restrict(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def restrict(self, names: Iterable[str]) -> None:
+        """Keep the full width of channel groups whose scores are not among the names of a state dict."""
+        prefix = "scores."
+        scored = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+        if isinstance(self.cutter, ChannelCut) and scored:
+            self.cutter.restrict(scored)
+            kept = {score_key(g) for g in self.cutter.groups}
+            for name in [n for n in self.scores if n not in kept]:
+                del self.scores[name]
+            self._trained.clear()
+
+    def expect(self, capacities: Sequence[float]) -> None:
+        """Say which subnetworks `features_of` is going to run, so that they are ranked together; it need not be."""
+        self.cutter.expect(capacities, self.ranking)
+
+    def forget(self) -> None:
+        """Free rankings that are kept between steps."""
+        self.cutter.forget()
+
+    def features_at(self, capacity: float, pixels: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Run one subnetwork in training: batch statistics, weights cut out of `parameters` differentiably.
+
+        The running statistics of the dense encoder are neither read nor touched.
+
+        Args:
+            capacity: In (0, 1].
+            pixels: float32 [N, 3, H, W], raw RGB in 0..255.
+            parameters: The dense encoder's parameters by name (or stand-ins for them).
+
+        Returns:
+            float32 [N, D], the embedding before its normalisation.
+        """
+        return self.features_of(capacity, self.encoder.pixels(pixels), parameters)
+
+    def features_of(self, capacity: float, normal: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Do the same with pixels that are normalised already, which is alike for all capacities."""
+        achieved, module = self.achieved(capacity), self.trained(capacity)
+        # BatchNorm's statistics are not asked for; of other buffers (pixel statistics, fixed scales) as of parameters.
+        dense = dict(self.encoder.named_buffers())
+        buffers = {name: dense[name] for name, _ in module.named_buffers()}
+        tensors = {**self.adapted(parameters, achieved), **buffers}
+        cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
+        out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, normal)
+        return out
+
+    def trained(self, capacity: float) -> Encoder:
+        """Return the module without weights that `features_of` runs, on the meta device; the same each time."""
+        shape = (
+            self.achieved(capacity) if self.granularity == "channel" else 1.0
+        )  # masks leave tensors their shape
+        if shape not in self._trained:
+            self._trained[shape] = _on_batch_statistics(self.skeleton(capacity))
+        return self._trained[shape]
+
+    def adapted(self, tensors: Mapping[str, Tensor], achieved: float) -> Mapping[str, Tensor]:
+        """Return the tensors with the corrections of a subnetwork, before anything is cut out of them.
+
+        Args:
+            tensors: Parameters, buffers or both of the dense encoder, by name.
+            achieved: The capacity that the subnetwork reaches, in (0, 1].
+        """
+        return tensors if self.adapters is None or achieved == 1 else self.adapters(tensors, achieved)
+
+    def extract(self, capacity: float, multiple: int | None = None) -> Encoder:
+        """Return a plain, physically smaller encoder: no masks, hooks or subclass left.
+
+        Its BatchNorm statistics are the dense encoder's; re-estimate them (`prunnet.encoder.batchnorm`) before use.
+
+        Args:
+            capacity: In (0, 1].
+            multiple: Overrides `channel_multiple`.
+
+        Returns:
+            Encoder in eval mode, float32 [N, 3, H, W] raw RGB -> float32 [N, D] unit length.
+
+        Raises:
+            EncoderError: No subnetwork is as small.
+        """
+        multiple = multiple or self.channel_multiple
+        module = self.cutter.skeleton(capacity, multiple).to_empty(device="cpu")
+        with torch.no_grad():
+            adapted = self.adapted(self.encoder.state_dict(), self.achieved(capacity, multiple))
+            stored = set(adapted)
+            # Not persistent ones too: position indices and the like.
+            everything = {**dict(self.encoder.named_buffers()), **adapted}
+            tensors = self.cutter.cut(everything, capacity, self.ranking, multiple)
+            module.load_state_dict({name: t.cpu() for name, t in tensors.items() if name in stored})
+            for name, buffer in module.named_buffers():
+                if name not in stored:
+                    buffer.copy_(tensors[name])
+        return module.eval()
+
+
+class _Features(nn.Module):
+    """Lets `functional_call` run `Encoder.features_of`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, normal: Tensor) -> Tensor:
+        return self.encoder.features_of(normal)
+
+
+def _on_batch_statistics(module: Encoder) -> Encoder:
+    for norm in _batch_norms(module.modules()):
+        norm.track_running_stats = False
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return module.train()
+
+
+def _batch_norms(modules: Iterable[nn.Module]) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]

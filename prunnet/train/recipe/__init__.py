@@ -1,0 +1,1 @@
+"""A recipe: what is trained, on what, how."""

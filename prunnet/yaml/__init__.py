@@ -1,0 +1,1 @@
+"""YAML with line numbers, checked against a model: recipes and profiles alike."""

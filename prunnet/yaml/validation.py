@@ -1,0 +1,221 @@
+"""Turns pydantic's complaints about a document into one error that lists them all, each precise."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from prunnet.errors import ProfileError
+from prunnet.yaml.document import Document, FieldPath
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "dict": "a mapping",
+    "list": "a list",
+    "tuple": "a list",
+}
+_CONTAINERS = (dict, tuple, list)
+_BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
+
+MOST_LISTED = 50
+"""Problems that one error lists; a file of another kind has one for every key."""
+
+
+def validate(document: Document, schema: type[Model]) -> Model:
+    """Return the document as a model.
+
+    Args:
+        document: Values of a YAML file.
+        schema: What they must be.
+
+    Raises:
+        ProfileError: Every complaint, up to `MOST_LISTED`, each with file, line, field, what was given and what is
+            allowed.
+    """
+    try:
+        return schema.model_validate(document.values)
+    except ValidationError as error:
+        first, *others = problems_of(document, schema, error)
+        raise document.error_class(
+            document.path,
+            first.problem,
+            line=first.line,
+            field=first.field,
+            given=first.given,
+            allowed=first.allowed,
+            others=others,
+        ) from error
+
+
+def problems_of(document: Document, schema: type[BaseModel], error: ValidationError) -> list[ProfileError]:
+    """Return the first `MOST_LISTED` of pydantic's complaints as errors of the document; at least one.
+
+    Unknown keys come first: they explain missing ones. If there are more, the last entry says so.
+    """
+    problems = _problems(document, schema, error)
+    listed = list(islice(problems, MOST_LISTED))
+    if next(problems, None) is not None:
+        listed.append(document.error_class(document.path, "there are more problems than these"))
+    return listed
+
+
+def _problems(document: Document, schema: type[BaseModel], error: ValidationError) -> Iterator[ProfileError]:
+    complaints = error.errors(include_url=False)
+    for complaint in sorted(complaints, key=lambda each: each["type"] != "extra_forbidden"):
+        # A check of several fields has a line for each problem.
+        for message in complaint["msg"].removeprefix("Value error, ").splitlines() or [""]:
+            yield _explain(document, schema, complaint, message)
+
+
+def _explain(
+    document: Document, schema: type[BaseModel], complaint: ErrorDetails, message: str
+) -> ProfileError:
+    field: FieldPath = tuple(part for part in complaint["loc"] if part != "[key]")
+    message, _, allowed = message.partition("; allowed: ")
+    kind = complaint["type"]
+    if kind == "value_error":
+        field, message = _field_named_in(document, field, message)
+    given: object = document.value_at(field)
+    if kind == "extra_forbidden":
+        known = _keys_at(schema, field[:-1])
+        nearest = difflib.get_close_matches(str(field[-1]), known, n=1)
+        message = "unknown key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+        given, allowed = field[-1], ", ".join(known)
+    elif kind == "missing":
+        message, given, allowed = "the key is missing", None, _describe(schema, field)
+    elif kind == "literal_error":
+        message, allowed = "not one of the known values", complaint["ctx"]["expected"]
+        given = field[-1] if "[key]" in complaint["loc"] else given
+    elif kind == "string_pattern_mismatch":
+        message, allowed = (
+            "does not match the rule for names",
+            f"text that matches {complaint['ctx']['pattern']}",
+        )
+    elif kind == "too_short":
+        message, allowed = "too few entries", f"at least {complaint['ctx']['min_length']}"
+    elif kind == "too_long":
+        message, allowed = "too many entries", f"at most {complaint['ctx']['max_length']}"
+    if isinstance(given, dict | list) and not kind.endswith("_type"):
+        given = None
+    return document.error_class(
+        document.path,
+        message,
+        line=document.line_of(field),
+        field=".".join(map(str, field)) or None,
+        given=given,
+        allowed=allowed or _describe(schema, field),
+    )
+
+
+def _field_named_in(document: Document, field: FieldPath, message: str) -> tuple[FieldPath, str]:
+    """Return the field that a message of our own names at its start, relative to `field`, and the rest of it."""
+    named = re.match(r"([\w.\[\]-]+): ", message)
+    if named is None:
+        return field, message
+    inner: FieldPath = tuple(named[1].split("."))
+    if field and document.value_at((*field, inner[0])) is None:
+        return field, message
+    return (*field, *inner), message[named.end() :]
+
+
+def _describe(schema: type[BaseModel], field: FieldPath) -> str:
+    if not field:
+        return "a mapping"
+    annotation, metadata = _declared_at(schema, field)
+    if annotation is None:
+        return "see docs/guide/board.md"
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
+    named = [_WORDS.get(name, name) for name in _type_names(annotation)]
+    name = "a mapping" if _model_of(annotation) else " or ".join(dict.fromkeys(named)) or "another value"
+    bounds = [
+        f"{word} {_figure(getattr(each, attribute))}"
+        for each in _constraints(annotation, metadata)
+        for attribute, word in _BOUNDS.items()
+        if getattr(each, attribute, None) is not None
+    ]
+    return " ".join([name, *([", ".join(bounds)] if bounds else [])])
+
+
+def _figure(bound: Any) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
+
+
+def _constraints(annotation: Any, metadata: Iterable[Any]) -> Iterator[Any]:
+    """Yield what bounds a value itself: not its items, but each member of a union."""
+    for each in metadata:
+        yield from each.metadata if isinstance(each, FieldInfo) else (each,)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *further = get_args(annotation)
+        yield from _constraints(inner, further)
+    elif origin not in _CONTAINERS:
+        for inner in get_args(annotation):
+            yield from _constraints(inner, ())
+
+
+def _type_names(annotation: Any) -> list[str]:
+    if annotation is type(None):
+        return []
+    inner = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _type_names(inner[0])
+    if not inner or get_origin(annotation) in _CONTAINERS:
+        origin = get_origin(annotation) or annotation
+        return [origin.__name__] if isinstance(origin, type) else []
+    return [name for each in inner for name in _type_names(each)]
+
+
+def _keys_at(schema: type[BaseModel], field: FieldPath) -> list[str]:
+    model = _model_at(schema, field)
+    return list(model.model_fields) if model else []
+
+
+def _model_at(schema: type[BaseModel], field: FieldPath) -> type[BaseModel] | None:
+    return _model_of(_declared_at(schema, field)[0]) if field else schema
+
+
+def _declared_at(schema: type[BaseModel], field: FieldPath) -> tuple[Any, tuple[Any, ...]]:
+    """Return the type of a field or an item, and what else is declared of it; None where nothing is."""
+    annotation, metadata = cast(Any, schema), ()
+    for part in field:
+        model = _model_of(annotation)
+        if model is not None and part in model.model_fields:
+            info = model.model_fields[str(part)]
+            annotation, metadata = info.annotation, tuple(info.metadata)
+        else:
+            annotation, metadata = _item_of(annotation, part), ()
+    return annotation, metadata
+
+
+def _item_of(annotation: Any, part: str | int) -> Any:
+    """Return the type of an item of a mapping or a list, None if that is neither."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is dict:
+        return inner[1]
+    if origin in (tuple, list) and isinstance(part, int):
+        fixed = len(inner) > 1 and inner[1] is not Ellipsis
+        return inner[part] if fixed and part < len(inner) else inner[0]
+    members = inner[:1] if origin is Annotated else inner if origin in (Union, UnionType) else ()
+    return next((found for each in members if (found := _item_of(each, part)) is not None), None)
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in _CONTAINERS:
+        return None
+    return next((model for each in get_args(annotation) if (model := _model_of(each))), None)

@@ -1,0 +1,1 @@
+"""The bundle: manifest, probes, tolerances, and how they are written."""

@@ -1,0 +1,284 @@
+"""The manifest of a bundle: what a device must know before it trusts an artifact.
+
+`manifest.json` lies beside the artifact. Every other file of the bundle is listed in it with its sha256, and
+the manifest seals itself: `seal` is the sha256 of its canonical JSON without that field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from runtime_py.bundle.tolerances import Precision as Precision
+from runtime_py.bundle.tolerances import Tolerances as Tolerances
+
+SCHEMA_VERSION: Literal[2] = 2
+"""What is written. Version 2 adds to version 1, which is still read: parity pictures among the probes, and the
+figures and tolerances of `_SINCE_2`."""
+
+Target = Literal["executorch", "coreml", "tflite", "onnx"]
+Granularity = Literal["weight", "channel"]
+Verdict = Literal["compatible", "incompatible", "not verified"]
+
+
+def _divides(value: float) -> float:
+    if value < LEAST_SPREAD:
+        raise ValueError(f"divides by zero; allowed: numbers of at least {LEAST_SPREAD:g}")
+    return value
+
+
+LEAST_SPREAD = 1e-6
+"""Of a standard deviation of pixels 0..255; what is far below has no inverse in float32."""
+Spread = Annotated[float, AfterValidator(_divides)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TensorInfo(_Record):
+    """One input or output of the artifact, as the device sees it."""
+
+    name: str
+    """Name of the tensor inside the artifact."""
+    shape: tuple[int, ...]
+    """Static shape with the batch dimension 1 first."""
+    layout: Literal["NCHW", "NHWC", "image", "NC"]
+    """`image` is a Core ML image input; `NC` is an embedding [N, D]."""
+    dtype: Literal["float32", "float16", "uint8", "int8"]
+    """Number format of its values."""
+    value_range: tuple[float, float]
+    """Smallest and largest meaningful value: (0, 255) for pixels, (-1, 1) for embeddings."""
+
+
+class Preprocessing(_Record):
+    """How a photo becomes the input. The caller resizes; normalisation is inside the artifact."""
+
+    height: int = Field(strict=True, gt=0)
+    """Pixels."""
+    width: int = Field(strict=True, gt=0)
+    """Pixels."""
+    color: Literal["RGB"] = "RGB"
+    """Order of the channels."""
+    resize: Literal["bilinear"] = "bilinear"
+    """How the caller brings a photo to this size."""
+    mean: tuple[float, float, float]
+    """Per-channel mean on the 0..255 scale; applied inside the artifact."""
+    std: tuple[Spread, Spread, Spread]
+    """Per-channel standard deviation on the 0..255 scale; applied inside the artifact."""
+
+
+class Cost(_Record):
+    """Cost of one query. None means not measured or not predictable, never zero."""
+
+    parameters: int | None = None
+    """Numbers that the network holds."""
+    mflops: float | None = None
+    """Millions of floating point operations, 2 x MACs."""
+    artifact_bytes: int | None = None
+    """Bytes of the artifact, file or folder."""
+    peak_memory_bytes: int | None = None
+    """Bytes of weights, live activations and workspace at their peak."""
+    latency_ms: float | None = None
+    """Milliseconds."""
+    latency_calibrated: bool = False
+    """Whether the latency comes from measurements on this very device."""
+
+
+class BudgetCheck(_Record):
+    """A budget of the profile beside the predicted and the measured cost."""
+
+    budget: Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
+    """Which budget."""
+    unit: Literal["bytes", "MFLOPs", "ms"]
+    """Of the three figures."""
+    limit: float
+    """What the profile allows."""
+    predicted: float
+    """What the plan expected."""
+    measured: float | None = None
+    """What was measured after the export. None if this host cannot measure it, such as a device's latency."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the best known figure is within the limit."""
+        return (self.predicted if self.measured is None else self.measured) <= self.limit
+
+
+class Figures(_Record):
+    """What was measured on the probes, on one runtime."""
+
+    probes: int
+    """How many probes were embedded."""
+    finite: bool
+    """Whether every value of every embedding is finite."""
+    unit_length: bool
+    """Whether every embedding has length 1."""
+    min_cosine: float
+    """Smallest cosine of a probe's embedding with the torch subnetwork's."""
+    mean_cosine: float
+    """Mean of the same."""
+    top1_agreement: float
+    """Share of the probes whose nearest gallery item is as near as the torch subnetwork's."""
+    topk_overlap: float
+    """Mean share of the nearest gallery items that both have."""
+    worst_probe: int
+    """Index of the probe with the smallest cosine."""
+    recall_at_1: float
+    """The artifact's queries against the dense gallery (cross-test)."""
+    recall_at_1_dense: float
+    """Dense queries against the dense gallery."""
+    map: float
+    """Mean average precision of the artifact's queries against the dense gallery."""
+    map_dense: float
+    """The same of dense queries."""
+    mean_cosine_to_dense: float
+    """Mean cosine of the artifact's embeddings with the dense ones."""
+    queries: int | None = None
+    """Probes that have something to find. None, like all below, in a bundle of schema version 1."""
+    queries_that_can_fail: float | None = None
+    """How many of these random embeddings would be expected to lose (docs/reference/gates.md)."""
+    recall_at_1_chance: float | None = None
+    """What random embeddings would score."""
+    map_chance: float | None = None
+    """What random embeddings would score."""
+    closeness: float | None = None
+    """How surely an embedding finds the dense embedding of the same picture (docs/reference/gates.md)."""
+    own_picture: float | None = None
+    """How often it prefers that one to the nearest other dense embedding."""
+    synthetic_min_cosine: float | None = None
+    """Smallest cosine of a parity picture's embedding with the torch subnetwork's."""
+    worst_picture: str | None = None
+    """What that parity picture shows."""
+
+
+_SINCE_2 = {
+    "figures": {
+        "queries",
+        "queries_that_can_fail",
+        "recall_at_1_chance",
+        "map_chance",
+        "closeness",
+        "own_picture",
+        "synthetic_min_cosine",
+        "worst_picture",
+    },
+    "tolerances": {
+        "min_synthetic_cosine",
+        "min_closeness",
+        "min_own_picture",
+        "max_recorded_drop",
+        "max_recorded_change",
+    },
+}
+"""Fields of `drift` that a manifest of schema version 1 has not."""
+
+
+class DriftRecord(_Record):
+    """The drift that the exporter measured, and the runtime it measured on."""
+
+    verdict: Verdict
+    """What the figures lead to."""
+    reasons: tuple[str, ...]
+    """Why the verdict is not `compatible`; empty if it is."""
+    figures: Figures | None
+    """What was measured; none if nothing could run the artifact."""
+    tolerances: Tolerances
+    """What the figures were held against."""
+    runtime: str
+    """For example "LiteRT 2.3.0 on x86_64 Linux" or "MIL executor (declared) on x86_64 Linux"."""
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Self:
+        if self.verdict == "compatible" and (self.reasons or self.figures is None):
+            raise ValueError("compatible with a reason against it, or without figures")
+        if self.verdict != "compatible" and not self.reasons:
+            raise ValueError(f"{self.verdict} without a reason")
+        return self
+
+
+class Manifest(_Record):
+    """Everything about one bundle. See the module for how it is sealed."""
+
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    """Version of this layout."""
+    prunnet_version: str
+    """Version of prunnet that wrote the bundle."""
+    encoder: str
+    """Name of the encoder package that the artifact was cut from."""
+    space_id: str
+    """Fingerprint of the embedding space. Embeddings may only meet a gallery with the same one."""
+    capacity: float = Field(gt=0, le=1)
+    """Capacity reached: kept prunable parameters over those of the dense encoder."""
+    capacity_asked: float = Field(gt=0, le=1)
+    """Capacity that the plan asked for."""
+    granularity: Granularity
+    """What was pruned: channels or single weights."""
+    target: Target
+    """Format of the artifact."""
+    precision: Precision
+    """Number format of the artifact."""
+    profile: str
+    """Name of the device profile."""
+    artifact: str
+    """File or folder name of the artifact inside the bundle."""
+    probes: str = "probes.npz"
+    """File name of the probes."""
+    input: TensorInfo
+    """What the artifact takes."""
+    output: TensorInfo
+    """What the artifact returns."""
+    preprocessing: Preprocessing
+    """How a photo becomes the input."""
+    predicted: Cost
+    """Cost as the plan predicted it."""
+    measured: Cost
+    """Cost as it was measured after the export."""
+    budgets: tuple[BudgetCheck, ...]
+    """Every budget of the profile, with what was predicted and measured."""
+    drift: DriftRecord
+    """The verdict at export."""
+    tools: dict[str, str]
+    """Versions of the packages that made the artifact."""
+    created: str
+    """UTC time, ISO 8601."""
+    files: dict[str, str]
+    """Relative POSIX path -> sha256, of every file of the bundle except manifest.json."""
+    seal: str = ""
+    """sha256 of this manifest's canonical JSON without this field."""
+
+    @model_validator(mode="after")
+    def _is_of_its_version(self) -> Self:
+        """Version 2 states every tolerance; version 1 can state none of the new ones, its reader says so."""
+        stated = self.drift.tolerances
+        if self.schema_version > 1:
+            missing = [
+                f"drift.tolerances.{name}"
+                for name in sorted(_SINCE_2["tolerances"])
+                if getattr(stated, name) is None
+            ]
+            if missing:
+                raise ValueError(f"{', '.join(missing)} not stated; schema version 2 states them")
+        return self
+
+    def sealed(self) -> Manifest:
+        """Return the same manifest with its seal computed."""
+        return self.model_copy(update={"seal": self.expected_seal()})
+
+    def expected_seal(self) -> str:
+        """Return the sha256 (hex) of the canonical JSON without the field `seal`."""
+        body = self.body()
+        del body["seal"]
+        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def body(self) -> dict[str, Any]:
+        """Return the manifest as plain JSON types, with the fields of its own schema version alone."""
+        body = self.model_dump(mode="json")
+        if self.schema_version == 1:
+            for part, names in _SINCE_2.items():
+                for name in names if body["drift"][part] else ():
+                    del body["drift"][part][name]
+        return body

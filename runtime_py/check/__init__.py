@@ -1,0 +1,1 @@
+"""Is an artifact still compatible? Figures, gates and their verdict."""

@@ -1,0 +1,110 @@
+"""`prunnet-check`: measure the drift of bundles on this machine.
+
+argparse and a plain table, not typer and rich: a board needs neither, and `--help` answers in 0.05 s
+instead of 0.13 s (2-core x86-64). Nothing heavy is imported before the arguments are parsed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime_py.shell import note, run_command, show
+
+TIMEOUT_SECONDS = 900.0
+"""For one bundle. An honest check takes seconds; a minute and a half on an emulated Cortex-A53."""
+
+_EPILOG = """\
+exit codes: 0 all compatible, 5 incompatible or not verified, 2 usage error or bad bundle, 1 bug,
+128 + n ended by signal n
+
+Below a folder, whatever looks like a bundle or cannot be looked at counts: links to bundles, bundles without
+their manifest, unfinished exports, unreadable folders.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run_command(_parser(), _run, arguments)
+
+
+def _run(given: argparse.Namespace) -> int:
+    from runtime_py.cli.discovery import find_bundles
+    from runtime_py.cli.isolation import check_bundles
+    from runtime_py.cli.junit import write_junit
+    from runtime_py.cli.outcome import Outcome, exit_code
+    from runtime_py.cli.table import table
+    from runtime_py.errors import BundleError
+
+    found = find_bundles(given.bundles, given.server)
+    say = note if sys.stderr.isatty() else lambda line: None
+    outcomes = list(check_bundles(found, given.server, timeout=given.timeout, say=say))
+    if given.expect is not None and len(found) != given.expect:
+        problem = f"{len(found)} bundles were found, {given.expect} are expected (--expect)"
+        outcomes.append(
+            Outcome(Path(given.bundles[0]), error=BundleError(given.bundles[0], problem, "export them"))
+        )
+    code = exit_code(outcomes)
+    if given.json:
+        show(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
+    else:
+        show(table(outcomes))
+    if given.junit:
+        try:
+            write_junit(outcomes, given.junit)
+        except BundleError as error:
+            note(f"prunnet-check: {error}")
+            return code or error.exit_code
+    return code
+
+
+def _seconds(text: str) -> float:
+    from threading import TIMEOUT_MAX
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prunnet-check",
+        description="Check that bundles embed compatibly with their server, on this machine's own kernels.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="a bundle, or a folder of bundles")
+    parser.add_argument(
+        "--server",
+        metavar="PATH",
+        help="check against the server's encoder package, ONNX model, TensorFlow SavedModel or stored "
+        "gallery (.npz) instead of the embeddings stored in the bundle",
+    )
+    parser.add_argument("--expect", metavar="N", type=_count, help="fail unless exactly N bundles are found")
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=TIMEOUT_SECONDS,
+        help="for each bundle; a check that takes longer is stopped and not verified (%(default)g)",
+    )
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="also write a JUnit report")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What every exporter refuses before its converter runs, and how it says so."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from exporters.errors import ExportError
+from exporters.targets.registry import TARGETS, get_exporter, target_entry
+from runtime_py.bundle.manifest import Precision
+from runtime_py.errors import UnknownNameError
+from tests.exporters.nets import DIMENSION, SmallEncoder, spec
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["head.weight", "block.3.running_var", "mean"])
+def test_weights_that_are_not_finite_are_refused_by_name(name: str, value: float, tmp_path) -> None:
+    module = SmallEncoder()
+    module.state_dict()[name].reshape(-1)[0] = value
+    with pytest.raises(ExportError, match=f"'{name}' has 1 of") as caught:
+        get_exporter("onnx").convert(module, spec(), tmp_path)
+    assert (caught.value.target, caught.value.stage, caught.value.exit_code) == ("onnx", "check", 4)
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_mode_is_refused(tmp_path) -> None:
+    module = SmallEncoder()
+    module.block[3].train()
+    with pytest.raises(ExportError, match=r"block\.3 is in training mode; call module\.eval"):
+        get_exporter("tflite").convert(module, spec(), tmp_path)
+
+
+def test_an_embedding_of_another_length_is_refused(tmp_path) -> None:
+    class Longer(SmallEncoder):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return 1.01 * super().forward(image)
+
+    with pytest.raises(ExportError, match=r"length 1\.01, not 1"):
+        get_exporter("executorch").convert(Longer(), spec(), tmp_path)
+
+
+def test_an_embedding_of_another_dimension_is_refused(tmp_path) -> None:
+    with pytest.raises(ExportError, match=rf"shape \(1, {DIMENSION}\), not \(1, 25\)"):
+        get_exporter("onnx").convert(SmallEncoder(), spec(dimension=25), tmp_path)
+
+
+def test_a_zero_weight_head_gives_no_direction_and_is_refused(tmp_path) -> None:
+    module = SmallEncoder()
+    nn.init.zeros_(module.head.weight)
+    nn.init.zeros_(module.head.bias)
+    with pytest.raises(ExportError, match="length 0, not 1"):
+        get_exporter("onnx").convert(module, spec(), tmp_path)
+
+
+@pytest.mark.parametrize("target", ["executorch", "tflite", "onnx"])
+def test_a_precision_that_is_not_offered_names_those_that_are(target: str, tmp_path) -> None:
+    offered = get_exporter(target).precisions
+    wrong: Precision = "fp16"
+    assert wrong not in offered
+    with pytest.raises(ExportError, match=f"'fp16' is not offered; offered: {', '.join(offered)}") as caught:
+        get_exporter(target).convert(SmallEncoder(), spec(precision=wrong), tmp_path)
+    assert caught.value.stage == "plan"
+
+
+def test_what_the_toolchain_raises_becomes_an_export_error_with_its_cause(tmp_path) -> None:
+    class Branching(SmallEncoder):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image if image.sum() > 0 else -image)
+
+    with pytest.raises(ExportError, match="onnx: convert failed: ") as caught:
+        get_exporter("onnx").convert(Branching(), spec(), tmp_path)
+    assert caught.value.__cause__ is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_checks_use_a_real_image_and_do_without(tmp_path) -> None:
+    none = np.zeros((0, 32, 32, 3), np.uint8)
+    artifact = get_exporter("onnx").convert(SmallEncoder(), spec(calibration_images=none), tmp_path)
+    assert artifact.path.is_file()
+
+
+def test_an_unknown_target_lists_the_known_and_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"target 'tflight'.*'tflite'.*coreml, executorch, onnx"):
+        get_exporter("tflight")
+
+
+def test_the_table_is_the_exporters_own_word() -> None:
+    for name in ("executorch", "tflite", "onnx"):
+        exporter = get_exporter(name)
+        assert (exporter.target, exporter.suffix) == (name, target_entry(name).suffix)
+        assert exporter.precisions[0] == "fp32"
+
+
+BLOCK = """
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == sys.argv[1]:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+sys.meta_path.insert(0, Block())
+from exporters.targets.registry import get_exporter
+from runtime_py.errors import MissingExtraError
+try:
+    get_exporter(sys.argv[2])
+except MissingExtraError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_a_missing_toolchain_names_the_pip_extra(target: str) -> None:
+    package = TARGETS[target].imports[-1]
+    command = [sys.executable, "-c", BLOCK, package, target]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert f"exporting to {target} needs the package {package!r}" in done.stdout
+    assert f"pip install 'prunnet[{TARGETS[target].extra}]'" in done.stdout
+
+
+def test_the_table_imports_no_toolchain() -> None:
+    heavy = {entry for row in TARGETS.values() for entry in row.imports}
+    code = (
+        f"import sys, exporters.targets.base, exporters.targets.registry; print({heavy!r} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -1,0 +1,166 @@
+"""The traced graph against real runs, brute force and torch.export."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prunnet.cost import CostGraph, trace, trace_exported
+from prunnet.errors import EncoderError
+from prunnet.torch_fixes import torchvision as _torchvision
+from tests.oracles.macs import folded_parameters, live_elements, macs_by_hooks
+from tests.prunnet.cost.nets import AttentionEncoder, ConvEncoder, DepthwiseEncoder, settle
+
+SHAPE = (3, 48, 48)
+NETS = [ConvEncoder, DepthwiseEncoder, AttentionEncoder]
+
+
+@pytest.mark.parametrize("net", [ConvEncoder, DepthwiseEncoder])
+def test_macs_and_parameters_of_a_real_run(net: type[nn.Module]) -> None:
+    module = settle(net())
+    graph = trace(module, SHAPE)
+    assert graph.macs == macs_by_hooks(module, SHAPE)
+    assert graph.parameters == folded_parameters(module)
+    assert sum(op.constants for op in graph.ops) == 6  # mean and std of three channels
+
+
+def test_attention_counts_both_products() -> None:
+    width, depth, tokens = 96, 3, 36
+    module = AttentionEncoder(width, depth).eval()
+    graph = trace(module, SHAPE)
+    assert graph.macs == macs_by_hooks(module, SHAPE) + depth * 2 * tokens * tokens * width
+    assert graph.parameters == sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_liveness_is_what_brute_force_says(net: type[nn.Module]) -> None:
+    graph = trace(settle(net()), SHAPE)
+    assert graph.live_elements == live_elements(graph)
+    assert graph.peak_elements == max(live_elements(graph))
+
+
+def test_liveness_of_a_worked_example() -> None:
+    class Skip(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.avg_pool2d(x, 2)
+            z = torch.tanh(y)
+            return torch.sigmoid(z) + y
+
+    graph = trace(Skip().eval(), (3, 8, 8))
+    image, small = 3 * 64, 3 * 16
+    assert graph.live_elements == (image + small, 2 * small, 3 * small, 3 * small)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_a_meta_module_costs_what_the_real_one_costs(net: type[nn.Module]) -> None:
+    module = settle(net())
+    ghost = copy.deepcopy(module).to("meta")
+    before = copy.deepcopy(module.state_dict())
+    assert trace(ghost, SHAPE) == trace(module, SHAPE)
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("resnet18", 64), ("mobilenetv2_100", 64), ("convnext_atto", 64), ("vit_tiny_patch16_224", 64)],
+)
+def test_export_sees_the_same_work(name: str, side: int) -> None:
+    _torchvision.ensure()
+    import timm
+
+    options = {"img_size": side} if name.startswith("vit") else {}
+    module = timm.create_model(name, num_classes=0, **options).eval()
+    traced, exported = trace(module, (3, side, side)), trace_exported(module, (3, side, side))
+    assert traced.macs == exported.macs > 10**7
+    assert traced.parameters == exported.parameters > 10**6
+    assert summary(traced) == summary(exported)
+
+
+def summary(graph: CostGraph) -> list[tuple[str, int, int]]:
+    return [(op.kind, op.macs, op.parameters) for op in graph.ops if op.macs]
+
+
+def test_batch_norm_that_can_not_be_folded_stays_as_scale_and_shift() -> None:
+    class After(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return self.norm(y) + y
+
+    graph = trace(After().eval(), (3, 4, 4))
+    assert [op.name for op in graph.ops] == ["convolution", "native_batch_norm", "add"]
+    assert graph.parameters == 3 * 8 + 8 + 2 * 8
+
+
+def test_tied_weights_are_stored_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x))
+
+    module = Tied().eval()
+    for graph in (trace(module, (3, 8, 8)), trace_exported(module, (3, 8, 8))):
+        assert (graph.parameters, graph.macs) == (64, 2 * 3 * 8 * 64)
+
+
+def test_grouped_transposed_and_in_place() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.grouped = nn.Conv2d(8, 16, 3, padding=1, groups=4)
+            self.up = nn.ConvTranspose2d(16, 4, 2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.relu(self.grouped(x.repeat(1, 3, 1, 1)[:, :8]), inplace=True)
+            return self.up(y)
+
+    graph = trace(Odd().eval(), (3, 6, 6))
+    grouped, up = [op for op in graph.ops if op.macs]
+    assert (grouped.kind, grouped.macs) == ("conv", 16 * 36 * 2 * 9)
+    assert grouped.name.endswith("+relu")
+    assert up.macs == 16 * 36 * 4 * 4
+    assert trace_exported(Odd().eval(), (3, 6, 6)).macs == graph.macs
+
+
+def test_a_recurrent_layer_counts_every_step() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.LSTM(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.cell(x[0])[0]
+
+    steps, batch, product = 3, 8, 8 * 4 * 8
+    folded = batch * product  # the first step's recurrent product reads a state of zeros
+    assert trace(Recurrent().eval(), (3, 8, 8)).macs == steps * batch * 2 * product - folded
+
+
+def test_what_can_not_be_costed_is_refused() -> None:
+    class Hidden(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cdist(x, x)
+
+    class Reads(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * x.mean().item()
+
+    with pytest.raises(EncoderError, match="multiply-accumulates are unknown"):
+        trace(Hidden().eval(), (3, 8, 8))
+    with pytest.raises(EncoderError, match="reads tensor values"):
+        trace(Reads().eval(), (3, 8, 8))
+    with pytest.raises(EncoderError, match=r"call \.eval\(\)"):
+        trace(ConvEncoder(), SHAPE)
+    with pytest.raises(EncoderError, match="image size"):
+        trace(AttentionEncoder().eval(), (3, 64, 64))

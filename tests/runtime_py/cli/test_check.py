@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime_py.bundle.tolerances import TABLE
+from runtime_py.check.drift import Gate
+from runtime_py.check.report import DriftReport
+from runtime_py.cli.check import main
+from runtime_py.cli.junit import junit_xml
+from runtime_py.cli.outcome import Outcome, exit_code
+from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError, UnsupportedProgramError
+from tests.runtime_py import tiny
+
+COMMAND = Path(sys.executable).with_name("prunnet-check")
+
+
+@pytest.fixture
+def drifting(make_bundle, probes):
+    """A bundle whose probes were embedded by another subnetwork."""
+    from dataclasses import replace
+
+    others = replace(probes, subnetwork=tiny.embed(tiny.tiny_encoder(seed=1), probes.images))
+    return make_bundle("onnx", out="drifting", own_probes=others)
+
+
+def test_compatible_bundles_are_found_below_a_folder(make_bundle, tmp_path, capsys):
+    make_bundle("onnx", out="fleet/a/onnx")
+    make_bundle("tflite", out="fleet/a/tflite")
+    capsys.readouterr()  # the converters print
+    assert main([str(tmp_path / "fleet"), str(tmp_path / "fleet/a/onnx")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4  # header, rule, and each bundle once
+    assert "ONNX Runtime" in lines[2]
+    assert "LiteRT" in lines[3]
+
+
+def test_an_incompatible_bundle_returns_5_and_says_why(drifting, capsys):
+    assert main([str(drifting)]) == 5
+    out = capsys.readouterr().out
+    assert "incompatible" in out
+    assert "parity.min_cosine" in out
+    assert "worst probe" in out
+
+
+def test_a_bad_bundle_does_not_hide_the_others(make_bundle, drifting, tmp_path, capsys):
+    good, bad = make_bundle("onnx", out="good"), make_bundle("onnx", out="bad")
+    (bad / "extra").write_text("x")
+    assert main([str(bad), str(good)]) == 2
+    assert main([str(bad), str(good), str(drifting), "--json", "--junit", str(tmp_path / "d/drift.xml")]) == 5
+    printed = capsys.readouterr().out
+    outcomes = json.loads(printed[printed.index("\n[\n") :])
+    assert [outcome["verdict"] for outcome in outcomes] == ["error", "compatible", "incompatible"]
+    assert outcomes[1]["report"]["figures"]["probes"] == 50
+    root = ElementTree.parse(tmp_path / "d/drift.xml").getroot()
+    suites = {Path(suite.get("name")).name: suite for suite in root}
+    assert suites["good"].attrib.items() >= {"tests": "15", "failures": "0", "errors": "0"}.items()
+    assert suites["bad"].attrib.items() >= {"tests": "1", "failures": "0", "errors": "1"}.items()
+    assert int(suites["drifting"].get("failures")) == len(suites["drifting"].findall("testcase/failure")) > 0
+    assert int(root.get("tests")) == 31
+
+
+def test_no_bundle_is_an_error_and_not_a_pass(make_bundle, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty")]) == 2
+    assert "holds no bundle" in capsys.readouterr().out
+    assert main([str(tmp_path / "absent"), str(make_bundle("onnx"))]) == 2
+    shown = capsys.readouterr().out
+    assert "does not exist" in shown and "compatible" in shown
+    with pytest.raises(SystemExit) as raised:
+        main([])
+    assert raised.value.code == 2
+
+
+def test_a_server_is_passed_on(make_bundle, probes, tmp_path, capsys):
+    bundle = make_bundle("onnx")
+    arrays = {"embeddings": probes.dense, "labels": probes.labels}
+    np.savez(tmp_path / "own.npz", space_id=np.array("space-of-tiny"), **arrays)
+    np.savez(tmp_path / "foreign.npz", space_id=np.array("foreign-space"), **arrays)
+    np.savez(tmp_path / "anonymous.npz", **arrays)
+    assert main([str(bundle), "--server", str(tmp_path / "own.npz")]) == 0
+    assert main([str(bundle), "--server", str(tmp_path / "foreign.npz")]) == 5
+    assert "foreign-space" in capsys.readouterr().out
+    junit = tmp_path / "drift.xml"
+    assert main([str(bundle), "--server", str(tmp_path / "anonymous.npz"), "--junit", str(junit)]) == 5
+    assert "not verified" in capsys.readouterr().out
+    assert ElementTree.parse(junit).getroot().get("skipped") == "1"
+    assert main([str(bundle), "--server", str(tmp_path / "absent.npz")]) == 2
+
+
+def test_a_report_that_can_not_be_written_is_an_error(make_bundle, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main([str(make_bundle("onnx")), "--junit", str(tmp_path / "file" / "drift.xml")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def report(verdict="compatible", reasons=()):
+    return DriftReport(verdict, reasons, None, TABLE["fp32"], "test")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([Outcome(Path("a"), report())], 0),
+        ([Outcome(Path("a"), report("not verified"))], 5),
+        ([Outcome(Path("a"), error=IncompatibleError("no"))], 5),
+        ([Outcome(Path("a"), error=MissingExtraError("torch", "runtime-executorch", "x"))], 5),
+        ([Outcome(Path("a"), error=UnsupportedProgramError("f", ["x"], ["y"]))], 5),
+        ([Outcome(Path("a"), error=BundleError("f", "p"))], 2),
+        ([Outcome(Path("a"), report()), Outcome(Path("a"), error=BundleError("f", "p"))], 2),
+        ([], 2),
+    ],
+)
+def test_exit_codes(outcomes, code):
+    assert exit_code(outcomes) == code
+
+
+@given(st.text(), st.text())
+def test_junit_escapes_anything(name, problem):
+    outcomes = [
+        Outcome(Path("b\0" + name), error=BundleError("f", problem)),
+        Outcome(Path(name), report("not verified", (problem,))),
+        Outcome(Path(name), error=IncompatibleError(problem)),
+    ]
+    root = ElementTree.fromstring(junit_xml(outcomes))
+    assert [suite[0][0].tag for suite in root] == ["error", "skipped", "failure"]
+    assert {key: root.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "3",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "1",
+    }
+
+
+def test_junit_shows_a_check_that_found_nothing_wrong_and_proves_nothing():
+    """Every gate may pass on probes on which no drop could show; CI that reads the file must see it."""
+    passed = (Gate("parity.finite", 1.0, 1.0, True),)
+    toothless = DriftReport("not verified", ("toothless",), None, TABLE["fp32"], "test", gates=passed)
+    (suite,) = ElementTree.fromstring(junit_xml([Outcome(Path("b"), toothless)]))
+    assert (suite.get("tests"), suite.get("skipped")) == ("2", "1")
+    assert suite[1][0].get("message") == "toothless"
+
+
+def test_markup_in_a_message_stays_text():
+    evil = '</failure><testcase name="x"/>]]>&"\''
+    (suite,) = ElementTree.fromstring(junit_xml([Outcome(Path("b"), error=IncompatibleError(evil))]))
+    assert suite[0][0].get("message") == evil
+    assert len(suite) == 1
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from runtime_py.cli.check import main\ntry: main(['-h'])\nfinally: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "exit codes" in done.stdout
+    assert not {"numpy", "pydantic", "torch"} & set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_closed_pipe_does_not_change_the_exit_code(make_bundle):
+    bundle = make_bundle("onnx")
+    command = f"{COMMAND} {bundle} --json | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
