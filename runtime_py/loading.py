@@ -33,6 +33,11 @@ def load(path: str | Path) -> QueryEncoder:
     The manifest's schema and seal, the hash of every file, the identity inside the artifact and the probes
     are verified first; a bundle with one file more or less is refused.
 
+    That tells accidents from originals, not who made the bundle. An artifact is a program that runs in this
+    process: one that was made to do harm, or damaged and sealed again, can end it. ExecuTorch checks the
+    structure of a program, not what the program hands to XNNPACK. Check bundles of unknown origin in a process
+    of their own first: `prunnet-check`, or `runtime_py.cli.isolation.check_bundles`.
+
     Raises:
         BundleError: Something about it is not as exported; names the file, the problem and the remedy.
         MissingExtraError: The bundle's runtime is not installed.
