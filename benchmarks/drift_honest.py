@@ -192,19 +192,19 @@ def export(case: Case, encoders: Encoders, folder: Path) -> Honest:
     figures = record.figures
     assert figures is not None and figures.closeness is not None and figures.synthetic_min_cosine is not None
     return Honest(
-        case.encoder,
-        case.target,
-        case.precision,
-        capacity,
-        case.multiple,
-        record.verdict,
-        record.reasons,
-        own.reasons,
-        1 - figures.min_cosine,
-        1 - figures.mean_cosine,
-        1 - figures.synthetic_min_cosine,
-        figures.closeness,
-        figures.map_dense - figures.map,
+        encoder=case.encoder,
+        target=case.target,
+        precision=case.precision,
+        capacity=capacity,
+        multiple=case.multiple,
+        verdict=record.verdict,
+        reasons=record.reasons,
+        worst_distance=1 - figures.min_cosine,
+        mean_distance=1 - figures.mean_cosine,
+        worst_synthetic_distance=1 - figures.synthetic_min_cosine,
+        closeness=figures.closeness,
+        map_drop=figures.map_dense - figures.map,
+        own_reasons=own.reasons,
     )
 
 
