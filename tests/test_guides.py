@@ -15,7 +15,7 @@ import pytest
 
 from tests.pages import ROOT, Block, blocks
 
-GUIDES = ("photos", "board", "server", "choose", "ci")
+GUIDES = ("photos", "evaluate", "board", "server", "choose", "ci")
 """In the order in which a reader follows them: the later ones use what the earlier ones made."""
 NOT_HERE = ("pip ", "make ", "git ")
 """Commands that set up an environment; the tests have one."""
