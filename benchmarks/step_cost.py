@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -225,6 +226,16 @@ def _verdicts(times: dict[str, dict[str, float]], memory: dict[str, dict[str, fl
     return verdicts
 
 
+def _summary(measured: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each case of a setting: times and memory in plain dense steps."""
+    batch, _, side, _ = measured["input"]
+    yield f"{batch} pictures of {side} px   step     integration   memory without stored gradients"
+    for name, step in measured["step"].items():
+        peak = measured["memory"][name]["dense_peaks_without_gradients"]
+        share = step["integration_share"]
+        yield f"  {name:20} {step['dense_steps']:6.2f} {share:12.1%} {peak:13.2f}   dense steps"
+
+
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
@@ -244,9 +255,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[128], help="images per step, for each size")
     parser.add_argument("--multiple", type=int, default=8, help="channel widths are multiples of it")
     parser.add_argument("--rounds", type=int, default=5, help="measured steps of each case")
-    parser.add_argument("--out", type=Path, help="JSON file to write; else it is printed")
+    parser.add_argument("--out", type=Path, help="write everything to this JSON file too")
     parser.add_argument("--part", nargs=2, metavar=("WHAT", "CASE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not Path("/proc/self/clear_refs").exists():
+        sys.exit("benchmarks.step_cost measures memory through /proc/self: it needs Linux")
     torch.set_flush_denormal(True)
     settings = [
         Setting(options.backbone, size, batch, options.multiple)
@@ -267,10 +280,9 @@ def main() -> None:
         "precision": "float32",
         "settings": [_measured(setting, options.rounds) for setting in settings],
     }
-    text = json.dumps(_rounded(report), indent=1) + "\n"
     if options.out:
-        options.out.write_text(text)
-    print(text, end="")
+        options.out.write_text(json.dumps(_rounded(report), indent=1) + "\n")
+    print("\n".join(line for setting in report["settings"] for line in _summary(setting)))
 
 
 def machine() -> dict[str, Any]:
