@@ -1,5 +1,6 @@
 # make export PROFILE=pixel8   plan, export and check the built-in encoder for a device
 # make test                    run the tests
+# make coverage                the same, with a table of the lines that they reach
 # make bench                   small versions of the benchmarks that take minutes (benchmarks/README.md)
 # make docs                    build the site into site/ (sets up .venv-docs, 170 MB)
 # Each sets up what it needs in .venv the first time, pinned by constraints.txt: an export the packages of its targets
@@ -17,7 +18,7 @@ PROFILE_FILE := $(firstword $(wildcard $(PROFILE) device_profiles/$(PROFILE).yam
 TARGETS := $(shell test -f "$(PROFILE_FILE)" && sed -n 's/^targets: *\[\(.*\)\].*/\1/p' "$(PROFILE_FILE)" | tr -d ' ')
 EXTRAS := $(or $(TARGETS),all)
 
-.PHONY: export test avx2 slow campaign lint docs bench clean
+.PHONY: export test coverage avx2 slow campaign lint docs bench clean
 
 export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
@@ -25,6 +26,10 @@ export: $(VENV)/.for-$(EXTRAS)
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign"
+
+# The tests once more, with the lines and branches that they reach; prints what is missed, and sets no limit.
+coverage: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign" --cov --cov-report=term
 
 # oneDNN's kernels for processors without AVX-512, on any processor: narrow layers are where they differ.
 avx2: $(VENV)/.installed
@@ -62,7 +67,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.step_cost --size 64 --batch 16 --rounds 3
 
 clean:
-	rm -rf $(VENV) $(DOCS_VENV) site $(OUT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DOCS_VENV) site $(OUT) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 $(VENV)/.for-%: constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
