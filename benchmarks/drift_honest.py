@@ -210,9 +210,8 @@ def export(case: Case, encoders: Encoders, folder: Path) -> Honest:
 
 def summary(rows: list[Honest]) -> str:
     """Return what the exports were and how far the worst of them is from its reference, as Markdown."""
-    alarms = sum(row.false_alarm for row in rows)
     lines = [
-        f"{len(rows)} exports, {alarms} false alarms: {len({row.encoder for row in rows})} encoders, targets "
+        f"{_counts(rows)}: {len({row.encoder for row in rows})} encoders, targets "
         f"{', '.join(sorted({row.target for row in rows}))}.",
         "",
         "| precision | exports | largest 1 - cosine | on parity pictures | smallest closeness | largest drop in mAP |",
@@ -226,6 +225,13 @@ def summary(rows: list[Honest]) -> str:
             f"{max(row.map_drop for row in of):.4f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _counts(rows: list[Honest]) -> str:
+    refused = sum(row.verdict != "compatible" for row in rows)
+    return (
+        f"{len(rows)} exports, {refused} refused, {sum(row.false_alarm for row in rows)} of them false alarms"
+    )
 
 
 def main() -> int:
@@ -256,10 +262,8 @@ def main() -> int:
         )
         if options.json:
             options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    refused = [row for row in rows if row.verdict != "compatible"]
-    alarms = [row for row in rows if row.false_alarm]
-    print(f"{len(rows)} honest exports, {len(refused)} refused, {len(alarms)} of them false alarms")
-    return 1 if alarms else 0
+    print(_counts(rows))
+    return 1 if any(row.false_alarm for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import torch
 
 from runtime_py.backends.base import (
     Embeddings,
+    InputBuffer,
     Pixels,
     check_identity,
     expect_dtype,
     expect_shape,
     machine,
     stack,
-    to_input,
 )
 from runtime_py.backends.weights import Stored
 from runtime_py.bundle.manifest import TensorInfo
@@ -60,6 +60,7 @@ class ExecuTorchBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._artifact, self._input, self._output = artifact, input_info, output_info
+        self._buffer = InputBuffer(input_info)
         self._alone = threading.Lock()
         try:
             with plain_name(artifact) as name:
@@ -108,7 +109,7 @@ class ExecuTorchBackend:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:
-            batch = to_input(image, self._input).astype(self._input.dtype, copy=False)
+            batch = self._buffer.fill(image)
             # A method is one set of tensors, and the runtime may hand out the same memory again with the next
             # image: until the copy is made nobody else may execute.
             with self._alone:

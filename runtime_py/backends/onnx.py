@@ -9,13 +9,13 @@ import onnxruntime
 
 from runtime_py.backends.base import (
     Embeddings,
+    InputBuffer,
     Pixels,
     check_identity,
     expect_dtype,
     expect_shape,
     machine,
     stack,
-    to_input,
 )
 from runtime_py.backends.onnx_weights import read_weights
 from runtime_py.backends.weights import Stored
@@ -41,6 +41,7 @@ class OnnxBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._artifact, self._input, self._output = artifact, input_info, output_info
+        self._buffer = InputBuffer(input_info)
         self._session = open_session(artifact)
         for what, nodes, info in (
             ("input", self._session.get_inputs(), input_info),
@@ -61,7 +62,7 @@ class OnnxBackend:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:
-            batch = to_input(image, self._input).astype(self._input.dtype, copy=False)
+            batch = self._buffer.fill(image)
             rows.append(np.asarray(self._session.run(None, {self._feed: batch})[0], np.float32))
         return stack(rows, self._output)
 

@@ -16,13 +16,13 @@ from ai_edge_litert.interpreter import Interpreter
 
 from runtime_py.backends.base import (
     Embeddings,
+    InputBuffer,
     Pixels,
     check_identity,
     expect_dtype,
     expect_shape,
     machine,
     stack,
-    to_input,
 )
 from runtime_py.backends.weights import Stored, stored
 from runtime_py.bundle.manifest import TensorInfo
@@ -51,6 +51,7 @@ class TFLiteBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._artifact, self._input, self._output = artifact, input_info, output_info
+        self._buffer = InputBuffer(input_info, "float32")
         self._alone = threading.Lock()
         try:
             # From its path: LiteRT maps the file, so that its weights are not held twice.
@@ -82,7 +83,7 @@ class TFLiteBackend:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:
-            fed = quantise(to_input(image, self._input), self._in)
+            fed = quantise(self._buffer.fill(image), self._in)
             # The interpreter is one set of tensors: between set and get nobody else may touch them.
             with self._alone:
                 self._interpreter.set_tensor(self._in["index"], fed)
