@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -18,8 +17,6 @@ FOLDER = "latency"
 """Folder of the fits, beside the profile that names them or beside the shipped ones."""
 KEY = "fit"
 """Key of a mapping that takes over a fit and states some of its fields anew."""
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def with_fits(document: Document) -> Document:
@@ -59,19 +56,18 @@ def _written_out(document: Document, at: FieldPath, model: Any) -> Any:
 
 def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
     folders = [document.path.parent / FOLDER, Path(str(files("device_profiles"))) / FOLDER]
-    if isinstance(name, str) and _NAME.fullmatch(name):
-        for folder in folders:
-            if (file := folder / f"{name}.yaml").is_file():
-                fit = read_document(file)
-                validate(fit, LatencyModel)
-                check_fit(fit)
-                return fit.values
-    known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    # A name is looked up among the files that are there: it never becomes a path itself.
+    known = {file.stem: file for folder in reversed(folders) for file in folder.glob("*.yaml")}
+    if isinstance(name, str) and name in known:
+        fit = read_document(known[name])
+        validate(fit, LatencyModel)
+        check_fit(fit)
+        return fit.values
     raise ProfileError(
         document.path,
         f"no latency fit of that name in {folders[0]} or among the shipped ones",
         line=document.line_of(at),
         field=".".join(map(str, at)),
         given=name,
-        allowed=f"one of {', '.join(known)}, or the fields of a latency model",
+        allowed=f"one of {', '.join(sorted(known))}, or the fields of a latency model",
     )

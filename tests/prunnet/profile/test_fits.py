@@ -50,7 +50,7 @@ def test_a_fit_beside_the_profile_comes_first(tmp_path: Path) -> None:
     assert fit(written(tmp_path)).t0_ms == 3.5
 
 
-@pytest.mark.parametrize("name", ["cortex_a75", "../pixel8", "7", "''"])
+@pytest.mark.parametrize("name", ["cortex_a75", "../pixel8", "7", "''", "x" * 20_000])
 def test_no_such_fit(tmp_path: Path, name: str) -> None:
     with pytest.raises(ProfileError) as raised:
         load_profile(written(tmp_path, name))
