@@ -20,13 +20,12 @@ from tests.pages import PAGES, ROOT, blocks, prose
 STARTS = ("prunnet-", "python ", "torchrun ", "make ", "pip ")
 SHELL = {"|", "||", "&&", ";", ">", ">>", "<"}
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-SHELLS = ("", "sh", "bash", "console")
 
 
 def _lines() -> Iterator[tuple[str, str]]:
     """Yield page and command of every line of shell."""
     for block in blocks():
-        lines = block.text.replace("\\\n", " ").splitlines() if block.language in SHELLS else ()
+        lines = block.text.replace("\\\n", " ").splitlines() if block.language == "sh" else ()
         if block.language == "yaml":
             lines = re.findall(r"run: (.+)", block.text)
         for line in lines:

@@ -136,7 +136,7 @@ def _describe(schema: type[BaseModel], field: FieldPath) -> str:
         return "a mapping"
     annotation, metadata = _declared_at(schema, field)
     if annotation is None:
-        return "see docs/guide/board.md"
+        return "see docs/reference/recipe.md and docs/reference/profile.md"
     if get_origin(annotation) is Literal:
         return " or ".join(map(repr, get_args(annotation)))
     named = [_WORDS.get(name, name) for name in _type_names(annotation)]
