@@ -25,9 +25,10 @@ from benchmarks.own_modules import KINDS
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
 from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.embedding import as_batch
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.package.load import as_batch, preprocessing_of
+from prunnet.package.metadata import preprocessing_of
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep

@@ -50,8 +50,9 @@ from exporters.targets.base import stage
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import Artifact, ExportSpec
 from prunnet.encoder.batchnorm import reestimate
-from prunnet.package.load import EncoderPackage, load_encoder
-from prunnet.package.server import embed
+from prunnet.encoder.embedding import embed
+from prunnet.package.load import load_encoder
+from prunnet.package.package import EncoderPackage
 from runtime_py.backends import open_backend
 from runtime_py.bundle.manifest import DriftRecord, Precision, Target
 from runtime_py.bundle.probes import Parity, Probes

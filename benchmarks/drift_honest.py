@@ -37,9 +37,11 @@ from exporters.quiet import quiet
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
 from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
-from prunnet.package.load import EncoderPackage, load_encoder, preprocessing_of
-from prunnet.package.server import embed
+from prunnet.package.load import load_encoder
+from prunnet.package.metadata import preprocessing_of
+from prunnet.package.package import EncoderPackage
 from runtime_py.bundle.manifest import Precision, Preprocessing, Target
 from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.tolerances import TABLE

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         UnknownNameError,
     )
     from prunnet.evaluate.curve import measure_curve
-    from prunnet.package.load import EncoderPackage, load_encoder
+    from prunnet.package.load import load_encoder
+    from prunnet.package.package import EncoderPackage
     from prunnet.profile import DeviceProfile, load_profile, load_profiles
     from prunnet.pruning.prunable import PrunableEncoder
     from prunnet.solver import Plan, solve
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "DeviceProfile": "profile",
     "Encoder": "encoder.encoder",
-    "EncoderPackage": "package.load",
+    "EncoderPackage": "package.package",
     "Plan": "solver",
     "PrunableEncoder": "pruning.prunable",
     "Recipe": "train.recipe.recipe",

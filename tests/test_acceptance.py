@@ -10,8 +10,8 @@ import pytest
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
 from prunnet.data import open_benchmark
+from prunnet.encoder.embedding import embed
 from prunnet.package.load import load_encoder
-from prunnet.package.server import embed
 from tests.exporters.plain import run_executorch, run_onnx, run_tflite
 
 CAPACITY = 0.2

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from prunnet.data import open_benchmark
+from prunnet.encoder.embedding import embed
 from prunnet.evaluate.curve import measure_curve
-from prunnet.package.load import EncoderPackage, load_encoder
-from prunnet.package.server import embed
+from prunnet.package.load import load_encoder
+from prunnet.package.package import EncoderPackage
 from prunnet.profile import load_profile, shipped_profiles
 from prunnet.solver import solve
 from prunnet.train.recipe.recipe import Recipe, load_recipe

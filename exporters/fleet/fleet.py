@@ -27,7 +27,7 @@ from runtime_py.disk.scratch import remove_stale
 from runtime_py.errors import PrunnetError
 
 if TYPE_CHECKING:
-    from prunnet.package.load import EncoderPackage
+    from prunnet.package.package import EncoderPackage
 
 BUG = 1
 """Exit code of an error that is not the user's."""
@@ -88,17 +88,15 @@ def export_fleet(
     """
     if not jobs:
         return
-    from prunnet.package.server import embed
-
     say(f"embed {len(package.probes.images)} probes with the dense encoder")
-    dense = embed(package.subnetwork(1.0), package.probes.images)
+    dense = package.dense
     workers = min(workers, len(jobs))
     if workers > 1 and (reason := why_no_pool()) is not None:
         say(f"no parallel processes on this system ({reason}); exporting one after the other")
         workers = 1
     if workers == 1:
         for job in jobs:
-            yield Outcome(job, run_job(package, job, out, dense, say))
+            yield Outcome(job, run_job(package, job, out, say))
         return
     started = say.started if isinstance(say, Screen) else None
     start = (encoder, dense, max((os.cpu_count() or 1) // workers, 1), started)
@@ -129,21 +127,21 @@ def worst(codes: Sequence[int]) -> int:
 
 
 _package: EncoderPackage
-_dense: NDArray[np.float32]
 _say: Say
 
 
 def _open_worker(encoder: str, dense: NDArray[np.float32], threads: int, started: float | None) -> None:
     """Load the encoder once; say what is going on, if anybody listens, on this process's own stderr."""
-    global _package, _dense, _say
+    global _package, _say
     import torch
 
     from prunnet.package.load import load_encoder
 
     torch.set_num_threads(threads)
-    _package, _dense = load_encoder(encoder), dense
+    _package = load_encoder(encoder)
+    _package.take_dense(dense)
     _say = silent if started is None else Screen(second_stderr(), started)
 
 
 def _work(job: Job, out: Path) -> Exported | Failure:
-    return run_job(_package, job, out, _dense, _say)
+    return run_job(_package, job, out, _say)

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exporters.pipeline.export import Exported, export_bundle
 from exporters.progress import Say
 from exporters.quiet import quiet
@@ -22,7 +19,7 @@ from runtime_py.bundle.manifest import Target
 from runtime_py.errors import PrunnetError
 
 if TYPE_CHECKING:
-    from prunnet.package.load import EncoderPackage
+    from prunnet.package.package import EncoderPackage
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,7 @@ def failure_of(error: Exception, log: Path | None) -> Failure:
     return Failure(type(error).__name__, str(error), code, log)
 
 
-def run_job(
-    package: EncoderPackage, job: Job, out: Path, dense: NDArray[np.float32], say: Say
-) -> Exported | Failure:
+def run_job(package: EncoderPackage, job: Job, out: Path, say: Say) -> Exported | Failure:
     """Export one bundle without a word from the toolchains.
 
     Returns:
@@ -71,9 +66,7 @@ def run_job(
         try:
             with quiet(log):
                 try:
-                    result = export_bundle(
-                        package, job.profile, job.target, out, plan=job.plan, dense=dense, say=say
-                    )
+                    result = export_bundle(package, job.profile, job.target, out, plan=job.plan, say=say)
                 except Exception:
                     traceback.print_exc(file=sys.stderr)
                     raise

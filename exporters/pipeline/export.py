@@ -9,9 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exporters.pipeline.expectation import Curve, held_against_curve, read_curve
 from exporters.pipeline.measurement import against_budgets, measured_cost
 from exporters.pipeline.planning import broken, plan_export, step_down
@@ -22,21 +19,14 @@ from exporters.targets.spec import Artifact, ExportSpec
 from prunnet.profile import DeviceProfile
 from prunnet.solver import Plan
 from runtime_py.bundle.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
-from runtime_py.bundle.probes import Parity, Probes, unit_lengths
+from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.write import write_bundle
 from runtime_py.check.parity_pictures import parity_pictures
 from runtime_py.errors import IncompatibleError
 from runtime_py.loading import read_manifest
-from runtime_py.retrieval.metrics import row_cosines
 
 if TYPE_CHECKING:
-    from prunnet.package.load import EncoderPackage
-
-
-SAMPLED_PROBES = 8
-"""Given dense embeddings are compared with this many computed anew, spread over the probes."""
-SAMPLE_DISTANCE = 1e-5
-"""Largest 1 - cosine between the two: other batches and processors differ by some 1e-9."""
+    from prunnet.package.package import EncoderPackage
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,6 @@ def export_bundle(
     out: str | Path,
     *,
     plan: Plan | None = None,
-    dense: NDArray[np.float32] | None = None,
     say: Say = silent,
 ) -> Exported:
     """Export the largest subnetwork that a device affords, and write its bundle once it is proven.
@@ -87,7 +76,6 @@ def export_bundle(
         target: One of the profile's targets.
         out: The bundle goes to `out/<profile name>/<target>`; a bundle that is there is replaced in one step.
         plan: What `plan_export` returned, if it was called before.
-        dense: The dense encoder's embeddings of the probes, float32 [P, D], if they are known.
         say: Takes a line at each stage.
 
     Raises:
@@ -96,27 +84,22 @@ def export_bundle(
         EncoderError: The package's accuracy curve is malformed.
         ExportError: The precision is not offered, or the conversion or its artifact fails.
         InfeasibleError: No capacity fits the budgets, as predicted or as measured.
-        IncompatibleError: The artifact's embeddings must not meet the server's gallery, or `dense` is not this
-            encoder's. No bundle is written.
+        IncompatibleError: The artifact's embeddings must not meet the server's gallery, or dense embeddings that the
+            package took over are not this encoder's. No bundle is written.
     """
-    from prunnet.package.server import embed
-
     label = f"{profile.name}/{target}"
     curve = read_curve(package.metadata.metrics, package.path / "encoder.json")
     if plan is None:
         say(f"{label}: plan")
         plan = plan_export(package, profile, target)
-    if dense is None:
+    if not package.knows_dense:
         say(f"{label}: embed {len(package.probes.images)} probes with the dense encoder")
-        dense = embed(package.subnetwork(1.0), package.probes.images)
-    else:
-        _expect_dense(package, dense)
     steps: list[str] = []
     with tempfile.TemporaryDirectory(prefix="prunnet-export-", ignore_cleanup_errors=True) as scratch:
         while True:
             folder = Path(scratch) / str(len(steps))
             folder.mkdir()
-            attempt = _attempt(package, profile, plan, dense, curve, folder, say)
+            attempt = _attempt(package, profile, plan, curve, folder, say)
             excess = broken(attempt.checks)
             if not excess:
                 break
@@ -136,48 +119,16 @@ def export_bundle(
     return Exported(path, read_manifest(path), plan, notes, tuple(steps))
 
 
-def _expect_dense(package: EncoderPackage, dense: NDArray[np.float32]) -> None:
-    """Embed `SAMPLED_PROBES` again and compare: given embeddings may be another encoder's, or in another order.
-
-    All are checked for their shape and unit length. A fault in rows that are not sampled stays unseen here; the
-    gates on closeness see it if it is large.
-
-    Raises:
-        IncompatibleError: They are not the dense encoder's, as far as was sampled; names the sampled probe that differs
-            most.
-    """
-    from prunnet.package.server import embed
-
-    images = package.probes.images
-    remedy = "embed the package's probes, in their order, with its capacity 1.0, or give none"
-    wanted = (len(images), package.metadata.dimension)
-    if dense.shape != wanted:
-        raise IncompatibleError(
-            f"the dense embeddings have shape {list(dense.shape)}, not {list(wanted)}: {remedy}"
-        )
-    if not unit_lengths(dense).all():
-        raise IncompatibleError(f"the dense embeddings are not all finite and of unit length: {remedy}")
-    rows = np.unique(np.linspace(0, len(images) - 1, SAMPLED_PROBES).round().astype(int))
-    distances = 1 - row_cosines(embed(package.subnetwork(1.0), images[rows]), dense[rows])
-    if not distances.max() <= SAMPLE_DISTANCE:
-        probe = int(rows[distances.argmax()])
-        raise IncompatibleError(
-            f"the dense embeddings are not those of {package.name}: probe {probe} differs by {distances.max():.2g} "
-            f"(1 - cosine); {remedy}"
-        )
-
-
 def _attempt(
     package: EncoderPackage,
     profile: DeviceProfile,
     plan: Plan,
-    dense: NDArray[np.float32],
     curve: Curve | None,
     folder: Path,
     say: Say,
 ) -> _Attempt:
     """Export one capacity and find out everything about the artifact; judge nothing."""
-    from prunnet.package.server import embed
+    from prunnet.encoder.embedding import embed
 
     label = f"{plan.profile}/{plan.target}"
     say(f"{label}: extract capacity {plan.capacity:.4f}")
@@ -185,7 +136,7 @@ def _attempt(
     images = package.probes.images
     pictures = parity_pictures(package.preprocessing.height, package.preprocessing.width)
     parity = Parity(pictures, embed(package.subnetwork(1.0), pictures), embed(module, pictures))
-    probes = Probes(images, package.probes.labels, dense, embed(module, images), parity)
+    probes = Probes(images, package.probes.labels, package.dense, embed(module, images), parity)
     spec = _spec(package, plan)
     say(f"{label}: convert ({plan.precision})")
     artifact = get_exporter(plan.target).convert(module, spec, folder)

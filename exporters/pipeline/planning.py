@@ -12,7 +12,7 @@ from prunnet.solver.explain import written
 from runtime_py.bundle.manifest import BudgetCheck, Target
 
 if TYPE_CHECKING:
-    from prunnet.package.load import EncoderPackage
+    from prunnet.package.package import EncoderPackage
 
 
 def plan_export(package: EncoderPackage, profile: DeviceProfile, target: Target) -> Plan:

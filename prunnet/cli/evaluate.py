@@ -13,7 +13,7 @@ from runtime_py.shell import note, run_command, show
 
 if TYPE_CHECKING:
     from prunnet.data.source import RetrievalSet
-    from prunnet.package.load import EncoderPackage
+    from prunnet.package.package import EncoderPackage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

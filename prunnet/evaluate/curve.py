@@ -12,9 +12,9 @@ from torch import nn
 
 from prunnet.cost import trace
 from prunnet.data.source import Images, RetrievalSet
+from prunnet.encoder.embedding import embed
 from prunnet.evaluate.family import CutFamily, Family
 from prunnet.evaluate.leave_one_out import LeaveOneOut
-from prunnet.package.server import embed
 from prunnet.pruning.prunable import PrunableEncoder
 
 CAPACITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -107,11 +107,11 @@ def measure_family(
         say: Told after each capacity.
     """
     retrieval = LeaveOneOut(benchmark.labels)
-    dense = embed(family.encoder(1.0), benchmark.images)
+    dense = embed(family.subnetwork(1.0), benchmark.images)
     best = retrieval.measure(dense, dense)
     points = []
     for capacity in capacities:
-        module = family.encoder(capacity)
+        module = family.subnetwork(capacity)
         own = embed(module, benchmark.images)
         cross, alone = retrieval.measure(own, dense), retrieval.measure(own, own)
         points.append(

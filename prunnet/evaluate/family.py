@@ -14,13 +14,13 @@ from prunnet.pruning.prunable import PrunableEncoder
 
 
 class Family(Protocol):
-    """What can be measured against its own dense encoder, whatever made it."""
+    """What can be measured against its own dense encoder, whatever made it; an encoder package is one."""
 
     @property
     def capacities(self) -> tuple[float, ...]:
         """Ascending; the last is 1.0, the dense encoder."""
 
-    def encoder(self, capacity: float) -> Encoder:
+    def subnetwork(self, capacity: float) -> Encoder:
         """Return the encoder of one of `capacities`, in eval mode, its BatchNorm statistics settled."""
 
     def achieved(self, capacity: float) -> float:
@@ -47,7 +47,7 @@ class CutFamily:
         self.prunable, self.calibration = prunable, calibration
         self.capacities = tuple(sorted({*capacities, 1.0}))
 
-    def encoder(self, capacity: float) -> Encoder:
+    def subnetwork(self, capacity: float) -> Encoder:
         """Extract a subnetwork and re-estimate its statistics; the dense encoder keeps its own."""
         module = self.prunable.extract(capacity)
         if self.achieved(capacity) < 1:
@@ -70,7 +70,7 @@ class SeparateFamily:
         self.networks = networks
         self.capacities = tuple(sorted(networks))
 
-    def encoder(self, capacity: float) -> Encoder:
+    def subnetwork(self, capacity: float) -> Encoder:
         """Return the network of that capacity."""
         return self.networks[capacity].extract(1.0)
 

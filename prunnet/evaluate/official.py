@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from prunnet.data.official.task import RetrievalTask
 from prunnet.data.pictures import Pictures
+from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
+from prunnet.evaluate.family import Family
 from prunnet.evaluate.protocol import embed_pictures, measure
-from prunnet.package.load import EncoderPackage
-from prunnet.package.server import embed
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TaskCurve:
 
 
 def measure_task(
-    package: EncoderPackage,
+    family: Family,
     task: RetrievalTask,
     capacities: Sequence[float],
     *,
@@ -67,7 +67,7 @@ def measure_task(
     """Measure cross- and self-test of several capacities by a benchmark's own protocol.
 
     Args:
-        package: The encoder.
+        family: Where the encoders come from.
         task: The benchmark.
         capacities: Asked capacities in (0, 1].
         index: FAISS index for the galleries; see `prunnet.evaluate.protocol.measure`.
@@ -77,26 +77,21 @@ def measure_task(
         DatasetError: A picture is not readable, or no query has anything to find.
         EvaluationError: FAISS makes no such index, or the benchmark has no figure with a cut-off.
     """
-    size = (package.preprocessing.height, package.preprocessing.width)
-
-    def run(module: Encoder, pictures: Pictures) -> npt.NDArray[np.float32]:
-        return embed_pictures(lambda images: embed(module, images), pictures, size)
-
     say("embed the dense gallery")
-    gallery = run(package.subnetwork(1.0), task.gallery)
+    gallery = _embedded(family.subnetwork(1.0), task.gallery)
     points = []
     notes: tuple[str, ...] = ()
     for capacity in capacities:
         say(f"capacity {capacity:g}")
-        module = package.subnetwork(capacity)
-        queries = run(module, task.queries)
-        own = queries if task.queries is task.gallery else run(module, task.gallery)
+        module = family.subnetwork(capacity)
+        queries = _embedded(module, task.queries)
+        own = queries if task.queries is task.gallery else _embedded(module, task.gallery)
         cross = measure(task, queries, gallery, index=index)
         notes = cross.notes
         points.append(
             TaskPoint(
                 capacity=capacity,
-                achieved=package.prunable.achieved(capacity),
+                achieved=family.achieved(capacity),
                 cross=cross.figures,
                 own=measure(task, queries, own, index=index).figures,
             )
@@ -107,3 +102,7 @@ def measure_task(
         notes,
         tuple(points),
     )
+
+
+def _embedded(module: Encoder, pictures: Pictures) -> npt.NDArray[np.float32]:
+    return embed_pictures(lambda images: embed(module, images), pictures, module.image_size)

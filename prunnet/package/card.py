@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prunnet.package.load import EncoderMetadata
+    from prunnet.package.metadata import EncoderMetadata
 
 
 def card(metadata: EncoderMetadata) -> str:

@@ -1,4 +1,4 @@
-"""Encoder packages: what training writes and what export reads.
+"""Opening an encoder package: what training writes (`prunnet.package.save`) and what export reads.
 
 A folder with `encoder.json` (metadata), `model.safetensors` (weights and scores), `probes.npz` (images) and `README.md`
 (model card). Nothing in it is pickled.
@@ -6,89 +6,22 @@ A folder with `encoder.json` (metadata), `model.safetensors` (weights and scores
 
 from __future__ import annotations
 
-import json
 import warnings
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.computation import computation_of, differences, listed
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import id_like
 from prunnet.errors import EncoderError, PrunnetError
 from prunnet.package.images import Probes
-from prunnet.package.metadata import BUILT_IN, SCHEMA_VERSION, BackboneSpec, EncoderMetadata, read_metadata
+from prunnet.package.metadata import BUILT_IN, EncoderMetadata, read_metadata
+from prunnet.package.package import EncoderPackage
 from prunnet.package.reference import TOLERANCE, distance, references_of
-from prunnet.package.tensors import Header, read_header, read_tensors, write_tensors
+from prunnet.package.tensors import Header, read_header, read_tensors
 from prunnet.pruning.prunable import PrunableEncoder
-from runtime_py.bundle.manifest import Preprocessing
-from runtime_py.disk.folders import is_replaceable, replaced_folder
-
-__all__ = [
-    "BUILT_IN",
-    "BackboneSpec",
-    "EncoderMetadata",
-    "EncoderPackage",
-    "as_batch",
-    "load_encoder",
-    "preprocessing_of",
-    "save_encoder",
-]
-
-
-class EncoderPackage:
-    """A loaded encoder package. Use `load_encoder` to get one."""
-
-    def __init__(self, path: Path, metadata: EncoderMetadata, prunable: PrunableEncoder) -> None:
-        self.path, self.metadata, self.prunable = path, metadata, prunable
-
-    @property
-    def name(self) -> str:
-        """Name of the encoder."""
-        return self.metadata.name
-
-    @property
-    def space_id(self) -> str:
-        """Fingerprint of the embedding space."""
-        return self.metadata.space_id
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How a photo becomes the input."""
-        return self.metadata.preprocessing
-
-    @property
-    def min_capacity(self) -> float:
-        """The least capacity that was trained."""
-        return min(self.metadata.training_capacities)
-
-    @cached_property
-    def probes(self) -> Probes:
-        """Held-out images with labels, and the calibration images.
-
-        Raises:
-            EncoderError: `probes.npz` is missing or not what it must be.
-        """
-        return Probes.load(self.path / "probes.npz", self.preprocessing)
-
-    def subnetwork(self, capacity: float, multiple: int | None = None) -> Encoder:
-        """Extract one subnetwork, ready for use: BatchNorm statistics re-estimated on the calibration images.
-
-        The dense encoder (capacity 1.0) is returned as it is: its statistics are part of the space id.
-
-        Returns:
-            Encoder in eval mode, float32 [N, 3, H, W] raw RGB -> float32 [N, D] unit length.
-        """
-        module = self.prunable.extract(capacity, multiple)
-        if self.prunable.achieved(capacity, multiple) < 1:
-            reestimate(module, torch.from_numpy(self.probes.calibration))
-        return module
 
 
 def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = None) -> EncoderPackage:
@@ -242,63 +175,3 @@ def _check_function(package: EncoderPackage, own: bool) -> None:
             else f"install the timm of the package ({metadata.tools.get('timm', 'unknown')})"
         )
     )
-
-
-def save_encoder(
-    folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes, card: str
-) -> None:
-    """Write an encoder package, whole or not at all; an older one at the same place is replaced.
-
-    What the dense encoder computes, and its embeddings of the first calibration images, are added here.
-
-    Args:
-        folder: Where to.
-        metadata: Must carry the space id of `prunable.encoder`.
-        prunable: Weights and scores.
-        probes: Held-out and calibration images.
-        card: Text of README.md.
-
-    Raises:
-        EncoderError: Something else is at `folder`, the space id is another encoder's, or the disk refuses.
-    """
-    from safetensors import SafetensorError
-
-    if not is_replaceable(folder, "encoder.json"):
-        raise EncoderError(
-            f"{folder} exists and is not an encoder package; choose another folder, or empty it"
-        )
-    encoder = prunable.encoder
-    lines = computation_of(encoder, *encoder.image_size)
-    if id_like(metadata.space_id, encoder, lines) != metadata.space_id:
-        raise EncoderError(
-            f"{folder}: the metadata's space id {metadata.space_id} is not that of the encoder; "
-            "use space_id(prunable.encoder)"
-        )
-    whole = metadata.model_copy(update={"schema_version": SCHEMA_VERSION, "computation": lines})
-    pictures = Probes(
-        probes.images, probes.labels, probes.calibration, references_of(encoder, probes.calibration)
-    )
-    text = json.dumps(whole.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
-    try:
-        with replaced_folder(folder.absolute()) as scratch:
-            write_tensors(prunable.state_dict(), scratch / "model.safetensors")
-            pictures.save(scratch / "probes.npz")
-            (scratch / "README.md").write_text(card, encoding="utf-8")
-            (scratch / "encoder.json").write_text(text, encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        raise EncoderError(f"{folder} cannot be written: {error}; free some space and try again") from error
-
-
-def preprocessing_of(encoder: Encoder) -> Preprocessing:
-    """Return what a caller must know about an encoder's input."""
-    mean = [float(v) for v in encoder.pixels.mean.flatten()]
-    std = [float(1 / v) for v in encoder.pixels.inverse_std.double().flatten()]
-    height, width = encoder.image_size
-    return Preprocessing(
-        height=height, width=width, mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2])
-    )
-
-
-def as_batch(images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Turn uint8 [N, H, W, 3] into float32 [N, 3, H, W], still 0..255."""
-    return torch.tensor(images).permute(0, 3, 1, 2).float()

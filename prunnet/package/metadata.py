@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +20,9 @@ from prunnet.yaml.document import Document, read_document
 from prunnet.yaml.numbers import MOST_CAPACITIES, MOST_PIXELS, Capacity, Features, Share
 from prunnet.yaml.validation import problems_of
 from runtime_py.bundle.manifest import Granularity, Preprocessing
+
+if TYPE_CHECKING:
+    from prunnet.encoder.encoder import Encoder
 
 BUILT_IN = "glyphs"
 SCHEMA_VERSION = 2
@@ -89,6 +92,16 @@ class EncoderMetadata(BaseModel):
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
+
+
+def preprocessing_of(encoder: Encoder) -> Preprocessing:
+    """Return what a caller must know about an encoder's input."""
+    mean = [float(v) for v in encoder.pixels.mean.flatten()]
+    std = [float(1 / v) for v in encoder.pixels.inverse_std.double().flatten()]
+    height, width = encoder.image_size
+    return Preprocessing(
+        height=height, width=width, mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2])
+    )
 
 
 def read_metadata(folder: Path) -> EncoderMetadata:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
-from prunnet.package.load import as_batch, load_encoder
+from prunnet.encoder.embedding import embed
+from prunnet.package.load import load_encoder
 
 
 class DenseServer:
@@ -32,19 +31,3 @@ class DenseServer:
 def open_encoder_package(path: str | Path) -> DenseServer:
     """Open the dense encoder of a package (entry point `prunnet.servers`)."""
     return DenseServer(path)
-
-
-@torch.no_grad()
-def embed(module: nn.Module, images: npt.NDArray[np.uint8], batch_size: int = 256) -> npt.NDArray[np.float32]:
-    """Embed images with a module in eval mode.
-
-    Args:
-        module: float32 [N, 3, H, W] raw RGB -> float32 [N, D].
-        images: uint8 [N, H, W, 3].
-        batch_size: Images per forward pass.
-
-    Returns:
-        float32 [N, D].
-    """
-    parts = [module(as_batch(images[i : i + batch_size])).numpy() for i in range(0, len(images), batch_size)]
-    return np.concatenate(parts)

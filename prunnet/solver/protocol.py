@@ -31,7 +31,7 @@ class Prunable(Protocol):
 
 @runtime_checkable
 class Packaged(Protocol):
-    """A prunable encoder that knows how far down it was trained: `prunnet.package.load.EncoderPackage`."""
+    """A prunable encoder that knows how far down it was trained: `prunnet.package.package.EncoderPackage`."""
 
     @property
     def prunable(self) -> Prunable:

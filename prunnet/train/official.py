@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from prunnet.data.official.task import RetrievalTask
 from prunnet.data.pictures import Size
 from prunnet.data.source import Images, Labels
 from prunnet.errors import DatasetError
+from prunnet.evaluate.family import SeparateFamily
 from prunnet.evaluate.official import measure_task
 from prunnet.package.images import Probes
-from prunnet.package.load import EncoderPackage
+from prunnet.package.package import EncoderPackage
 from prunnet.pruning.prunable import PrunableEncoder
 
 _PER_QUERY = 8
@@ -78,12 +78,11 @@ def official_metrics(
         DatasetError: A picture is not readable.
     """
     say(f"measure by the protocol of {task.name}")
-    curve = measure_task(package, task, package.metadata.training_capacities, say=say)
+    curve = measure_task(package, task, package.capacities, say=say)
     metrics = {**package.metadata.metrics, "official": curve.as_dict()}
     if alone is not None:
         say("measure the network that was trained dense alone")
-        control = EncoderPackage(Path("control"), package.metadata, alone)
-        figures = measure_task(control, task, (1.0,), say=say).points[0].cross
+        figures = measure_task(SeparateFamily({1.0: alone}), task, (1.0,), say=say).points[0].cross
         joint = curve.points[-1].cross
         tax = {name: round(100 * (value - joint[name]), 2) for name, value in figures.items()}
         metrics["control"] = {"figures": figures, "tax": tax}

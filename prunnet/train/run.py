@@ -19,14 +19,10 @@ from prunnet.errors import TrainingError
 from prunnet.evaluate.curve import Curve, measure_curve, reachable
 from prunnet.package.card import card
 from prunnet.package.images import Probes
-from prunnet.package.load import (
-    BackboneSpec,
-    EncoderMetadata,
-    EncoderPackage,
-    load_encoder,
-    preprocessing_of,
-    save_encoder,
-)
+from prunnet.package.load import load_encoder
+from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
+from prunnet.package.package import EncoderPackage
+from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.train.checkpoint.checkpoint import check_folder, holds_run
 from prunnet.train.official import official_metrics, official_probes

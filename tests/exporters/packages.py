@@ -11,7 +11,8 @@ from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id
 from prunnet.package.images import Probes
-from prunnet.package.load import BackboneSpec, EncoderMetadata, preprocessing_of, save_encoder
+from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
+from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
 from tests.exporters.nets import SIDE, glyph_images
 

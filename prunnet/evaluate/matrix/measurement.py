@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from prunnet.data.source import RetrievalSet
+from prunnet.encoder.embedding import embed
 from prunnet.errors import EvaluationError
 from prunnet.evaluate.curve import flops, interval
 from prunnet.evaluate.family import Family
 from prunnet.evaluate.leave_one_out import LeaveOneOut, PerQuery, points
 from prunnet.evaluate.matrix.result import Flips, Matrix, MixedGallery, Row
-from prunnet.package.server import embed
 from runtime_py.retrieval.ranks import Doubles, Floats
 
 _MIXED_SEED = 2026
@@ -113,7 +113,7 @@ def _embedded(
         raise EvaluationError(f"a family's capacities ascend to 1.0, the dense encoder; given {capacities}")
     embedded = []
     for capacity in capacities:
-        embedded.append(_embed(family.encoder(capacity), benchmark))
+        embedded.append(_embed(family.subnetwork(capacity), benchmark))
         say(f"capacity {capacity:g}: embedded")
     return embedded
 

@@ -10,7 +10,8 @@ import pytest
 from exporters.pipeline.expectation import Curve, held_against_curve, read_curve
 from exporters.pipeline.export import export_bundle
 from prunnet.errors import EncoderError
-from prunnet.package.load import EncoderPackage, load_encoder
+from prunnet.package.load import load_encoder
+from prunnet.package.package import EncoderPackage
 from prunnet.profile import load_profile
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.check.drift import measure

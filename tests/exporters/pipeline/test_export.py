@@ -12,9 +12,10 @@ import pytest
 
 from exporters.pipeline.export import export_bundle
 from prunnet.cost.storage import STORAGE, Storage
+from prunnet.encoder.embedding import embed
 from prunnet.errors import InfeasibleError
-from prunnet.package.load import EncoderPackage, load_encoder
-from prunnet.package.server import embed
+from prunnet.package.load import load_encoder
+from prunnet.package.package import EncoderPackage
 from prunnet.profile import load_profile
 from runtime_py.errors import BundleError, IncompatibleError, UnknownNameError
 from runtime_py.loading import load, read_manifest
@@ -121,14 +122,17 @@ def test_incompatible_embeddings_leave_no_bundle_and_keep_the_old_one(package, t
     assert [path.name for path in old.parent.iterdir()] == ["onnx"]
 
 
-def test_given_dense_embeddings_must_be_the_encoders_own_in_order(package, tmp_path) -> None:
+def test_dense_embeddings_taken_over_must_be_the_encoders_own_in_order(folder, tmp_path) -> None:
+    package = load_encoder(folder)
     profile = load_profile(write_profile(tmp_path))
-    dense = embed(package.subnetwork(1.0), package.probes.images)
+    dense = package.dense
     for wrong in (np.roll(dense, 1, axis=0), dense[:, ::-1].copy(), dense[:-1], dense * np.nan):
+        package.take_dense(wrong)
         with pytest.raises(IncompatibleError, match="the dense embeddings"):
-            export_bundle(package, profile, "onnx", tmp_path / "build", dense=wrong)
+            export_bundle(package, profile, "onnx", tmp_path / "build")
     assert not (tmp_path / "build").exists()
-    done = export_bundle(package, profile, "onnx", tmp_path / "build", dense=dense)
+    package.take_dense(dense)
+    done = export_bundle(package, profile, "onnx", tmp_path / "build")
     assert done.manifest.drift.verdict == "compatible"
 
 

@@ -18,9 +18,9 @@ from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
 from exporters.targets.tflite.broadcast import without_expansions
 from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
-from prunnet.package.load import preprocessing_of
-from prunnet.package.server import embed
+from prunnet.package.metadata import preprocessing_of
 from runtime_py.backends import open_backend
 
 SIDE = 32

@@ -20,8 +20,10 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id, weights_id
 from prunnet.errors import EncoderError
 from prunnet.package.images import Probes
-from prunnet.package.load import BackboneSpec, EncoderMetadata, load_encoder, preprocessing_of, save_encoder
+from prunnet.package.load import load_encoder
+from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
 from prunnet.package.reference import TOLERANCE, distance, references_of
+from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
 
 SIDE = 32

@@ -8,9 +8,9 @@ import torch
 
 from prunnet.data.source import RetrievalSet
 from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.evaluate.curve import interval, measure_curve
-from prunnet.package.server import embed
 from prunnet.pruning.prunable import PrunableEncoder
 
 

@@ -10,14 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from prunnet.data.source import RetrievalSet
 from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id
 from prunnet.errors import EncoderError
+from prunnet.evaluate.family import CutFamily
+from prunnet.evaluate.matrix import measure_matrix
 from prunnet.package.images import Probes
-from prunnet.package.load import BackboneSpec, EncoderMetadata, load_encoder, preprocessing_of, save_encoder
-from prunnet.package.server import embed, open_encoder_package
+from prunnet.package.load import load_encoder
+from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
+from prunnet.package.save import save_encoder
+from prunnet.package.server import open_encoder_package
 from prunnet.pruning.prunable import PrunableEncoder
+from runtime_py.errors import IncompatibleError
 from tests.prunnet.conftest import BACKBONES
 
 FACTORS = {"*.layer1.*": 0.7}
@@ -108,6 +115,26 @@ def test_a_subnetwork_is_calibrated_and_the_same_every_time(package_folder: Path
         assert torch.equal(tensor, second.state_dict()[name]), name
     raw = load_encoder(package_folder).prunable.extract(0.4)
     assert not torch.equal(raw.backbone.bn1.running_mean, first.backbone.bn1.running_mean)
+
+
+def test_a_package_is_measured_as_it_is(package_folder: Path) -> None:
+    package = load_encoder(package_folder)
+    seen = RetrievalSet(package.probes.images, package.probes.labels)
+    cut = CutFamily(package.prunable, package.probes.calibration, (0.2,))
+    assert measure_matrix(package, seen) == measure_matrix(cut, seen)
+
+
+def test_dense_embeddings_are_computed_once_or_taken_over(package_folder: Path) -> None:
+    package = load_encoder(package_folder)
+    assert not package.knows_dense
+    found = package.dense
+    assert package.knows_dense and package.dense is found
+    assert np.array_equal(found, embed(package.subnetwork(1.0), package.probes.images))
+    package.take_dense(found[::-1])
+    with pytest.raises(IncompatibleError, match="not those of small: probe"):
+        _ = package.dense
+    package.take_dense(found.copy())
+    assert np.array_equal(package.dense, found)
 
 
 def test_space_id_follows_the_weights_and_nothing_else(package_folder: Path, tmp_path: Path) -> None:

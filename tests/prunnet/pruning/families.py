@@ -28,7 +28,7 @@ class TableFamily:
         self.tables = tables
         self.capacities = tuple(sorted(tables))
 
-    def encoder(self, capacity: float) -> Encoder:
+    def subnetwork(self, capacity: float) -> Encoder:
         return Table(torch.from_numpy(self.tables[capacity]))  # type: ignore[return-value]
 
     def achieved(self, capacity: float) -> float:

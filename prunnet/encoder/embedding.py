@@ -1,0 +1,31 @@
+"""Running a module over pictures: from uint8 images to embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def embed(module: nn.Module, images: npt.NDArray[np.uint8], batch_size: int = 256) -> npt.NDArray[np.float32]:
+    """Embed images with a module in eval mode.
+
+    Args:
+        module: float32 [N, 3, H, W] raw RGB -> float32 [N, D].
+        images: uint8 [N, H, W, 3].
+        batch_size: Images per forward pass.
+
+    Returns:
+        float32 [N, D].
+    """
+    parts = [module(as_batch(images[i : i + batch_size])).numpy() for i in range(0, len(images), batch_size)]
+    return np.concatenate(parts)
+
+
+def as_batch(images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """Turn uint8 [N, H, W, 3] into float32 [N, 3, H, W], still 0..255."""
+    return torch.tensor(images).permute(0, 3, 1, 2).float()
