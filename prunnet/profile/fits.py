@@ -23,7 +23,8 @@ def with_fits(document: Document) -> Document:
     """Return a profile's document with the fits that it names written out.
 
     `latency.<target>.<precision>` may be the name of a fit, `latency/<name>.yaml` beside the profile or shipped; or a
-    mapping with the key `fit` and fields that differ from it; or, as ever, all of a latency model's fields.
+    mapping with the key `fit` and fields that differ from it; or, as ever, all of a latency model's fields. A shipped
+    fit was not measured on the device of a profile elsewhere: there it is not calibrated, unless the profile says so.
 
     Args:
         document: A profile, not yet validated.
@@ -62,7 +63,8 @@ def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
         fit = read_document(known[name])
         validate(fit, LatencyModel)
         check_fit(fit)
-        return fit.values
+        taken_over = known[name].parent != folders[0]
+        return {**fit.values, **({"calibrated": False} if taken_over else {})}
     raise ProfileError(
         document.path,
         f"no latency fit of that name in {folders[0]} or among the shipped ones",

@@ -39,8 +39,16 @@ def fit(path: Path, target: str = "tflite") -> LatencyModel:
 def test_a_shipped_fit_by_its_name_and_with_fields_stated_anew(tmp_path: Path) -> None:
     path = written(tmp_path)
     whole, changed = fit(path), fit(path, "onnx")
-    assert whole == load_profile("raspberry_pi5").latency_of("executorch", "fp32")
-    assert changed == whole.model_copy(update={"runs_on": "another runtime", "calibrated": False})
+    shipped = load_profile("raspberry_pi5").latency_of("executorch", "fp32")
+    assert shipped is not None and shipped.calibrated
+    assert whole == shipped.model_copy(update={"calibrated": False}), "this board was not measured"
+    assert changed == whole.model_copy(update={"runs_on": "another runtime"})
+
+
+def test_a_profile_may_say_that_its_device_was_measured(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace("calibrated: false", "calibrated: true"))
+    assert fit(path, "onnx").calibrated and not fit(path).calibrated
 
 
 def test_a_fit_beside_the_profile_comes_first(tmp_path: Path) -> None:
