@@ -193,7 +193,7 @@ def main() -> None:
             continue
         new = attempt(name, stages)
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        results[name] = {**old, **new}
+        results[name] = new if "refused" in new["cut"] else {**old, **new}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
         print(name, json.dumps(new)[:300], flush=True)
     write(json.loads(RESULTS.read_text()))

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 KINDS: dict[str, type[nn.Module]] = {}
+REFUSED = ("BatchStatistics",)
+"""Kinds of which no encoder is made."""
 
 
 def _kind(cls: type[nn.Module]) -> type[nn.Module]:
@@ -131,7 +133,7 @@ class PlainNorm(_Between):
 
 @_kind
 class BatchStatistics(_Between):
-    """a BatchNorm without running statistics"""
+    """a BatchNorm without running statistics: the pictures of a batch are mixed"""
 
     def __init__(self) -> None:
         super().__init__()

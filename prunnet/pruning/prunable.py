@@ -15,6 +15,7 @@ from prunnet.errors import UnknownNameError
 from prunnet.pruning.adapters import AdapterKind, Adapters
 from prunnet.pruning.capacity import KEEP_ALIKE
 from prunnet.pruning.channel import ChannelCut, score_key
+from prunnet.pruning.grouping.alone import check_alone
 from prunnet.pruning.weight import WeightCut
 
 _CUTS: dict[str, type[ChannelCut] | type[WeightCut]] = {"channel": ChannelCut, "weight": WeightCut}
@@ -36,8 +37,9 @@ class PrunableEncoder(nn.Module):
 
     Raises:
         UnknownNameError: No such granularity.
-        EncoderError: Nothing of this encoder can be cut, it holds weights that would not be stored, switched adapters
-            without capacities, `spare_narrow` out of its range, or `keep_factors` that do not fit the encoder.
+        EncoderError: Nothing of this encoder can be cut, it holds weights that would not be stored, its embedding of a
+            picture depends on others, switched adapters without capacities, `spare_narrow` out of its range, or
+            `keep_factors` that do not fit the encoder.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class PrunableEncoder(nn.Module):
         if granularity not in _CUTS:
             raise UnknownNameError("granularity", granularity, _CUTS)
         check_storable(encoder)
+        check_alone(encoder)
         self.encoder = encoder
         self.channel_multiple = channel_multiple
         self.cutter = _CUTS[granularity](encoder, spare_narrow, keep_factors)

@@ -18,6 +18,7 @@ from prunnet.errors import EncoderError
 from prunnet.pruning.grouping.deadline import Deadline, OverdueError, running
 from prunnet.pruning.grouping.pictures import pictures
 from prunnet.pruning.grouping.shape import Table, fresh, owned, shaped
+from prunnet.pruning.grouping.waking import wake
 from prunnet.pruning.groups import ChannelGroup, Grouping
 from prunnet.pruning.slicing import sliced
 
@@ -111,7 +112,7 @@ class _Trial:
         device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
         self._pixels = pictures(encoder.image_size, 2).to(device)
         with torch.inference_mode(False), torch.no_grad():
-            _wake(self._dense)
+            wake(self._dense)
             try:
                 with running(self._dense, deadline):
                     _settle(self._dense, encoder.image_size, device)
@@ -217,15 +218,6 @@ def _zeroed(dense: Encoder, groups: Sequence[ChannelGroup], kept: Sequence[Tenso
 def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
     parameters = module.named_parameters(remove_duplicate=False)
     return [*parameters, *module.named_buffers(remove_duplicate=False)]
-
-
-def _wake(module: nn.Module) -> None:
-    """Give parameters that hardly do anything yet (layer scale, zero-initialised norms) something to do."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in module.parameters():
-        if parameter.is_floating_point() and parameter.numel() and float(parameter.abs().amax()) < 1e-3:
-            fresh = torch.empty(parameter.shape).uniform_(0.2, 0.6, generator=generator)
-            parameter.copy_(fresh * (1 if parameter.ndim < 2 else 0.1))
 
 
 def _settle(module: Encoder, size: tuple[int, int], device: torch.device) -> None:

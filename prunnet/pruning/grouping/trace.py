@@ -59,8 +59,8 @@ def trace(encoder: Encoder, pixels: Tensor, deadline: Deadline) -> Book:
             raise
         except Exception as error:
             raise EncoderError(
-                f"the module {stack[-1][0] or 'encoder'} ({stack[-1][1]}) does not run on float32 "
-                f"{list(pixels.shape)}: {type(error).__name__}: {error}"
+                f"the module {stack[-1][0] or 'encoder'} ({stack[-1][1]}) fails while its operations are followed, "
+                f"where no gradient can be taken: {type(error).__name__}: {error}; use granularity 'weight'"
             ) from error
     for array in run.known.get(out, ()):  # type: ignore[no-untyped-call]
         book.keep(array, "the embedding's dimension is the gallery's")

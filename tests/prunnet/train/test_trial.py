@@ -49,7 +49,7 @@ def _asks_for_more(net: _Odd, x: Tensor) -> Tensor:
 
 def _numpy(net: _Odd, x: Tensor) -> Tensor:
     x = net.stem(x)
-    out: Tensor = net.end(x * float(x.numpy().std()))
+    out: Tensor = net.end(x * torch.from_numpy(x.numpy().std((1, 2, 3), keepdims=True)))
     return out
 
 
