@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision, Preprocessing, TensorInfo
 
 PIXEL_RANGE = (0.0, 255.0)
@@ -39,15 +40,9 @@ class ExportSpec:
     calibration_images: NDArray[np.uint8]
 
     @property
-    def identity(self) -> dict[str, str]:
-        """What is written inside every artifact; `float(identity["prunnet.capacity"])` is exact."""
-        return {
-            "prunnet.name": self.name,
-            "prunnet.space_id": self.space_id,
-            "prunnet.capacity": repr(float(self.capacity)),
-            "prunnet.dimension": str(self.dimension),
-            "prunnet.version": self.version,
-        }
+    def identity(self) -> Identity:
+        """What is written inside the artifact."""
+        return Identity(self.name, self.space_id, self.capacity, self.dimension, self.version)
 
     def pixels(self, layout: str, name: str = "image") -> TensorInfo:
         """Return the artifact's input: float32 RGB pixels in 0..255, batch 1.

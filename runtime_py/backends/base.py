@@ -12,20 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime_py.backends.weights import Stored
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError
 
 Pixels = npt.NDArray[np.uint8]
 Embeddings = npt.NDArray[np.float32]
-
-IDENTITY_KEYS = (
-    "prunnet.name",
-    "prunnet.space_id",
-    "prunnet.capacity",
-    "prunnet.dimension",
-    "prunnet.version",
-)
-"""What every artifact says about itself, whatever its format."""
 
 
 class Backend(Protocol):
@@ -45,8 +37,8 @@ class Backend(Protocol):
             float32 [N, D], exactly as the artifact computes it (not normalised again).
         """
 
-    def identity(self) -> dict[str, str]:
-        """Return what is written inside the artifact: `IDENTITY_KEYS` and their values."""
+    def identity(self) -> Identity:
+        """Return what is written inside the artifact."""
 
     def weights(self) -> list[Stored]:
         """Return the weights that the format shows; ExecuTorch's are inside of its delegates, and none is shown."""
@@ -118,12 +110,12 @@ def stack(rows: list[npt.NDArray[np.float32]], output_info: TensorInfo) -> Embed
     return np.concatenate(rows).astype(np.float32, copy=False)
 
 
-def check_identity(artifact: Path, found: Mapping[str, str]) -> dict[str, str]:
-    """Return the identity's `prunnet.*` entries; raise BundleError if one of `IDENTITY_KEYS` is missing."""
-    missing = [key for key in IDENTITY_KEYS if key not in found]
-    if missing:
-        raise BundleError(artifact, f"does not say what it is (missing {', '.join(missing)})")
-    return {key: found[key] for key in IDENTITY_KEYS}
+def identity_of(artifact: Path, found: Mapping[str, str]) -> Identity:
+    """Return the identity that an artifact's entries state; raise BundleError if they state none."""
+    try:
+        return Identity.of(found)
+    except ValueError as error:
+        raise BundleError(artifact, str(error)) from error
 
 
 def machine() -> str:

@@ -16,13 +16,14 @@ import numpy.typing as npt
 from runtime_py.backends.base import (
     Embeddings,
     Pixels,
-    check_identity,
     expect_shape,
+    identity_of,
     image_size,
     machine,
     stack,
 )
 from runtime_py.backends.weights import Stored, stored
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError, MissingExtraError
 from runtime_py.mil_executor.package import Package
@@ -50,7 +51,7 @@ class CoreMLBackend:
         self._output = output_info
         self._package = package = Package(artifact)
         _check_interface(package, artifact, input_info, output_info)
-        self._identity = check_identity(artifact, package.metadata)
+        self._identity = identity_of(artifact, package.metadata)
         if platform.system() == "Darwin":
             self._predict = _system_prediction(artifact, input_info.name, output_info.name)
             self._runtime = f"Core ML of macOS {platform.mac_ver()[0]} on {platform.machine()}"
@@ -70,9 +71,9 @@ class CoreMLBackend:
         """Embed uint8 [N, H, W, 3] as float32 [N, D], one image at a time."""
         return stack([self._predict(image) for image in images], self._output)
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> Identity:
         """Return the `prunnet.*` entries of the package's user-defined metadata."""
-        return dict(self._identity)
+        return self._identity
 
     def weights(self) -> list[Stored]:
         """Read the program's constants, and what is unfolded to constants when it loads."""

@@ -17,13 +17,14 @@ from runtime_py.backends.base import (
     Embeddings,
     InputBuffer,
     Pixels,
-    check_identity,
     expect_dtype,
     expect_shape,
+    identity_of,
     machine,
     stack,
 )
 from runtime_py.backends.weights import Stored
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
@@ -121,7 +122,7 @@ class ExecuTorchBackend:
         """Return none: they are packed inside of XNNPACK's part of the program."""
         return []
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> Identity:
         """Read the identity from the constant method `IDENTITY_METHOD`."""
         method = self._load(IDENTITY_METHOD)
         try:
@@ -132,4 +133,4 @@ class ExecuTorchBackend:
             raise BundleError(
                 self._artifact, f"its method {IDENTITY_METHOD!r} holds no JSON object"
             ) from error
-        return check_identity(self._artifact, found)
+        return identity_of(self._artifact, found)

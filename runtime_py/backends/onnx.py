@@ -11,14 +11,15 @@ from runtime_py.backends.base import (
     Embeddings,
     InputBuffer,
     Pixels,
-    check_identity,
     expect_dtype,
     expect_shape,
+    identity_of,
     machine,
     stack,
 )
 from runtime_py.backends.onnx_weights import read_weights
 from runtime_py.backends.weights import Stored
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
@@ -66,9 +67,9 @@ class OnnxBackend:
             rows.append(np.asarray(self._session.run(None, {self._feed: batch})[0], np.float32))
         return stack(rows, self._output)
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> Identity:
         """Read the identity from the model's `metadata_props`."""
-        return check_identity(self._artifact, self._session.get_modelmeta().custom_metadata_map)
+        return identity_of(self._artifact, self._session.get_modelmeta().custom_metadata_map)
 
     def weights(self) -> list[Stored]:
         """Read the initializers off the file."""

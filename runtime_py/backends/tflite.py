@@ -18,13 +18,14 @@ from runtime_py.backends.base import (
     Embeddings,
     InputBuffer,
     Pixels,
-    check_identity,
     expect_dtype,
     expect_shape,
+    identity_of,
     machine,
     stack,
 )
 from runtime_py.backends.weights import Stored, stored
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
@@ -92,9 +93,9 @@ class TFLiteBackend:
             rows.append(dequantise(found, self._out))
         return stack(rows, self._output)
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> Identity:
         """Read the identity from the metadata entry `METADATA_NAME`."""
-        return check_identity(self._artifact, self._identity)
+        return identity_of(self._artifact, self._identity)
 
     def weights(self) -> list[Stored]:
         """Read the constant tensors off the flatbuffer."""

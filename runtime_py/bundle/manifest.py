@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.tolerances import Precision as Precision
 from runtime_py.bundle.tolerances import Tolerances as Tolerances
 
@@ -263,6 +264,13 @@ class Manifest(_Record):
             if missing:
                 raise ValueError(f"{', '.join(missing)} not stated; schema version 2 states them")
         return self
+
+    @property
+    def identity(self) -> Identity:
+        """What must be written inside the artifact."""
+        return Identity(
+            self.encoder, self.space_id, self.capacity, self.output.shape[-1], self.prunnet_version
+        )
 
     def sealed(self) -> Manifest:
         """Return the same manifest with its seal computed."""

@@ -45,7 +45,7 @@ class CoremlExporter(Exporter):
         model.version = spec.version
         model.input_description[INPUT] = "RGB image; its normalisation is part of the model"
         model.output_description[OUTPUT] = "unit-length embedding"
-        model.user_defined_metadata.update(spec.identity)
+        model.user_defined_metadata.update(spec.identity.entries())
         model.save(str(path))
         make_reproducible(path)
         notes = () if spec.precision == "fp32" else check_range(path, INPUT, spec.calibration_images)

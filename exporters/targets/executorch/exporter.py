@@ -41,7 +41,7 @@ class ExecutorchExporter(Exporter):
         module = with_fixed_windows(module, example)
         if spec.precision == "int8":
             module = quantised(module, calibration_images(spec, self.target))
-        text = json.dumps(spec.identity).encode()
+        text = json.dumps(spec.identity.entries()).encode()
         lowered = lower(
             partial(torch.export.export, module, (example,)),
             {IDENTITY_METHOD: torch.tensor(list(text), dtype=torch.uint8)},

@@ -38,7 +38,7 @@ class OnnxExporter(Exporter):
         )
         assert program is not None
         model = _without_traces(program.model_proto)
-        onnx.helper.set_model_props(model, spec.identity)
+        onnx.helper.set_model_props(model, spec.identity.entries())
         onnx.save(model, path)
         onnx.checker.check_model(path, full_check=True)
         return Written(spec.pixels("NCHW"), spec.embedding())

@@ -39,7 +39,7 @@ class TfliteExporter(Exporter):
         else:
             model = converted.read_bytes()
         converted.unlink()
-        path.write_bytes(with_metadata(model, spec.identity))
+        path.write_bytes(with_metadata(model, spec.identity.entries()))
         return self._described(spec, path)
 
     def _described(self, spec: ExportSpec, path: Path) -> Written:

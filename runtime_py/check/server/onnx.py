@@ -8,10 +8,9 @@ import numpy as np
 
 from runtime_py.backends.base import Embeddings, Pixels
 from runtime_py.backends.onnx import open_session
+from runtime_py.bundle.identity import SPACE_KEY
 from runtime_py.check.server.pixels import arrange, layout_of
 from runtime_py.errors import BundleError
-
-SPACE_KEY = "prunnet.space_id"
 
 
 class OnnxServer:

@@ -54,7 +54,7 @@ def test_the_model_describes_itself(converted: Callable[[str, str], Artifact]) -
     about = model.description.metadata
     assert about.shortDescription == "Query encoder små-nät: RGB image to unit-length embedding."
     assert (about.author, about.versionString) == ("prunnet", "0.1.0")
-    assert spec().identity.items() <= dict(about.userDefined).items()
+    assert spec().identity.entries().items() <= dict(about.userDefined).items()
     assert model.specificationVersion == 8  # iOS 17
     (taken,), (given,) = model.description.input, model.description.output
     assert (taken.name, taken.type.imageType.width, taken.type.imageType.height) == ("image", 32, 32)

@@ -15,7 +15,7 @@ def test_nothing_of_the_exporting_machine_is_inside(tmp_path: Path) -> None:
     for trace in (str(Path(__file__).parents[3]), str(Path.home()), "site-packages", ".py"):
         assert trace.encode() not in content
     model = onnx.load_from_string(content)
-    assert {entry.key for entry in model.metadata_props} == set(spec().identity)
+    assert {entry.key for entry in model.metadata_props} == set(spec().identity.entries())
     assert not any(node.metadata_props for node in model.graph.node)
 
 

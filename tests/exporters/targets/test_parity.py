@@ -72,7 +72,7 @@ def test_the_vendors_runtime_gets_the_torch_embeddings(case, converted) -> None:
         pytest.skip(f"no runtime of the vendor of {case[0]} runs off its own platform")
     embeddings, identity = RUNTIMES[case[0]](converted(*case).path, IMAGES)
     assert_same_space(embeddings, torch_embeddings(SmallEncoder(), IMAGES), CASES[case])
-    assert {key: identity[key] for key in spec().identity} == spec().identity
+    assert spec().identity.entries().items() <= identity.items()
     assert float(identity["prunnet.capacity"]) == spec().capacity
 
 

@@ -23,7 +23,7 @@ def test_a_backend_embeds_as_torch_does_and_knows_its_identity(artifact, target)
     found = backend.run(images)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, tiny.embed(tiny.tiny_encoder(), images), atol=2e-6)
-    assert backend.identity() == IDENTITY
+    assert backend.identity().entries() == IDENTITY
     assert " on " in backend.runtime
 
 
