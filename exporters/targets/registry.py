@@ -38,7 +38,7 @@ class TargetEntry:
 TARGETS: dict[str, TargetEntry] = {
     "executorch": TargetEntry(
         "exporters.targets.executorch.exporter",
-        "ExecutorchExporter",
+        "ExecuTorchExporter",
         "executorch",
         ("torch", "torchao", "executorch"),
         ".pte",
@@ -46,7 +46,7 @@ TARGETS: dict[str, TargetEntry] = {
     ),
     "coreml": TargetEntry(
         "exporters.targets.coreml.exporter",
-        "CoremlExporter",
+        "CoreMLExporter",
         "coreml",
         ("torch", "coremltools"),
         ".mlpackage",

@@ -22,7 +22,7 @@ INPUT = "image"
 OUTPUT = "embedding"
 
 
-class CoremlExporter(Exporter):
+class CoreMLExporter(Exporter):
     """Writes an `.mlpackage` for iOS 17 and macOS 14 or later.
 
     fp16 keeps the normalisation of the pixels and of the embedding in fp32; int8 is fp16 with the weights of

@@ -24,7 +24,7 @@ BOOKKEEPING = ("getitem", "alloc")
 """Nodes of the lowered graph that compute nothing."""
 
 
-class ExecutorchExporter(Exporter):
+class ExecuTorchExporter(Exporter):
     """Exports to a `.pte` whose ops run in XNNPACK; the ops that do not are told in the notes."""
 
     target = "executorch"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from exporters.errors import ExportError
-from exporters.targets.coreml.exporter import CoremlExporter
+from exporters.targets.coreml.exporter import CoreMLExporter
 from exporters.targets.spec import Artifact
 from runtime_py.backends.coreml import CoreMLBackend
 from runtime_py.mil_executor.package import Package
@@ -77,7 +77,7 @@ def test_a_long_embedding_keeps_its_direction_in_fp16(tmp_path: Path) -> None:
     module = Scaled(3000)
     with torch.inference_mode():
         assert module.head.weight.norm() > 3000
-    artifact = CoremlExporter().convert(module, spec(precision="fp16"), tmp_path)
+    artifact = CoreMLExporter().convert(module, spec(precision="fp16"), tmp_path)
     found = CoreMLBackend(artifact.path, artifact.input, artifact.output).run(IMAGES)
     wanted = torch_embeddings(module, IMAGES)
     assert (found * wanted).sum(1).min() > 1 - 1e-5
@@ -85,14 +85,14 @@ def test_a_long_embedding_keeps_its_direction_in_fp16(tmp_path: Path) -> None:
 
 def test_leaving_the_range_of_fp16_is_an_error_that_names_the_place(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"operation \w+ .* leaves the range of fp16") as caught:
-        CoremlExporter().convert(Scaled(1, hidden=1e6), spec(precision="fp16"), tmp_path)
+        CoreMLExporter().convert(Scaled(1, hidden=1e6), spec(precision="fp16"), tmp_path)
     assert "precision.coreml to fp32" in str(caught.value)
 
 
 def test_coming_close_to_the_range_of_fp16_is_noted(
     tmp_path: Path, converted: Callable[[str, str], Artifact]
 ) -> None:
-    artifact = CoremlExporter().convert(Scaled(1, hidden=2e3), spec(precision="fp16"), tmp_path)
+    artifact = CoreMLExporter().convert(Scaled(1, hidden=2e3), spec(precision="fp16"), tmp_path)
     assert len(artifact.notes) == 1 and "fp16 ends at 65504" in artifact.notes[0]
     assert converted("coreml", "fp16").notes == converted("coreml", "fp32").notes == ()
 
@@ -112,12 +112,12 @@ def test_int8_stores_a_byte_per_weight_and_keeps_the_space(converted: Callable[[
 def test_the_same_module_gives_the_same_bytes(
     tmp_path: Path, converted: Callable[[str, str], Artifact]
 ) -> None:
-    again = CoremlExporter().convert(SmallEncoder(), spec(precision="fp16"), tmp_path)
+    again = CoreMLExporter().convert(SmallEncoder(), spec(precision="fp16"), tmp_path)
     assert hashes(again.path) == hashes(converted("coreml", "fp16").path)
     assert len(hashes(again.path)) == 3
     other = tmp_path / "other"
     other.mkdir()
-    changed = CoremlExporter().convert(SmallEncoder(seed=1), spec(precision="fp16"), other)
+    changed = CoreMLExporter().convert(SmallEncoder(seed=1), spec(precision="fp16"), other)
     different = {name for name, value in hashes(changed.path).items() if hashes(again.path)[name] != value}
     assert different == {"Data/com.apple.CoreML/weights/weight.bin"}
 
@@ -136,4 +136,4 @@ def test_an_operation_without_conversion_is_named(tmp_path: Path) -> None:
             return super().forward(wide)
 
     with pytest.raises(ExportError, match=r"coreml: convert failed: .*bicubic"):
-        CoremlExporter().convert(Odd(), spec(), tmp_path)
+        CoreMLExporter().convert(Odd(), spec(), tmp_path)
