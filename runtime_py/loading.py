@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from runtime_py.backends import Backend, artifact_errors, open_backend
-from runtime_py.backends.base import image_size
 from runtime_py.backends.weights import expect_precision
 from runtime_py.bundle.manifest import SCHEMA_VERSION, Manifest
 from runtime_py.bundle.probes import Probes
@@ -142,7 +141,7 @@ def _expect_consistent(path: Path, manifest: Manifest) -> None:
     ):
         raise BundleError(path, f"its artifact {manifest.artifact!r} is not among its files")
     stated = (manifest.preprocessing.height, manifest.preprocessing.width)
-    if len(manifest.input.shape) != 4 or image_size(manifest.input) != stated:
+    if len(manifest.input.shape) != 4 or manifest.input.image_size != stated:
         raise BundleError(path, f"its input {list(manifest.input.shape)} is not an image of {stated} pixels")
     if len(manifest.output.shape) != 2:
         raise BundleError(path, f"its output {list(manifest.output.shape)} is not an embedding [1, D]")

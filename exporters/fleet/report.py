@@ -12,7 +12,7 @@ from exporters.pipeline.export import Exported
 from exporters.table import align
 from prunnet.profile import BUDGET_UNITS, Budgets
 from prunnet.solver import Plan
-from prunnet.solver.plan import predicted_value, show
+from prunnet.solver.plan import show
 from runtime_py.bundle.manifest import BudgetCheck, Cost
 
 HEADER = ("budget", "limit", "predicted", "measured", "slack")
@@ -80,11 +80,7 @@ def _rows(plan: Plan, result: Exported | None, budgets: Budgets) -> list[tuple[s
     measured = result.manifest.measured if result else Cost()
     rows: list[tuple[str, ...]] = []
     for name, unit in BUDGET_UNITS.items():
-        check, predicted, found = (
-            checks.get(name),
-            predicted_value(plan.predicted, name),
-            predicted_value(measured, name),
-        )
+        check, predicted, found = checks.get(name), plan.predicted.of(name), measured.of(name)
         best = predicted if found is None else found
         slack = "-" if check is None or best is None else f"{1 - best / check.limit:.1%}"
         note = "*" if unit == "ms" and predicted is not None and not plan.predicted.latency_calibrated else ""

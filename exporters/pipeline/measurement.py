@@ -44,10 +44,4 @@ def measured_cost(
 
 def against_budgets(plan: Plan, measured: Cost) -> tuple[BudgetCheck, ...]:
     """Return the plan's budgets with their measured figures filled in, where there are any."""
-    figures: dict[str, float | None] = {
-        "max_artifact": measured.artifact_bytes,
-        "max_peak_memory": measured.peak_memory_bytes,
-        "max_mflops": measured.mflops,
-        "max_latency_ms": measured.latency_ms,
-    }
-    return tuple(check.model_copy(update={"measured": figures[check.budget]}) for check in plan.budgets)
+    return tuple(check.model_copy(update={"measured": measured.of(check.budget)}) for check in plan.budgets)

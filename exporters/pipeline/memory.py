@@ -82,12 +82,11 @@ def _measure(target: str, path: str, input_json: str, output_json: str) -> int:
     import numpy as np
 
     from runtime_py.backends import TARGETS, open_backend
-    from runtime_py.backends.base import image_size
     from runtime_py.bundle.manifest import TensorInfo
 
     taken, given = (TensorInfo.model_validate_json(text) for text in (input_json, output_json))
     import_module(TARGETS[target].module)
-    image = np.full((1, *image_size(taken), 3), 127, np.uint8)
+    image = np.full((1, *taken.image_size, 3), 127, np.uint8)
     _give_back_free_heap()
     code = _code_bytes(path)
     CLEAR_REFS.write_text(RESET_PEAK)

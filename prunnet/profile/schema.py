@@ -18,7 +18,7 @@ from pydantic import (
 from prunnet.profile.latency import LatencyModel
 from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
 from prunnet.yaml.numbers import NoBoolean
-from runtime_py.bundle.manifest import Precision, Target
+from runtime_py.bundle.manifest import BudgetName, Precision, Target
 from runtime_py.bundle.tolerances import StatedTolerances
 
 Size = Annotated[
@@ -29,7 +29,6 @@ Size = Annotated[
 ]
 """Bytes; written with a unit, which they remember."""
 Limit = Annotated[float, Field(gt=0, strict=True)]
-BudgetName = Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
 BUDGET_UNITS: dict[BudgetName, Literal["bytes", "MFLOPs", "ms"]] = {
     "max_artifact": "bytes",
     "max_peak_memory": "bytes",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from prunnet.cost import estimate
 from prunnet.profile import BUDGET_UNITS, DeviceProfile
 from prunnet.solver.costs import subnetwork_graph
-from prunnet.solver.plan import predicted_value
 from runtime_py.bundle.manifest import BudgetCheck, Cost, Granularity, Precision, Target
 
 if TYPE_CHECKING:
@@ -52,6 +51,6 @@ class Candidates:
         checks = tuple(
             BudgetCheck(budget=name, unit=BUDGET_UNITS[name], limit=limit, predicted=value)
             for name, limit in self._profile.budgets.items()
-            if (value := predicted_value(cost, name)) is not None
+            if (value := cost.of(name)) is not None
         )
         return Candidate(capacity, cost, checks)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from prunnet.errors import InfeasibleError
-from prunnet.profile import BudgetName, Budgets, DeviceProfile
+from prunnet.profile import Budgets, DeviceProfile
 from prunnet.profile.units import BYTES_PER_UNIT
 from prunnet.solver.candidates import Candidate
 from prunnet.solver.plan import show
-from runtime_py.bundle.manifest import BudgetCheck, Granularity, Precision
+from runtime_py.bundle.manifest import BudgetCheck, BudgetName, Granularity, Precision
 
 _SHRINKING: dict[str, tuple[str, ...]] = {
     "max_artifact": ("int8", "a smaller backbone"),

@@ -35,17 +35,6 @@ class Plan:
         return {check.budget: 1 - check.predicted / check.limit for check in self.budgets}
 
 
-def predicted_value(cost: Cost, budget: str) -> float | None:
-    """Return the figure of a cost that a budget limits, in the budget's unit."""
-    figures: dict[str, float | None] = {
-        "max_artifact": cost.artifact_bytes,
-        "max_peak_memory": cost.peak_memory_bytes,
-        "max_mflops": cost.mflops,
-        "max_latency_ms": cost.latency_ms,
-    }
-    return figures[budget]
-
-
 def show(value: float, unit: str, written: str | None = None) -> str:
     """Return a figure with its unit, for people; bytes in the unit that the profile is `written` in, if any."""
     return format_bytes(value, written) if unit == "bytes" else f"{value:.4g} {unit}"

@@ -81,16 +81,6 @@ class InputBuffer(threading.local):
         return self._batch
 
 
-def image_size(info: TensorInfo) -> tuple[int, int]:
-    """Return (height, width) in pixels of an input with layout NCHW, NHWC or image.
-
-    An `image` input states its shape as [1, H, W, 3] or [1, 3, H, W]; the axis of length 3 tells which.
-    """
-    if info.layout == "NCHW" or (info.layout == "image" and info.shape[1] == 3):
-        return info.shape[2], info.shape[3]
-    return info.shape[1], info.shape[2]
-
-
 def expect_shape(artifact: Path, what: str, found: tuple[int, ...], info: TensorInfo) -> None:
     """Raise BundleError unless the artifact's tensor has the shape that the manifest states."""
     if found != info.shape:

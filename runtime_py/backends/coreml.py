@@ -18,7 +18,6 @@ from runtime_py.backends.base import (
     Pixels,
     expect_shape,
     identity_of,
-    image_size,
     machine,
     stack,
 )
@@ -100,7 +99,7 @@ def _executed_prediction(package: Package, stated_in: TensorInfo, stated_out: Te
 
     executor = Executor(package, "declared")
     taken = {name: declared.shape for name, declared in executor.inputs.items()}
-    if taken != {stated_in.name: (1, 3, *image_size(stated_in))} or executor.outputs != (stated_out.name,):
+    if taken != {stated_in.name: (1, 3, *stated_in.image_size)} or executor.outputs != (stated_out.name,):
         raise BundleError(
             package.model_path,
             f"its program takes {taken} and returns {list(executor.outputs)}, not what its description says",
@@ -149,7 +148,7 @@ def _check_interface(package: Package, artifact: Path, stated_in: TensorInfo, st
         raise BundleError(artifact, f"its input {stated_in.name!r} is not a colour image")
     image = inputs[stated_in.name].imageType
     size = (int(image.height), int(image.width))
-    if size != image_size(stated_in):
-        raise BundleError(artifact, f"its input is {size} pixels, not {image_size(stated_in)} as stated")
+    if size != stated_in.image_size:
+        raise BundleError(artifact, f"its input is {size} pixels, not {stated_in.image_size} as stated")
     shape = tuple(int(size) for size in outputs[stated_out.name].multiArrayType.shape)
     expect_shape(artifact, "output", shape, stated_out)

@@ -22,6 +22,7 @@ figures and tolerances of `_SINCE_2`."""
 
 Target = Literal["executorch", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
+BudgetName = Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
 Verdict = Literal["compatible", "incompatible", "not verified"]
 
 
@@ -53,6 +54,16 @@ class TensorInfo(_Record):
     """Number format of its values."""
     value_range: tuple[float, float]
     """Smallest and largest meaningful value: (0, 255) for pixels, (-1, 1) for embeddings."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(Height, width) in pixels of an input with layout NCHW, NHWC or image.
+
+        An `image` input states its shape as [1, H, W, 3] or [1, 3, H, W]; the axis of length 3 tells which.
+        """
+        if self.layout == "NCHW" or (self.layout == "image" and self.shape[1] == 3):
+            return self.shape[2], self.shape[3]
+        return self.shape[1], self.shape[2]
 
 
 class Preprocessing(_Record):
@@ -88,11 +99,21 @@ class Cost(_Record):
     latency_calibrated: bool = False
     """Whether the latency comes from measurements on this very device."""
 
+    def of(self, budget: BudgetName) -> float | None:
+        """Return the figure that a budget limits, in the budget's unit."""
+        figures: dict[BudgetName, float | None] = {
+            "max_artifact": self.artifact_bytes,
+            "max_peak_memory": self.peak_memory_bytes,
+            "max_mflops": self.mflops,
+            "max_latency_ms": self.latency_ms,
+        }
+        return figures[budget]
+
 
 class BudgetCheck(_Record):
     """A budget of the profile beside the predicted and the measured cost."""
 
-    budget: Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
+    budget: BudgetName
     """Which budget."""
     unit: Literal["bytes", "MFLOPs", "ms"]
     """Of the three figures."""

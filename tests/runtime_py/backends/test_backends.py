@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from runtime_py.backends import TARGETS, open_backend
-from runtime_py.backends.base import image_size
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError, MissingExtraError, UnknownNameError
 from tests.runtime_py import tiny
@@ -175,9 +174,9 @@ def test_image_size_reads_every_layout():
     def info(layout, shape):
         return TensorInfo(name="x", shape=shape, layout=layout, dtype="uint8", value_range=(0, 255))
 
-    assert image_size(info("NCHW", (1, 3, 5, 7))) == (5, 7)
-    assert image_size(info("NHWC", (1, 5, 7, 3))) == (5, 7)
-    assert image_size(info("image", (1, 5, 7, 3))) == image_size(info("image", (1, 3, 5, 7))) == (5, 7)
+    assert info("NCHW", (1, 3, 5, 7)).image_size == (5, 7)
+    assert info("NHWC", (1, 5, 7, 3)).image_size == (5, 7)
+    assert info("image", (1, 5, 7, 3)).image_size == info("image", (1, 3, 5, 7)).image_size == (5, 7)
 
 
 def _input_name(path) -> str:
@@ -193,10 +192,9 @@ def test_a_runtime_prints_nothing_about_itself(artifact, target):
 from pathlib import Path
 import numpy as np
 from runtime_py.backends import open_backend
-from runtime_py.backends.base import image_size
 from tests.runtime_py.artifacts import infos
 backend = open_backend({target!r}, Path({str(artifact(target))!r}), *infos({target!r}))
-backend.run(np.zeros((1, *image_size(infos({target!r})[0]), 3), np.uint8))
+backend.run(np.zeros((1, *infos({target!r})[0].image_size, 3), np.uint8))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
