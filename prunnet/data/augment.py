@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from prunnet.yaml.numbers import PositiveShare, Share
 from runtime_py.picture_files import Pixels, Size, resize
+from runtime_py.record import Record
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 """Luminance of RGB, ITU-R BT.601."""
 
 
-class Augment(BaseModel):
+class Augment(Record):
     """Random changes of training pictures (`data.augment` of a recipe). Test pictures and probes are never changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     crop: tuple[PositiveShare, PositiveShare] = (0.35, 1.0)
     """Least and largest share of a picture's area that a crop keeps; [1, 1] always keeps the whole picture."""

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from prunnet.encoder.options import Options
 from prunnet.errors import EncoderError, ProfileError
@@ -20,6 +20,7 @@ from prunnet.yaml.document import Document, read_document
 from prunnet.yaml.numbers import MOST_CAPACITIES, MOST_PIXELS, Capacity, Features, Share
 from prunnet.yaml.validation import problems_of
 from runtime_py.bundle.manifest import Granularity, Preprocessing
+from runtime_py.record import Record
 
 if TYPE_CHECKING:
     from prunnet.encoder.encoder import Encoder
@@ -31,10 +32,8 @@ MOST_BYTES = 2**24
 """Of `encoder.json`."""
 
 
-class BackboneSpec(BaseModel):
+class BackboneSpec(Record):
     """How the backbone is built again: a timm name with its options, or your own module."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     timm: str | None
     """Name of the timm model. None for a module of your own, which you hand to `load_encoder`."""
@@ -44,10 +43,8 @@ class BackboneSpec(BaseModel):
     """Channels that the backbone returns."""
 
 
-class EncoderMetadata(BaseModel):
+class EncoderMetadata(Record):
     """What `encoder.json` says."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: int = Field(default=SCHEMA_VERSION, strict=True, ge=1, le=SCHEMA_VERSION)
     """Version of this layout."""

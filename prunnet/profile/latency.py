@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from runtime_py.record import Record
 
 Rate = Annotated[float, Field(gt=0, lt=1e9)]
 Milliseconds = Annotated[float, Field(ge=0, lt=1e9)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+class _Strict(Record):
+    model_config = ConfigDict(strict=True)
 
 
-class Rates(_Record):
+class Rates(_Strict):
     """Throughput by kind of op, in 10**9 multiply-accumulates per second."""
 
     conv: Rate
@@ -27,7 +29,7 @@ class Rates(_Record):
     """Linear layers and attention."""
 
 
-class FittedRow(_Record):
+class FittedRow(_Strict):
     """One measurement that the coefficients were fitted to."""
 
     model: str
@@ -46,7 +48,7 @@ class FittedRow(_Record):
     """Where the measurement was published."""
 
 
-class LatencyModel(_Record):
+class LatencyModel(_Strict):
     """Roofline coefficients: t0 + the sum over operations of (max(compute, memory traffic) + overhead)."""
 
     runs_on: str

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -20,6 +18,7 @@ from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
 from prunnet.yaml.numbers import NoBoolean
 from runtime_py.bundle.manifest import BudgetName, Precision, Target
 from runtime_py.bundle.tolerances import StatedTolerances
+from runtime_py.record import Record
 
 Size = Annotated[
     int,
@@ -38,11 +37,7 @@ BUDGET_UNITS: dict[BudgetName, Literal["bytes", "MFLOPs", "ms"]] = {
 """Every budget and its unit, in the order in which tables show them."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Hardware(_Record):
+class Hardware(Record):
     """Facts of the device. Each needs an entry in `sources`."""
 
     soc: str = Field(min_length=1)
@@ -55,7 +50,7 @@ class Hardware(_Record):
     """Instruction set extensions that matter to kernels: neon, fp16, dotprod, i8mm, sve2."""
 
 
-class Budgets(_Record):
+class Budgets(Record):
     """Limits for one query. A budget that is absent is unlimited."""
 
     max_artifact: Size | None = None
@@ -78,7 +73,7 @@ class Budgets(_Record):
         return limit.unit if isinstance(limit, Bytes) else None
 
 
-class DeviceProfile(_Record):
+class DeviceProfile(Record):
     """One device and the budgets of an application on it."""
 
     schema_version: Annotated[Literal[1], NoBoolean]

@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from prunnet.errors import ProfileError
 from prunnet.yaml.document import Document, FieldPath, read_document
 from prunnet.yaml.numbers import NoBoolean
 from prunnet.yaml.validation import validate
+from runtime_py.record import Record
 
 FILE = "sources.yaml"
 """Name of the file. A folder without one may name its sources in any words."""
@@ -27,11 +28,7 @@ _ALLOWED = (
 )
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Record):
+class Source(Record):
     """One publication."""
 
     title: str = Field(min_length=1)
@@ -58,7 +55,7 @@ class Source(_Record):
         return self
 
 
-class Sources(_Record):
+class Sources(Record):
     """A folder's sources by their keys."""
 
     schema_version: Annotated[Literal[1], NoBoolean]

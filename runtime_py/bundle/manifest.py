@@ -10,11 +10,12 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.tolerances import Precision as Precision
 from runtime_py.bundle.tolerances import Tolerances as Tolerances
+from runtime_py.record import Record
 
 SCHEMA_VERSION: Literal[2] = 2
 """What is written. Version 2 adds to version 1, which is still read: parity pictures among the probes, and the
@@ -37,11 +38,7 @@ LEAST_SPREAD = 1e-6
 Spread = Annotated[float, AfterValidator(_divides)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TensorInfo(_Record):
+class TensorInfo(Record):
     """One input or output of the artifact, as the device sees it."""
 
     name: str
@@ -66,7 +63,7 @@ class TensorInfo(_Record):
         return self.shape[1], self.shape[2]
 
 
-class Preprocessing(_Record):
+class Preprocessing(Record):
     """How a photo becomes the input. The caller resizes; normalisation is inside the artifact."""
 
     height: int = Field(strict=True, gt=0)
@@ -83,7 +80,7 @@ class Preprocessing(_Record):
     """Per-channel standard deviation on the 0..255 scale; applied inside the artifact."""
 
 
-class Cost(_Record):
+class Cost(Record):
     """Cost of one query. None means not measured or not predictable, never zero."""
 
     parameters: int | None = None
@@ -110,7 +107,7 @@ class Cost(_Record):
         return figures[budget]
 
 
-class BudgetCheck(_Record):
+class BudgetCheck(Record):
     """A budget of the profile beside the predicted and the measured cost."""
 
     budget: BudgetName
@@ -130,7 +127,7 @@ class BudgetCheck(_Record):
         return (self.predicted if self.measured is None else self.measured) <= self.limit
 
 
-class Figures(_Record):
+class Figures(Record):
     """What was measured on the probes, on one runtime."""
 
     probes: int
@@ -199,7 +196,7 @@ _SINCE_2 = {
 """Fields of `drift` that a manifest of schema version 1 has not."""
 
 
-class DriftRecord(_Record):
+class DriftRecord(Record):
     """The drift that the exporter measured, and the runtime it measured on."""
 
     verdict: Verdict
@@ -222,7 +219,7 @@ class DriftRecord(_Record):
         return self
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Everything about one bundle. See the module for how it is sealed."""
 
     schema_version: Literal[1, 2] = SCHEMA_VERSION

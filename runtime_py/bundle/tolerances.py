@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from runtime_py.record import Record
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -16,14 +18,12 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Tolerances(BaseModel):
+class Tolerances(Record):
     """What the figures are held against (docs/reference/gates.md). Cosines lie in [-1, 1], the rest in [0, 1].
 
     None, in a bundle of schema version 1: nobody judged that figure yet. The defaults are those of that version, for
     callers that state a few values themselves; an export takes its precision's (`TABLE`).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_cosine: Cosine = 0.999
     """Parity: smallest cosine of any probe's embedding with the torch subnetwork's."""
@@ -47,10 +47,8 @@ class Tolerances(BaseModel):
     """Recorded: change, either way, of the mean cosine to the dense embeddings since the export."""
 
 
-class StatedTolerances(BaseModel):
+class StatedTolerances(Record):
     """Tolerances that a profile states. Those it leaves out are the precision's (docs/reference/gates.md)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_cosine: Cosine | None = None
     min_mean_cosine: Cosine | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from prunnet.data.augment import Augment
 from prunnet.errors import DatasetError
+from runtime_py.record import Record
 
 _EVALUATION_ONLY = ("roxford5k", "rparis6k")
 
@@ -18,10 +19,8 @@ def _a_path(path: str) -> str:
     return path
 
 
-class DataSpec(BaseModel):
+class DataSpec(Record):
     """The pictures to train on and to test with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["glyphs", "folder", "cub200", "gldv2", "inshop", "roxford5k", "rparis6k", "sop", "veri776"]
     """The built-in glyphs, a folder of your own pictures, or an official data set (docs/reference/datasets.md)."""

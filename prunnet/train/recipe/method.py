@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from prunnet.pruning.capacity import KeepFactor
 from prunnet.train.recipe.idle import idle_options
@@ -23,6 +23,7 @@ from prunnet.yaml.numbers import (
     Weight,
 )
 from runtime_py.bundle.manifest import Granularity
+from runtime_py.record import Record
 
 Part = Literal["classifier", "projector", "norms"]
 PARTS: tuple[Part, ...] = ("classifier", "projector", "norms")
@@ -71,10 +72,8 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """Method -> the options that make it; a recipe may change single ones."""
 
 
-class MethodSpec(BaseModel):
+class MethodSpec(Record):
     """How capacities are trained (docs/research/method.md has what each choice was worth)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = "prunnet"
     """A named method; it sets the options that the recipe leaves out."""

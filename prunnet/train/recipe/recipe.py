@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from prunnet.encoder.options import Options
 from prunnet.errors import RecipeError, TrainingError, UnknownNameError
@@ -17,6 +17,7 @@ from prunnet.train.recipe.validation_spec import ValidationSpec
 from prunnet.yaml.document import read_document
 from prunnet.yaml.numbers import Features, NoBoolean, Pixels, Seed
 from prunnet.yaml.validation import validate
+from runtime_py.record import Record
 
 __all__ = [
     "DataSpec",
@@ -31,11 +32,7 @@ __all__ = [
 ]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class EncoderSpec(_Part):
+class EncoderSpec(Record):
     """The network to train."""
 
     backbone: str = Field(strict=True, max_length=200, pattern=r"^[A-Za-z0-9._:/-]+$")
@@ -50,7 +47,7 @@ class EncoderSpec(_Part):
     """Start from timm's published weights, which timm downloads."""
 
 
-class Recipe(_Part):
+class Recipe(Record):
     """One training run."""
 
     schema_version: Annotated[Literal[1], NoBoolean]

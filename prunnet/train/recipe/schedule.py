@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from prunnet.errors import TrainingError
 from prunnet.yaml.numbers import (
@@ -21,15 +21,12 @@ from prunnet.yaml.numbers import (
     WarmUp,
     WeightDecay,
 )
+from runtime_py.record import Record
 
 _WARMUP_STEPS = 200
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FollowSpec(_Part):
+class FollowSpec(Record):
     """The second round: the dense encoder is frozen, and its subnetworks learn its embedding."""
 
     steps: Steps
@@ -41,7 +38,7 @@ class FollowSpec(_Part):
     encoder has not memorised are closer to what a server will see."""
 
 
-class ScheduleSpec(_Part):
+class ScheduleSpec(Record):
     """Length and learning rate. The length of the first round is given in `steps` or in `epochs`, not both."""
 
     steps: Steps | None = None

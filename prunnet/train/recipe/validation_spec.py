@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from prunnet.yaml.numbers import HeldClasses, HeldPictures, Steps
+from runtime_py.record import Record
 
 
-class ValidationSpec(BaseModel):
+class ValidationSpec(Record):
     """Retrieval on held-out training classes. Training never sees them, and the test set is not used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     every: Steps
     """Steps between measurements. The end of the run is always measured."""
