@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         ProfileError,
         PrunnetError,
+        RecipeError,
         TrainingError,
         UnknownNameError,
     )
@@ -67,6 +68,7 @@ __all__ = [
     "PrunableEncoder",
     "PrunnetError",
     "Recipe",
+    "RecipeError",
     "TrainingError",
     "UnknownNameError",
     "__version__",

@@ -1,8 +1,9 @@
 """Errors of training, profiles and the solver.
 
 PrunnetError (runtime_py.errors)
-├ ProfileError(ValueError)          file, line, field, given, allowed      exit 2
-│ └ RecipeError                     the same of a recipe                   exit 2
+├ DocumentError(ValueError)         file, line, field, given, allowed      exit 2
+│ ├ ProfileError                    of a device profile                    exit 2
+│ └ RecipeError                     of a training recipe                   exit 2
 ├ EncoderError(ValueError)          file or field of an encoder package    exit 2
 ├ DatasetError(ValueError)          what is missing on disk                exit 2
 ├ EvaluationError(ValueError)       what cannot be measured, or written   exit 2
@@ -19,6 +20,7 @@ from runtime_py.errors import MissingExtraError, PrunnetError, UnknownNameError
 
 __all__ = [
     "DatasetError",
+    "DocumentError",
     "EncoderError",
     "EvaluationError",
     "InfeasibleError",
@@ -35,13 +37,13 @@ MOST_SHOWN = 80
 """Characters of a value that a message shows."""
 
 
-class ProfileError(PrunnetError, ValueError):
-    """A YAML file (a device profile; a training recipe is a `RecipeError`) that does not say what it must.
+class DocumentError(PrunnetError, ValueError):
+    """A file of keys and values that does not say what it must.
 
     The attributes are those of the first problem; the message lists them all, a line each.
 
     Args:
-        file: The YAML file.
+        file: The file.
         problem: What is wrong, in words.
         line: 1-based line, if known.
         field: Dotted path of the field, if known.
@@ -59,7 +61,7 @@ class ProfileError(PrunnetError, ValueError):
         field: str | None = None,
         given: object = None,
         allowed: str | None = None,
-        others: Sequence[ProfileError] = (),
+        others: Sequence[DocumentError] = (),
     ) -> None:
         self.file, self.problem, self.line = Path(file), problem, line
         self.field, self.given, self.allowed = field, given, allowed
@@ -77,7 +79,11 @@ class ProfileError(PrunnetError, ValueError):
         super().__init__(own)
 
 
-class RecipeError(ProfileError):
+class ProfileError(DocumentError):
+    """A device profile, or a file that it names, that does not say what it must."""
+
+
+class RecipeError(DocumentError):
     """A training recipe that does not say what it must."""
 
 

@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from prunnet import DeviceProfile, Recipe, load_profile, load_recipe
-from prunnet.errors import ProfileError
+from prunnet.errors import DocumentError
 from runtime_py.bundle.tolerances import TABLE, Tolerances
 from tests.pages import PAGES, ROOT, Block, anchors, blocks, prose
 
@@ -81,7 +81,7 @@ def test_yaml_is_a_recipe_or_a_profile(block: Block, tmp_path: Path) -> None:
             file.write_text(json.dumps(candidate))
             try:
                 read(str(file))
-            except ProfileError as error:
+            except DocumentError as error:
                 problems.append(str(error))
             else:
                 return

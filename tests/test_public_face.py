@@ -12,8 +12,8 @@ FACES = {
     "prunnet": [
         "DatasetError", "DeviceProfile", "Encoder", "EncoderError", "EncoderPackage", "EvaluationError",
         "InfeasibleError", "MissingExtraError", "Plan", "ProfileError", "PrunableEncoder", "PrunnetError", "Recipe",
-        "TrainingError", "UnknownNameError", "__version__", "load_encoder", "load_profile", "load_profiles",
-        "load_recipe", "measure_curve", "solve", "train_package",
+        "RecipeError", "TrainingError", "UnknownNameError", "__version__", "load_encoder", "load_profile",
+        "load_profiles", "load_recipe", "measure_curve", "solve", "train_package",
     ],
     "exporters": [
         "ExportError", "Exported", "__version__", "export_bundle", "export_fleet", "plan_export", "plan_fleet",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from prunnet.encoder.options import Options
-from prunnet.errors import EncoderError, ProfileError
+from prunnet.errors import DocumentError, EncoderError
 from prunnet.pruning.adapters import AdapterKind
 from prunnet.pruning.capacity import KeepFactor
 from prunnet.yaml.document import Document, read_document
@@ -173,5 +173,5 @@ def _lines(file: Path) -> dict[tuple[str | int, ...], int]:
     """Return the line of each field; JSON is YAML. Files that are too long for that reader have none."""
     try:
         return read_document(file).lines
-    except ProfileError:
+    except DocumentError:
         return {}

@@ -60,7 +60,7 @@ def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
     # A name is looked up among the files that are there: it never becomes a path itself.
     known = {file.stem: file for folder in reversed(folders) for file in folder.glob("*.yaml")}
     if isinstance(name, str) and name in known:
-        fit = read_document(known[name])
+        fit = read_document(known[name], ProfileError)
         validate(fit, LatencyModel)
         check_fit(fit)
         taken_over = known[name].parent != folders[0]

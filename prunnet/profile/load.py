@@ -36,7 +36,7 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
         ProfileError: No such profile, or one that does not say what it must, or names sources that the `sources.yaml`
             beside it does not have.
     """
-    document = with_fits(read_document(find_profile(name_or_path)))
+    document = with_fits(read_document(find_profile(name_or_path), ProfileError))
     profile = validate(document, DeviceProfile)
     check_profile(document)
     return profile

@@ -78,7 +78,7 @@ def load_sources(path: Path) -> Sources:
 
 @cache
 def _loaded(path: Path, _changed: int) -> Sources:
-    return validate(read_document(path), Sources)
+    return validate(read_document(path, ProfileError), Sources)
 
 
 def keys_of(reference: str) -> tuple[str, ...]:

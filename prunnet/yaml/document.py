@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunnet.errors import ProfileError
+from prunnet.errors import DocumentError
 
 FieldPath = tuple[str | int, ...]
 _KEY_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"})
@@ -20,7 +20,7 @@ class Document:
     values: dict[str, Any]
     lines: dict[FieldPath, int]
     """1-based line of every field, by its path."""
-    error_class: type[ProfileError] = ProfileError
+    error_class: type[DocumentError] = DocumentError
     """What is raised where a value is wrong."""
 
     def line_of(self, field: FieldPath) -> int | None:
@@ -50,7 +50,7 @@ DEEPEST = 40
 """Levels of a file; a profile has six."""
 
 
-def read_document(path: Path, error_class: type[ProfileError] = ProfileError) -> Document:
+def read_document(path: Path, error_class: type[DocumentError] = DocumentError) -> Document:
     """Return the YAML file's values.
 
     Args:
@@ -58,7 +58,7 @@ def read_document(path: Path, error_class: type[ProfileError] = ProfileError) ->
         error_class: What is raised.
 
     Raises:
-        ProfileError: The file cannot be read, is too long, is not UTF-8, not YAML 1.2, empty, no mapping, nested too
+        DocumentError: The file cannot be read, is too long, is not UTF-8, not YAML 1.2, empty, no mapping, nested too
             deeply, unfolds through aliases to more than a file may hold, or has a key twice.
     """
     from ruamel.yaml import YAML
@@ -99,7 +99,7 @@ def read_document(path: Path, error_class: type[ProfileError] = ProfileError) ->
     return Document(path, values, lines, error_class)
 
 
-def _text(path: Path, error_class: type[ProfileError]) -> str:
+def _text(path: Path, error_class: type[DocumentError]) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -119,7 +119,7 @@ def _line(error: Any) -> int | None:
     return mark.line + 1 if mark else None
 
 
-def _check_shape(path: Path, root: Any, error_class: type[ProfileError]) -> None:
+def _check_shape(path: Path, root: Any, error_class: type[DocumentError]) -> None:
     """Refuse what is too deep, too much, or contains itself, before anything is written out.
 
     Every node is visited once, however often aliases name it.
@@ -158,7 +158,7 @@ def _children(node: Any) -> list[Any]:
 
 
 def _collect(
-    path: Path, node: Any, at: FieldPath, lines: dict[FieldPath, int], error_class: type[ProfileError]
+    path: Path, node: Any, at: FieldPath, lines: dict[FieldPath, int], error_class: type[DocumentError]
 ) -> None:
     """Note the line of every field below `node`, whose shape has been checked."""
     if node.id == "mapping":

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from prunnet.errors import ProfileError
+from prunnet.errors import DocumentError
 from prunnet.yaml.document import Document, FieldPath
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -42,7 +42,7 @@ def validate(document: Document, schema: type[Model]) -> Model:
         schema: What they must be.
 
     Raises:
-        ProfileError: Every complaint, up to `MOST_LISTED`, each with file, line, field, what was given and what is
+        DocumentError: Every complaint, up to `MOST_LISTED`, each with file, line, field, what was given and what is
             allowed.
     """
     try:
@@ -60,7 +60,7 @@ def validate(document: Document, schema: type[Model]) -> Model:
         ) from error
 
 
-def problems_of(document: Document, schema: type[BaseModel], error: ValidationError) -> list[ProfileError]:
+def problems_of(document: Document, schema: type[BaseModel], error: ValidationError) -> list[DocumentError]:
     """Return the first `MOST_LISTED` of pydantic's complaints as errors of the document; at least one.
 
     Unknown keys come first: they explain missing ones. If there are more, the last entry says so.
@@ -72,7 +72,7 @@ def problems_of(document: Document, schema: type[BaseModel], error: ValidationEr
     return listed
 
 
-def _problems(document: Document, schema: type[BaseModel], error: ValidationError) -> Iterator[ProfileError]:
+def _problems(document: Document, schema: type[BaseModel], error: ValidationError) -> Iterator[DocumentError]:
     complaints = error.errors(include_url=False)
     for complaint in sorted(complaints, key=lambda each: each["type"] != "extra_forbidden"):
         # A check of several fields has a line for each problem.
@@ -82,7 +82,7 @@ def _problems(document: Document, schema: type[BaseModel], error: ValidationErro
 
 def _explain(
     document: Document, schema: type[BaseModel], complaint: ErrorDetails, message: str
-) -> ProfileError:
+) -> DocumentError:
     field: FieldPath = tuple(part for part in complaint["loc"] if part != "[key]")
     message, _, allowed = message.partition("; allowed: ")
     kind = complaint["type"]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from prunnet.data.data_set import DataSet
 from prunnet.data.glyph_set import glyph_set
 from prunnet.encoder.encoder import Encoder
-from prunnet.errors import EncoderError, ProfileError
+from prunnet.errors import EncoderError, RecipeError
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.train.recipe.method import METHODS, MethodSpec
 from prunnet.train.recipe.recipe import FollowSpec, Recipe, load_recipe
@@ -265,7 +265,7 @@ def test_all_problems_of_a_recipe_are_listed_at_once(tmp_path: Path) -> None:
         "  channel_multiple: 4, smallest_share: 0.5}\n"
         "schedule: {milestones: [1], scale: 3}\n"
     )
-    with pytest.raises(ProfileError) as caught:
+    with pytest.raises(RecipeError) as caught:
         load_recipe(str(file))
     fields = [str(problem.field) for problem in (caught.value, *caught.value.others)]
     of_method = ["capacities", "channel_multiple", "per_step", "scores", "smallest_share"]
@@ -280,5 +280,5 @@ def test_a_recipe_with_an_unknown_method_names_the_line(tmp_path: Path) -> None:
         "schema_version: 1\nname: x\ndata: {name: glyphs}\n"
         "encoder: {backbone: resnet18, image_size: [32, 32]}\nmethod: {name: sfcs}\nschedule: {steps: 1}\n"
     )
-    with pytest.raises(ProfileError, match=r"no such method.*independent"):
+    with pytest.raises(RecipeError, match=r"no such method.*independent"):
         load_recipe(str(file))

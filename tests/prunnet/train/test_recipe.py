@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prunnet.errors import ProfileError, UnknownNameError
+from prunnet.errors import RecipeError, UnknownNameError
 from prunnet.train.recipe.recipe import load_recipe, shipped_recipes
 
 GOOD = """\
@@ -46,7 +46,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_errors_name_line_and_field(tmp_path: Path, old: str, new: str, line: int, field: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD.replace(old, new))
-    with pytest.raises(ProfileError) as caught:
+    with pytest.raises(RecipeError) as caught:
         load_recipe(str(file))
     assert caught.value.line == line and caught.value.field == field
 
@@ -55,12 +55,12 @@ def test_errors_name_line_and_field(tmp_path: Path, old: str, new: str, line: in
 def test_capacities_ascend_below_one(tmp_path: Path, capacities: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD + f"method: {{capacities: {capacities}}}\n")
-    with pytest.raises(ProfileError, match="capacities"):
+    with pytest.raises(RecipeError, match="capacities"):
         load_recipe(str(file))
 
 
 def test_a_path_goes_with_a_folder(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(GOOD.replace("name: glyphs", "name: folder"))
-    with pytest.raises(ProfileError, match="folder"):
+    with pytest.raises(RecipeError, match="folder"):
         load_recipe(str(file))

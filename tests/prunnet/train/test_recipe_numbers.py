@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 from torch import nn
 
-from prunnet.errors import ProfileError
+from prunnet.errors import RecipeError
 from prunnet.train.recipe.recipe import Recipe, load_recipe
 from prunnet.train.recipe.schedule import ScheduleSpec
 from prunnet.train.step.optimizer import new_optimizer
@@ -89,7 +89,7 @@ def test_a_number_is_a_number_within_bounds(
 ) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(_with(path, annotation, value))
-    with pytest.raises(ProfileError) as caught:
+    with pytest.raises(RecipeError) as caught:
         load_recipe(str(file))
     said = str(caught.value)
     assert ".".join(path) in said and "; given " in said and "see docs" not in said
@@ -103,7 +103,7 @@ def test_a_number_is_a_number_within_bounds(
 def test_what_vanishes_in_float32_is_refused(field: str, tmp_path: Path) -> None:
     file, path = tmp_path / "mine.yaml", tuple(field.split("."))
     file.write_text(_with(path, dict(NUMBERS)[path], 1e-320))
-    with pytest.raises(ProfileError, match=f"{field}.*allowed: a number of at least"):
+    with pytest.raises(RecipeError, match=f"{field}.*allowed: a number of at least"):
         load_recipe(str(file))
 
 
@@ -111,7 +111,7 @@ def test_what_vanishes_in_float32_is_refused(field: str, tmp_path: Path) -> None
 def test_a_backbone_has_a_name(backbone: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(GOOD | {"encoder": GOOD["encoder"] | {"backbone": backbone}}))
-    with pytest.raises(ProfileError, match=r"encoder\.backbone"):
+    with pytest.raises(RecipeError, match=r"encoder\.backbone"):
         load_recipe(str(file))
 
 
@@ -119,7 +119,7 @@ def test_a_backbone_has_a_name(backbone: str, tmp_path: Path) -> None:
 def test_a_path_names_a_folder(path: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(GOOD | {"data": {"name": "folder", "path": path}}))
-    with pytest.raises(ProfileError, match=r"data\.path: names no folder"):
+    with pytest.raises(RecipeError, match=r"data\.path: names no folder"):
         load_recipe(str(file))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from prunnet.errors import ProfileError, TrainingError
+from prunnet.errors import RecipeError, TrainingError
 from prunnet.train.recipe.recipe import ScheduleSpec, load_recipe
 from prunnet.train.recipe.schedule import learning_rate
 
@@ -85,12 +85,12 @@ def test_the_yaml_error_names_line_and_field(tmp_path: Path) -> None:
         "encoder: {backbone: resnet18, image_size: [32, 32]}\nschedule: {steps: 10}\n"
     )
     with pytest.raises(
-        ProfileError, match=r"mine.yaml:3: data.name: has no training pictures.*gldv2"
+        RecipeError, match=r"mine.yaml:3: data.name: has no training pictures.*gldv2"
     ) as caught:
         load_recipe(str(file))
     assert caught.value.line == 3
     file.write_text(
         file.read_text().replace("roxford5k", "gldv2").replace("steps: 10", "steps: 10, epochs: 2")
     )
-    with pytest.raises(ProfileError, match=r"mine.yaml:5: schedule: steps and epochs: both are given"):
+    with pytest.raises(RecipeError, match=r"mine.yaml:5: schedule: steps and epochs: both are given"):
         load_recipe(str(file))
