@@ -78,7 +78,7 @@ def cut(name: str) -> tuple[dict[str, Any], PrunableEncoder, np.ndarray]:
     owned = {s.name for group in prunable.cutter.groups for s in group.slices}
     capacity = max(0.5, prunable.capacities()[0])
     with torch.no_grad():
-        sliced = prunable.extract(capacity)(as_batch(images))
+        sliced = prunable.at(capacity).extract()(as_batch(images))
         masked = masked_encoder(prunable, capacity).eval()(as_batch(images))
     reasons = Counter(why for module, why in prunable.fixed.items() if module != "head.project")
     return (
@@ -115,7 +115,7 @@ def train(prunable: PrunableEncoder, images: np.ndarray) -> dict[str, Any]:
 def export(target: str, name: str, prunable: PrunableEncoder, images: np.ndarray) -> dict[str, Any]:
     """Export a subnetwork of 0.5 and compare its embeddings on the target's runtime."""
     capacity = max(0.5, prunable.capacities()[0])
-    module = prunable.extract(capacity)
+    module = prunable.at(capacity).extract()
     reestimate(module, torch.from_numpy(images))
     spec = ExportSpec(
         name, "0" * 32, capacity, prunable.encoder.dimension, "0", preprocessing_of(module), "fp32", images

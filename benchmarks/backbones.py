@@ -64,7 +64,7 @@ def row(name: str) -> str:
             _fixed(channel.fixed),
             f"{weight.capacities()[0]:.4g}",
             *(_up(channel.capacities(multiple)[0]) for multiple in MULTIPLES),
-            ", ".join(f"{channel.achieved(asked, 8):.3f}" for asked in ASKED),
+            ", ".join(f"{channel.at(asked, 8).achieved:.3f}" for asked in ASKED),
         )
     )
 

@@ -99,7 +99,7 @@ class Bench:
         return ExportSpec(
             name=self.package.name,
             space_id=self.package.space_id,
-            capacity=self.package.prunable.achieved(self.capacity),
+            capacity=self.package.prunable.at(self.capacity).achieved,
             dimension=self.package.metadata.dimension,
             version=metadata.version("prunnet"),
             preprocessing=self.package.preprocessing,
@@ -129,7 +129,7 @@ class Bench:
         assert probes.parity is not None
         synthetic, tolerances = np.array(probes.parity.subnetwork), TABLE[PRECISION[target]]
         record = measure(np.array(probes.subnetwork), probes, tolerances, "torch", synthetic=synthetic)
-        capacity = self.package.prunable.achieved(self.capacity)
+        capacity = self.package.prunable.at(self.capacity).achieved
         return self._held(record, capacity)
 
     def _held(self, record: DriftRecord, capacity: float) -> DriftRecord:

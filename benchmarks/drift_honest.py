@@ -144,7 +144,7 @@ class Encoders:
             module = self._untrained(case.encoder)
             return module, self._probes(module, module), preprocessing_of(module), 1.0
         module = self.glyphs.subnetwork(case.capacity, case.multiple)
-        achieved = self.glyphs.prunable.achieved(case.capacity, case.multiple)
+        achieved = self.glyphs.prunable.at(case.capacity, case.multiple).achieved
         dense = self.glyphs.subnetwork(1.0)
         return module, self._probes(dense, module), self.glyphs.preprocessing, achieved
 

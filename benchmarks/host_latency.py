@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, one_core():
         backends = {}
         for asked in options.capacities:
-            capacity = prunable.achieved(asked)
+            capacity = prunable.at(asked).achieved
             module = package.subnetwork(asked)
             macs[asked] = trace(module, prunable.input_shape).macs
             spec = ExportSpec(
@@ -66,7 +66,7 @@ def main() -> None:
                 {
                     "runtime": backends[target, asked].runtime,
                     "capacity_asked": asked,
-                    "capacity": prunable.achieved(asked),
+                    "capacity": prunable.at(asked).achieved,
                     "mmacs": macs[asked] / 1e6,
                     **asdict(timing),
                     "latency_ratio": timing.median_ms / whole.median_ms,

@@ -74,7 +74,7 @@ def networks() -> Iterator[tuple[str, nn.Module]]:
         if prunable.granularity == "weight" or not capacities:
             drawn = ()
         for capacity in {*capacities, *(c for c in drawn if c >= min(capacities)), 1.0}:
-            yield recipe.name, prunable.skeleton(capacity).to_empty(device="cpu")
+            yield recipe.name, prunable.at(capacity).skeleton().to_empty(device="cpu")
 
 
 def _built(recipe: Recipe, start: Start) -> PrunableEncoder:

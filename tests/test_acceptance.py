@@ -32,7 +32,7 @@ def test_plain_runtimes_agree_on_500_unseen_images(target: str, tmp_path: Path) 
     spec = ExportSpec(
         name=package.name,
         space_id=package.space_id,
-        capacity=package.prunable.achieved(CAPACITY),
+        capacity=package.prunable.at(CAPACITY).achieved,
         dimension=package.metadata.dimension,
         version="0",
         preprocessing=package.preprocessing,

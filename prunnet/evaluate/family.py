@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import torch
-
 from prunnet.data.source import Images
-from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.prunable import PrunableEncoder
 
@@ -43,20 +40,17 @@ class CutFamily:
         self, prunable: PrunableEncoder, calibration: Images, capacities: Sequence[float] = ()
     ) -> None:
         for capacity in capacities:
-            prunable.achieved(capacity)  # refuses what cannot be cut before anything is measured
+            prunable.at(capacity)  # refuses what cannot be cut before anything is measured
         self.prunable, self.calibration = prunable, calibration
         self.capacities = tuple(sorted({*capacities, 1.0}))
 
     def subnetwork(self, capacity: float) -> Encoder:
         """Extract a subnetwork and re-estimate its statistics; the dense encoder keeps its own."""
-        module = self.prunable.extract(capacity)
-        if self.achieved(capacity) < 1:
-            reestimate(module, torch.from_numpy(self.calibration))
-        return module
+        return self.prunable.at(capacity).settled(self.calibration)
 
     def achieved(self, capacity: float) -> float:
         """Return kept / dense prunable parameters; never above `capacity`."""
-        return self.prunable.achieved(capacity)
+        return self.prunable.at(capacity).achieved
 
 
 class SeparateFamily:
@@ -72,8 +66,8 @@ class SeparateFamily:
 
     def subnetwork(self, capacity: float) -> Encoder:
         """Return the network of that capacity."""
-        return self.networks[capacity].extract(1.0)
+        return self.networks[capacity].at(1.0).extract()
 
     def achieved(self, capacity: float) -> float:
         """Return the share of the dense network's prunable parameters that the narrower one has."""
-        return self.networks[1.0].achieved(capacity)
+        return self.networks[1.0].at(capacity).achieved

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.package.images import Probes
@@ -78,14 +76,12 @@ class EncoderPackage:
         Returns:
             Encoder in eval mode, float32 [N, 3, H, W] raw RGB -> float32 [N, D] unit length.
         """
-        module = self.prunable.extract(capacity, multiple)
-        if self.prunable.achieved(capacity, multiple) < 1:
-            reestimate(module, torch.from_numpy(self.probes.calibration))
-        return module
+        cut = self.prunable.at(capacity, multiple)
+        return cut.extract() if cut.achieved == 1 else cut.settled(self.probes.calibration)
 
     def achieved(self, capacity: float) -> float:
         """Return kept / dense prunable parameters when `capacity` is asked for; never above it."""
-        return self.prunable.achieved(capacity)
+        return self.prunable.at(capacity).achieved
 
     @cached_property
     def dense(self) -> npt.NDArray[np.float32]:

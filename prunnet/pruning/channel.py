@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.pruning.capacity import KEEP_ALIKE, WidthTable
+from prunnet.pruning.capacity import KEEP_ALIKE, Widths, WidthTable
 from prunnet.pruning.grouping.find import find_groups
 from prunnet.pruning.grouping.shape import Table, on_meta, owned, shaped
 from prunnet.pruning.groups import ChannelGroup, Slice
@@ -126,22 +126,21 @@ class ChannelCut:
         """Return every capacity that some width configuration reaches, ascending to 1.0."""
         return tuple(capacity for capacity, _ in self.table.configurations(multiple))
 
-    def achieved(self, capacity: float, multiple: int) -> float:
-        """Return the capacity reached when `capacity` is asked for; never above it."""
-        return self.table.widths(capacity, multiple)[0]
+    def widths(self, capacity: float, multiple: int) -> tuple[float, Widths]:
+        """Return (capacity reached, units kept of each group); see `WidthTable.widths`."""
+        return self.table.widths(capacity, multiple)
 
-    def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:
-        """Rank the units once for all capacities that are going to be cut by these scores."""
-        for group in self.groups if capacities else ():
+    def expect(self, widths: Sequence[Widths], scores: Mapping[str, Tensor]) -> None:
+        """Rank the units once for all widths that are going to be cut by these scores."""
+        for group in self.groups if widths else ():
             self._orders.renew(group.name, scores[score_key(group)], by_size)
 
     def forget(self) -> None:
         """Free what `expect` and `cut` keep for the next time."""
         self._orders.forget()
 
-    def kept(self, capacity: float, scores: Mapping[str, Tensor], multiple: int) -> list[Tensor]:
+    def kept(self, widths: Widths, scores: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the kept units of each group, int64, ascending: the top by |score|, ties to the lower number."""
-        _, widths = self.table.widths(capacity, multiple)
         return [self._top(g, scores[score_key(g)], k) for g, k in zip(self.groups, widths, strict=True)]
 
     def _top(self, group: ChannelGroup, score: Tensor, count: int) -> Tensor:
@@ -150,14 +149,16 @@ class ChannelCut:
         return self._orders.of(group.name, score, by_size)[:count].sort().values
 
     def cut(
-        self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int
+        self, tensors: Mapping[str, Tensor], widths: Widths, scores: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Slice tensors of the dense encoder for one capacity; differentiable.
+        """Slice tensors of the dense encoder; differentiable.
 
         Args:
             tensors: Parameters, buffers or both, by their names in the encoder.
+            widths: Units kept of each group.
+            scores: By which they are ranked.
         """
-        kept = self.kept(capacity, scores, multiple)
+        kept = self.kept(widths, scores)
         positions: dict[int, Tensor] = {}
         result = {}
         for name, tensor in tensors.items():
@@ -184,9 +185,8 @@ class ChannelCut:
         table = self._table(self._owned[s.name][s.dim], values.device)
         return table.sums(values.sum(others), number)
 
-    def skeleton(self, capacity: float, multiple: int) -> Encoder:
-        """Return a plain encoder of that capacity on the meta device: shapes without weights."""
-        _, widths = self.table.widths(capacity, multiple)
+    def skeleton(self, widths: Widths) -> Encoder:
+        """Return a plain encoder of these widths on the meta device: shapes without weights."""
         return shaped(self._blueprint, self._grouping, widths)
 
 

@@ -15,6 +15,7 @@ from prunnet.errors import UnknownNameError
 from prunnet.pruning.adapters import AdapterKind, Adapters
 from prunnet.pruning.capacity import KEEP_ALIKE
 from prunnet.pruning.channel import ChannelCut, score_key
+from prunnet.pruning.cut import Cut
 from prunnet.pruning.grouping.alone import check_alone
 from prunnet.pruning.weight import WeightCut
 
@@ -86,15 +87,27 @@ class PrunableEncoder(nn.Module):
 
     def capacities(self, multiple: int | None = None) -> tuple[float, ...]:
         """Return the capacities that can be told apart, ascending, the last 1.0."""
+        if isinstance(self.cutter, WeightCut):
+            return self.cutter.capacities()
         return self.cutter.capacities(multiple or self.channel_multiple)
 
-    def achieved(self, capacity: float, multiple: int | None = None) -> float:
-        """Return kept / dense prunable parameters when `capacity` is asked for; never above it."""
-        return self.cutter.achieved(capacity, multiple or self.channel_multiple)
+    def at(self, capacity: float, multiple: int | None = None) -> Cut:
+        """Look up the subnetwork of a capacity.
 
-    def skeleton(self, capacity: float, multiple: int | None = None) -> Encoder:
-        """Return a plain encoder of that capacity on the meta device: shapes without weights, in milliseconds."""
-        return self.cutter.skeleton(capacity, multiple or self.channel_multiple)
+        Args:
+            capacity: In (0, 1].
+            multiple: Overrides `channel_multiple`; single weights have none.
+
+        Raises:
+            EncoderError: `capacity` is not in (0, 1], or no subnetwork is as small.
+        """
+        used: int | None = None
+        if isinstance(self.cutter, WeightCut):
+            achieved, widths = self.cutter.widths(capacity)
+        else:
+            used = multiple or self.channel_multiple
+            achieved, widths = self.cutter.widths(capacity, used)
+        return Cut(capacity, achieved, used, widths, self.encoder, self.cutter, self.ranking, self.adapters)
 
     def reset_scores(self, kind: str = "magnitude") -> None:
         """Start the ranking anew: by the weights' magnitude, at random ("random"), or first channels first ("prefix").
@@ -147,7 +160,7 @@ class PrunableEncoder(nn.Module):
 
     def expect(self, capacities: Sequence[float]) -> None:
         """Say which subnetworks `features_of` is going to run, so that they are ranked together; it need not be."""
-        self.cutter.expect(capacities, self.ranking)
+        self.cutter.expect([self.at(capacity).widths for capacity in capacities], self.ranking)
 
     def forget(self) -> None:
         """Free rankings that are kept between steps."""
@@ -170,61 +183,26 @@ class PrunableEncoder(nn.Module):
 
     def features_of(self, capacity: float, normal: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Do the same with pixels that are normalised already, which is alike for all capacities."""
-        achieved, module = self.achieved(capacity), self.trained(capacity)
+        cut = self.at(capacity)
+        module = self._trained_as(cut)
         # BatchNorm's statistics are not asked for; of other buffers (pixel statistics, fixed scales) as of parameters.
         dense = dict(self.encoder.named_buffers())
         buffers = {name: dense[name] for name, _ in module.named_buffers()}
-        tensors = {**self.adapted(parameters, achieved), **buffers}
-        cut = self.cutter.cut(tensors, capacity, self.ranking, self.channel_multiple)
-        out: Tensor = functional_call(_Features(module), {f"encoder.{n}": t for n, t in cut.items()}, normal)
+        tensors = cut.of({**cut.adapted(parameters), **buffers})
+        out: Tensor = functional_call(
+            _Features(module), {f"encoder.{n}": t for n, t in tensors.items()}, normal
+        )
         return out
 
     def trained(self, capacity: float) -> Encoder:
         """Return the module without weights that `features_of` runs, on the meta device; the same each time."""
-        shape = (
-            self.achieved(capacity) if self.granularity == "channel" else 1.0
-        )  # masks leave tensors their shape
+        return self._trained_as(self.at(capacity))
+
+    def _trained_as(self, cut: Cut) -> Encoder:
+        shape = 1.0 if cut.multiple is None else cut.achieved  # masks leave tensors their shape
         if shape not in self._trained:
-            self._trained[shape] = _on_batch_statistics(self.skeleton(capacity))
+            self._trained[shape] = _on_batch_statistics(cut.skeleton())
         return self._trained[shape]
-
-    def adapted(self, tensors: Mapping[str, Tensor], achieved: float) -> Mapping[str, Tensor]:
-        """Return the tensors with the corrections of a subnetwork, before anything is cut out of them.
-
-        Args:
-            tensors: Parameters, buffers or both of the dense encoder, by name.
-            achieved: The capacity that the subnetwork reaches, in (0, 1].
-        """
-        return tensors if self.adapters is None or achieved == 1 else self.adapters(tensors, achieved)
-
-    def extract(self, capacity: float, multiple: int | None = None) -> Encoder:
-        """Return a plain, physically smaller encoder: no masks, hooks or subclass left.
-
-        Its BatchNorm statistics are the dense encoder's; re-estimate them (`prunnet.encoder.batchnorm`) before use.
-
-        Args:
-            capacity: In (0, 1].
-            multiple: Overrides `channel_multiple`.
-
-        Returns:
-            Encoder in eval mode, float32 [N, 3, H, W] raw RGB -> float32 [N, D] unit length.
-
-        Raises:
-            EncoderError: No subnetwork is as small.
-        """
-        multiple = multiple or self.channel_multiple
-        module = self.cutter.skeleton(capacity, multiple).to_empty(device="cpu")
-        with torch.no_grad():
-            adapted = self.adapted(self.encoder.state_dict(), self.achieved(capacity, multiple))
-            stored = set(adapted)
-            # Not persistent ones too: position indices and the like.
-            everything = {**dict(self.encoder.named_buffers()), **adapted}
-            tensors = self.cutter.cut(everything, capacity, self.ranking, multiple)
-            module.load_state_dict({name: t.cpu() for name, t in tensors.items() if name in stored})
-            for name, buffer in module.named_buffers():
-                if name not in stored:
-                    buffer.copy_(tensors[name])
-        return module.eval()
 
 
 class _Features(nn.Module):

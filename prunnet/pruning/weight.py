@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.pruning.capacity import KEEP_ALIKE, stretches
+from prunnet.pruning.capacity import KEEP_ALIKE, Widths, stretches
 from prunnet.pruning.grouping.shape import on_meta
 from prunnet.pruning.ranking import Ranked
 
@@ -72,13 +72,14 @@ class WeightCut:
         self._blueprint = on_meta(encoder)
         self._ranked = Ranked()
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
+        self._total = sum(self._sizes.values())
         layers = {name.removesuffix(".weight"): size for name, size in self._sizes.items()}
         self._stretch = dict(zip(self._sizes, stretches(layers, spare_narrow, keep_factors), strict=True))
         # What all layers keep grows piecewise linearly with the ratio; it bends where one has nothing left to give.
         self._ratios = np.array([0.0, *sorted({1 / stretch for stretch in self._stretch.values()})])
         self._kept_at = np.array([sum(self._share(n, r) for n in self._sizes) for r in self._ratios])
         # Each tensor keeps a weight at least, which in a very small network is more than some capacities allow.
-        self._capacities = tuple(c for c in _GRID if self._kept(c) <= c * self._kept(1.0) + 1e-6)
+        self._capacities = tuple(c for c in _GRID if sum(self._counts(c)) <= c * self._total + 1e-6)
 
     def new_scores(self) -> nn.ParameterDict:
         """Return fresh scores of each weight's shape, float32, Kaiming-uniform with a = sqrt(5)."""
@@ -105,12 +106,12 @@ class WeightCut:
             _key(name): gradients[name] * tensors[name].detach() for name in self.shapes if name in gradients
         }
 
-    def capacities(self, multiple: int = 1) -> tuple[float, ...]:
-        """Return the capacities that are told apart, in steps of 0.01. `multiple` has no meaning here."""
+    def capacities(self) -> tuple[float, ...]:
+        """Return the capacities that are told apart, in steps of 0.01."""
         return self._capacities
 
-    def achieved(self, capacity: float, multiple: int = 1) -> float:
-        """Return kept / all prunable weights at `capacity`.
+    def widths(self, capacity: float) -> tuple[float, Widths]:
+        """Return kept / all prunable weights at `capacity`, and how many each layer keeps.
 
         Raises:
             EncoderError: `capacity` is not in (0, 1], or below the smallest of `capacities`.
@@ -122,13 +123,14 @@ class WeightCut:
                 f"capacity {capacity:g} is below the smallest subnetwork, {self._capacities[0]:g} "
                 "(granularity weight); ask for more"
             )
-        return self._kept(capacity) / self._kept(1.0)
+        kept = self._counts(capacity)
+        return sum(kept) / self._total, kept
 
-    def _kept(self, capacity: float) -> int:
-        return sum(self._count(name, capacity) for name in self.shapes)
+    def _counts(self, capacity: float) -> Widths:
+        return tuple(self._count(name, capacity) for name in self.shapes)
 
     def _count(self, name: str, capacity: float) -> int:
-        ratio = float(np.interp(capacity * sum(self._sizes.values()), self._kept_at, self._ratios))
+        ratio = float(np.interp(capacity * self._total, self._kept_at, self._ratios))
         # Rounded down, not to nearest as in the paper: what is reached must not exceed what was asked.
         return max(1, math.floor(self._share(name, ratio) + 1e-6))
 
@@ -138,40 +140,47 @@ class WeightCut:
         return min(size, ratio * size * self._stretch[name])
 
     def cut(
-        self, tensors: Mapping[str, Tensor], capacity: float, scores: Mapping[str, Tensor], multiple: int = 1
+        self, tensors: Mapping[str, Tensor], widths: Widths, scores: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Mask tensors of the dense encoder for one capacity; differentiable in the tensors.
+        """Mask tensors of the dense encoder; differentiable in the tensors.
 
-        Raises:
-            EncoderError: As `achieved`.
+        Args:
+            tensors: Parameters, buffers or both, by their names in the encoder.
+            widths: Weights kept of each layer.
+            scores: By which they are ranked.
         """
-        self.achieved(capacity)
+        counts = dict(zip(self.shapes, widths, strict=True))
         result = dict(tensors)
         for name in tensors:
             masked = self._aliases.get(name, name)
-            if capacity < 1 and masked in self.shapes:
-                result[name] = tensors[name] * self.mask(masked, capacity, scores)
+            if counts.get(masked, 0) < self._sizes.get(masked, 0):
+                result[name] = tensors[name] * self._mask(masked, counts[masked], scores)
         return result
 
-    def expect(self, capacities: Sequence[float], scores: Mapping[str, Tensor]) -> None:
-        """Rank once for several capacities that are going to be cut by these scores."""
-        counts = {_key(name): [self._count(name, c) for c in capacities if c < 1] for name in self.shapes}
+    def expect(self, widths: Sequence[Widths], scores: Mapping[str, Tensor]) -> None:
+        """Rank once for several widths that are going to be cut by these scores."""
+        counts = {
+            _key(name): [kept[number] for kept in widths if kept[number] < size]
+            for number, (name, size) in enumerate(self._sizes.items())
+        }
         self._ranked.expect(scores, {name: found for name, found in counts.items() if found})
 
     def forget(self) -> None:
         """Free what `expect` and `cut` keep for the next time."""
         self._ranked.forget()
 
-    def mask(self, name: str, capacity: float, scores: Mapping[str, Tensor]) -> Tensor:
-        """Return the mask of one weight: bool of its shape, true for as many as it keeps, the top by |score|.
+    def kept(self, widths: Widths, scores: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return each layer's mask: bool of its weight's shape, true for as many as it keeps, the top by |score|.
 
         Of equal scores those that come first are kept, so masks are nested with ties too.
         """
-        return self._ranked.mask(_key(name), scores[_key(name)], self._count(name, capacity))
+        return [self._mask(name, count, scores) for name, count in zip(self.shapes, widths, strict=True)]
 
-    def skeleton(self, capacity: float, multiple: int = 1) -> Encoder:
-        """Return a plain encoder on the meta device; masks change no shape. Raises EncoderError as `achieved`."""
-        self.achieved(capacity)
+    def _mask(self, name: str, count: int, scores: Mapping[str, Tensor]) -> Tensor:
+        return self._ranked.mask(_key(name), scores[_key(name)], count)
+
+    def skeleton(self, widths: Widths) -> Encoder:
+        """Return a plain encoder on the meta device; masks change no shape, whatever they keep."""
         return copy.deepcopy(self._blueprint)
 
 

@@ -25,5 +25,5 @@ def subnetwork_graph(prunable: Prunable, capacity: float, multiple: int) -> Cost
     graphs = _GRAPHS.setdefault(prunable, {})
     key = (capacity, multiple, prunable.input_shape)
     if key not in graphs:
-        graphs[key] = trace(prunable.skeleton(capacity, multiple), prunable.input_shape)
+        graphs[key] = trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape)
     return graphs[key]

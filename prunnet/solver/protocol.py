@@ -8,6 +8,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+class Subnetwork(Protocol):
+    """One subnetwork: `prunnet.pruning.cut.Cut`."""
+
+    @property
+    def achieved(self) -> float:
+        """Kept / dense prunable parameters; never above the capacity asked for."""
+
+    def skeleton(self) -> nn.Module:
+        """Return it on the meta device: shapes only."""
+
+
 class Prunable(Protocol):
     """An encoder that can be cut to a capacity."""
 
@@ -22,11 +33,8 @@ class Prunable(Protocol):
     def capacities(self, multiple: int | None = None) -> tuple[float, ...]:
         """Return the distinct achievable capacities, ascending, the last one 1.0."""
 
-    def achieved(self, capacity: float, multiple: int | None = None) -> float:
-        """Return kept / dense prunable parameters for an asked capacity; never above it."""
-
-    def skeleton(self, capacity: float, multiple: int | None = None) -> nn.Module:
-        """Return the subnetwork on the meta device: shapes only."""
+    def at(self, capacity: float, multiple: int | None = None) -> Subnetwork:
+        """Look up the subnetwork of an asked capacity."""
 
 
 @runtime_checkable

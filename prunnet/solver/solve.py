@@ -54,7 +54,7 @@ def solve(
             allowed="the coefficients, another precision, or no max_latency_ms",
         )
     candidates = Candidates(prunable, profile, target, precision)
-    floor = prunable.achieved(min_capacity, profile.channel_multiple) if min_capacity > 0 else 0.0
+    floor = prunable.at(min_capacity, profile.channel_multiple).achieved if min_capacity > 0 else 0.0
     allowed = [c for c in candidates.capacities if c >= floor and (below is None or c < below)]
     if not allowed:
         raise nothing_below(profile, below, max(floor, candidates.capacities[0]))
@@ -72,7 +72,7 @@ def solve(
         precision=precision,
         granularity=candidates.granularity,
         channel_multiple=profile.channel_multiple,
-        capacity=prunable.achieved(best.asked, profile.channel_multiple),
+        capacity=prunable.at(best.asked, profile.channel_multiple).achieved,
         capacity_asked=best.asked,
         predicted=best.cost,
         budgets=best.checks,

@@ -233,7 +233,7 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
             keep_factors=method.keep_factors,
         )
         whole.reset_scores("prefix")
-        encoder = whole.extract(start.capacity)
+        encoder = whole.at(start.capacity).extract()
     capacities = method.capacities
     if start.dense is not None:
         _take_weights(encoder, start.dense, recipe)
@@ -247,7 +247,7 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         method.keep_factors if start.capacity == 1 else KEEP_ALIKE,  # a narrower one is not cut again
     )
     for capacity in capacities:
-        prunable.achieved(capacity)  # one that is too small to reach is an error now, not after hours
+        prunable.at(capacity)  # one that is too small to reach is an error now, not after hours
     prunable.reset_scores(method.scores)
     scale = recipe.schedule.scale if recipe.schedule.classifier == "cosine" else None
     classifier = Classifier(spec.dimension, classes, scale)

@@ -123,11 +123,11 @@ class Validation:
         recipe = self._recipe
         if not len(self._calibration):
             self._calibration = self._source.calibration(CALIBRATION_IMAGES)
-        gallery = self._embedded(joint.prunable.extract(1.0), device)
+        gallery = self._embedded(joint.prunable.at(1.0).extract(), device)
         found = {"dense": self._figures(gallery, gallery)}
         if capacities_of_step(recipe.method, recipe.schedule, recipe.seed, step - 1):
             smallest = recipe.method.capacities[0]
-            queries = self._embedded(joint.prunable.extract(smallest), device)
+            queries = self._embedded(joint.prunable.at(smallest).extract(), device)
             found[f"{smallest:g}"] = self._figures(queries, gallery)
         return found
 

@@ -21,8 +21,7 @@ def masked_encoder(prunable: PrunableEncoder, capacity: float) -> Encoder:
     tensors = encoder.state_dict()
     cutter = prunable.cutter
     if isinstance(cutter, ChannelCut):
-        _, widths = cutter.table.widths(capacity, prunable.channel_multiple)
-        for group, width in zip(cutter.groups, widths, strict=True):
+        for group, width in zip(cutter.groups, prunable.at(capacity).widths, strict=True):
             for unit in dropped_units(prunable.scores[score_key(group)], width):
                 for s in group.slices:
                     if s.consumer:

@@ -13,7 +13,7 @@ def every_cost(prunable: Prunable, profile: DeviceProfile, target: Target) -> di
     multiple = profile.channel_multiple
     return {
         capacity: estimate(
-            trace(prunable.skeleton(capacity, multiple), prunable.input_shape), profile, target
+            trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape), profile, target
         )
         for capacity in prunable.capacities(multiple)
     }

@@ -106,7 +106,7 @@ class GraphedStep:
         if self.joint.method.draw == "sandwich" and capacities and capacities[0] != listed[0]:
             return None  # one of thousands of pairs would hardly be replayed
         if prunable.granularity == "channel":  # capacities with equal widths are one subnetwork
-            return follows, tuple(prunable.achieved(c) for c in capacities), inputs[0].shape
+            return follows, tuple(prunable.at(c).achieved for c in capacities), inputs[0].shape
         # A mask for each of the hundreds of capacities that may be drawn would hardly be replayed.
         if not all(c in listed for c in capacities):
             return None

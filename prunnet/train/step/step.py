@@ -198,7 +198,7 @@ class JointStep:
             return row
         gradients = {n: g for n, g in zip(self.named, row, strict=False) if g is not None}
         with torch.no_grad():
-            used = self.prunable.adapted(self.named, self.prunable.achieved(capacity))
+            used = self.prunable.at(capacity).adapted(self.named)
         scores = self.prunable.cutter.score_gradients(used, gradients)
         # A group that only the projector reads may have no gradient from a subnetwork.
         return [*row, *(scores[k].mul_(sign) if k in scores else None for k, sign in signs.items())]

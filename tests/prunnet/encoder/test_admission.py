@@ -172,7 +172,7 @@ def test_a_flatten_by_view_runs_wherever_pictures_come_from() -> None:
     prunable = PrunableEncoder(encoder, channel_multiple=4)
     rows = images.permute(0, 3, 1, 2).float()
     with torch.no_grad():
-        part = prunable.extract(0.5)
+        part = prunable.at(0.5).extract()
         torch.testing.assert_close(part(rows), part(rows.contiguous()))
     step = JointStep(prunable.train(), Classifier(4, 2, None), MethodSpec(capacities=(0.5,)))
     pixels = rows.contiguous(memory_format=torch.channels_last)

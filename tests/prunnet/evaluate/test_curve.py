@@ -33,8 +33,8 @@ def test_the_curve_against_a_textbook(small_encoder: Encoder, glyph_images: torc
     images = glyph_images.numpy()
     labels = np.arange(64) // 3  # the last class has a single image: no query
     curve = measure_curve(prunable, images, RetrievalSet(images, labels), (0.4, 1.0))
-    dense = embed(prunable.extract(1.0), images)
-    module = prunable.extract(0.4)
+    dense = embed(prunable.at(1.0).extract(), images)
+    module = prunable.at(0.4).extract()
     reestimate(module, glyph_images)
     own = embed(module, images)
     point, last = curve.points

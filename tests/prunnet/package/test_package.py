@@ -113,7 +113,7 @@ def test_a_subnetwork_is_calibrated_and_the_same_every_time(package_folder: Path
     first, second = load_encoder(package_folder).subnetwork(0.4), load_encoder(package_folder).subnetwork(0.4)
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
-    raw = load_encoder(package_folder).prunable.extract(0.4)
+    raw = load_encoder(package_folder).prunable.at(0.4).extract()
     assert not torch.equal(raw.backbone.bn1.running_mean, first.backbone.bn1.running_mean)
 
 

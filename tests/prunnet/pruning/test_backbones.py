@@ -95,12 +95,12 @@ def test_a_backbone_trains_is_cut_and_exported(
     assert any(not torch.equal(score, before[n]) for n, score in prunable.scores.items())
     dense = _embed(prunable.eval().encoder, images)
     for capacity in (0.2, 0.5):
-        module = prunable.extract(capacity)
+        module = prunable.at(capacity).extract()
         sliced = _embed(module, images)
         torch.testing.assert_close(sliced, _embed(_masked(prunable, capacity), images), atol=ROUNDING, rtol=0)
         assert (sliced - dense).abs().max() > 1e-2, "the cut changed nothing"
         assert sliced.std(0).max() > 1e-2, "all images alike: equality would prove nothing"
-        assert prunable.achieved(capacity) <= capacity
+        assert prunable.at(capacity).achieved <= capacity
     spec = ExportSpec(name, "0" * 32, capacity, 32, "0", preprocessing_of(module), "fp32", images)
     artifact = get_exporter("onnx").convert(module, spec, tmp_path)
     session = onnxruntime.InferenceSession(str(artifact.path))
@@ -118,7 +118,7 @@ def test_less_than_the_smallest_is_an_error_in_both_granularities(name: str) -> 
         prunable = PrunableEncoder(encoder, granularity)
         for multiple in MULTIPLES:
             smallest = prunable.capacities(multiple)[0]
-            assert prunable.achieved(smallest, multiple) <= smallest + 1e-9
+            assert prunable.at(smallest, multiple).achieved <= smallest + 1e-9
             for act in (prunable.achieved, prunable.skeleton, prunable.extract):
                 with pytest.raises(EncoderError, match=f"below the smallest subnetwork, {smallest:.4g}"):
                     act(0.9 * smallest, multiple)
@@ -129,7 +129,7 @@ def test_a_network_of_few_weights_has_a_larger_smallest_capacity() -> None:
     prunable = PrunableEncoder(Encoder.from_module(net, dimension=4, image_size=(8, 8)), "weight")
     # 12 and 16 weights, of each of which one stays: 2 of 28.
     assert prunable.capacities()[0] == 0.08
-    assert all(prunable.achieved(capacity) <= capacity for capacity in prunable.capacities())
+    assert all(prunable.at(capacity).achieved <= capacity for capacity in prunable.capacities())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])

@@ -64,10 +64,10 @@ def test_the_slice_is_the_network_with_zeros(kind: str, images: np.ndarray) -> N
     prunable = PrunableEncoder(encoder, "channel", 4).eval()
     prunable.reset_scores("random")
     with torch.no_grad():
-        assert torch.equal(prunable.extract(1.0)(pixels), encoder(pixels))
+        assert torch.equal(prunable.at(1.0).extract()(pixels), encoder(pixels))
         for capacity in (0.4, 0.7):
             capacity = max(capacity, prunable.capacities()[0])
-            sliced = prunable.extract(capacity)(pixels)
+            sliced = prunable.at(capacity).extract()(pixels)
             masked = masked_encoder(prunable, capacity).eval()(pixels)
             torch.testing.assert_close(sliced, masked, atol=2e-6, rtol=0)
             assert (sliced - encoder(pixels)).abs().max() > 1e-3, "the cut changed nothing"
@@ -129,7 +129,7 @@ def test_scores_of_a_network_that_was_frozen_fit_one_that_is_not(images: np.ndar
     assert free.capacities() == trained.capacities()
     pixels = _pixels(images)
     with torch.no_grad():
-        assert torch.equal(free.eval().extract(0.5)(pixels), trained.eval().extract(0.5)(pixels))
+        assert torch.equal(free.eval().at(0.5).extract()(pixels), trained.eval().at(0.5).extract()(pixels))
 
 
 @pytest.mark.parametrize("kind", ["TwoNames", "TiedWeights", "WeightNorm", "UsedTwice"])
@@ -138,7 +138,7 @@ def test_single_weights_of_shared_and_computed_tensors_are_masked_alike(
 ) -> None:
     prunable = PrunableEncoder(_encoder(KINDS[kind](), images), "weight").eval()
     prunable.reset_scores("random")
-    module, pixels = prunable.extract(0.5), _pixels(images)
+    module, pixels = prunable.at(0.5).extract(), _pixels(images)
     with torch.no_grad():
         torch.testing.assert_close(module(pixels), masked_encoder(prunable, 0.5)(pixels), atol=2e-6, rtol=0)
         if kind != "WeightNorm":

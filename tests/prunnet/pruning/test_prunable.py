@@ -30,7 +30,7 @@ def test_sliced_equals_masked(
     prunable = PrunableEncoder(copy.deepcopy(any_encoder), granularity, channel_multiple=4)
     pixels = _pixels(any_encoder, glyph_images)
     with torch.no_grad():
-        sliced = prunable.extract(capacity)(pixels)
+        sliced = prunable.at(capacity).extract()(pixels)
         masked = masked_encoder(prunable, capacity)(pixels)
         dense = any_encoder(pixels)
     torch.testing.assert_close(sliced, masked, atol=2e-6, rtol=0)
@@ -41,7 +41,7 @@ def test_sliced_equals_masked(
 def test_extraction_is_plain_smaller_and_leaves_the_dense_encoder_alone(any_encoder: Encoder) -> None:
     prunable = PrunableEncoder(copy.deepcopy(any_encoder), "channel", channel_multiple=4)
     before = {name: t.clone() for name, t in prunable.state_dict().items()}
-    module = prunable.extract(0.4)
+    module = prunable.at(0.4).extract()
     for name, tensor in prunable.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert type(module) is Encoder
@@ -59,7 +59,7 @@ def test_extraction_is_plain_smaller_and_leaves_the_dense_encoder_alone(any_enco
 
 def test_extracting_twice_gives_the_same(small_encoder: Encoder) -> None:
     prunable = PrunableEncoder(small_encoder, "channel")
-    first, second = prunable.extract(0.5).state_dict(), prunable.extract(0.5).state_dict()
+    first, second = prunable.at(0.5).extract().state_dict(), prunable.at(0.5).extract().state_dict()
     assert first.keys() == second.keys()
     assert all(torch.equal(first[n], second[n]) for n in first)
 
@@ -68,14 +68,14 @@ def test_extracting_twice_gives_the_same(small_encoder: Encoder) -> None:
 @given(asked=st.floats(0.02, 1.0), multiple=st.sampled_from([1, 2, 4, 8]))
 def test_reached_capacity_never_exceeds_the_asked_one(small_prunable, asked: float, multiple: int) -> None:
     try:
-        achieved = small_prunable.achieved(asked, multiple)
+        achieved = small_prunable.at(asked, multiple).achieved
     except EncoderError:
         assert asked < small_prunable.capacities(multiple)[0]
         return
     assert achieved <= asked + 1e-9
     larger = [c for c in small_prunable.capacities(multiple) if achieved < c <= asked]
     assert not larger, "a larger configuration fits as well"
-    assert small_prunable.achieved(achieved, multiple) == achieved
+    assert small_prunable.at(achieved, multiple).achieved == achieved
 
 
 def test_capacity_counts_the_parameters_that_are_left(small_prunable) -> None:
@@ -83,16 +83,16 @@ def test_capacity_counts_the_parameters_that_are_left(small_prunable) -> None:
         return sum(p.numel() for n, p in module.named_parameters() if not n.startswith("head."))
 
     # The stem reads colours and so on: every backbone parameter of this network belongs to some group.
-    dense = prunable_parameters(small_prunable.extract(1.0))
+    dense = prunable_parameters(small_prunable.at(1.0).extract())
     for capacity in (0.2, 0.5, 0.8):
-        left = prunable_parameters(small_prunable.extract(capacity))
-        assert left / dense == pytest.approx(small_prunable.achieved(capacity), abs=1e-12)
+        left = prunable_parameters(small_prunable.at(capacity).extract())
+        assert left / dense == pytest.approx(small_prunable.at(capacity).achieved, abs=1e-12)
 
 
 def test_widths_are_multiples(small_prunable) -> None:
     for capacity in small_prunable.capacities(8):
-        _, widths = small_prunable.cutter.table.widths(capacity, 8)
-        for group, width in zip(small_prunable.cutter.groups, widths, strict=True):
+        cut = small_prunable.at(capacity, 8)
+        for group, width in zip(small_prunable.cutter.groups, cut.widths, strict=True):
             assert width % 8 == 0 or width == group.units
 
 
@@ -105,33 +105,33 @@ def test_subnetworks_are_nested(small_prunable, low: float, high: float, seed: i
         k: torch.randint(-3, 4, s.shape, generator=generator).float()
         for k, s in small_prunable.scores.items()
     }
-    small = small_prunable.cutter.kept(low, scores, 4)
-    large = small_prunable.cutter.kept(high, scores, 4)
+    small = small_prunable.cutter.kept(small_prunable.at(low, 4).widths, scores)
+    large = small_prunable.cutter.kept(small_prunable.at(high, 4).widths, scores)
     for inner, outer in zip(small, large, strict=True):
         assert set(inner.tolist()) <= set(outer.tolist())
 
 
 def test_weight_masks_keep_the_top_by_absolute_score(small_encoder: Encoder) -> None:
     prunable = PrunableEncoder(small_encoder, "weight")
-    for name in prunable.cutter.shapes:
-        score = prunable.scores[name.replace(".", "/")].detach().abs()
-        mask = prunable.cutter.mask(name, 0.3, prunable.scores).bool()
+    small, large = prunable.at(0.3).kept(), prunable.at(0.6).kept()
+    for scores, mask, wider in zip(prunable.scores.values(), small, large, strict=True):
+        score = scores.detach().abs()
         assert int(mask.sum()) == max(1, int(0.3 * score.numel() + 1e-6))
         assert score[mask].min() >= score[~mask].max()
-        assert bool((mask <= prunable.cutter.mask(name, 0.6, prunable.scores).bool()).all())
+        assert bool((mask <= wider).all())
 
 
 def test_dense_extraction_is_the_dense_encoder(any_encoder: Encoder, glyph_images: torch.Tensor) -> None:
     pixels = _pixels(any_encoder, glyph_images)
     for granularity in ("channel", "weight"):
-        dense = PrunableEncoder(copy.deepcopy(any_encoder), granularity).extract(1.0)
+        dense = PrunableEncoder(copy.deepcopy(any_encoder), granularity).at(1.0).extract()
         with torch.no_grad():
             assert torch.equal(dense(pixels), any_encoder(pixels))
 
 
 def test_skeleton_has_the_shapes_of_the_extraction(any_encoder: Encoder) -> None:
     prunable = PrunableEncoder(copy.deepcopy(any_encoder), "channel")
-    skeleton, module = prunable.skeleton(0.5), prunable.extract(0.5)
+    skeleton, module = prunable.at(0.5).skeleton(), prunable.at(0.5).extract()
     assert all(p.is_meta for p in skeleton.parameters())
     shapes = {n: t.shape for n, t in skeleton.state_dict().items()}
     assert shapes == {n: t.shape for n, t in module.state_dict().items()}
@@ -147,13 +147,13 @@ def test_what_keeps_full_width_has_a_reason(any_encoder: Encoder) -> None:
 @pytest.mark.parametrize("capacity", [0.0, -0.1, 1.1, float("nan")])
 def test_a_capacity_out_of_range_is_refused(small_prunable, capacity: float) -> None:
     with pytest.raises(EncoderError, match=r"not in \(0, 1\]"):
-        small_prunable.extract(capacity)
+        small_prunable.at(capacity).extract()
 
 
 def test_a_capacity_too_small_names_the_smallest(small_prunable) -> None:
     smallest = small_prunable.capacities(8)[0]
     with pytest.raises(EncoderError, match=f"{smallest:.4g}"):
-        small_prunable.extract(smallest / 2, 8)
+        small_prunable.at(smallest / 2, 8).extract()
 
 
 def test_unknown_granularity_and_score_start(small_encoder: Encoder) -> None:
@@ -201,7 +201,7 @@ def test_training_pass_equals_the_extraction_on_batch_statistics(
         pixels = _pixels(small_encoder, glyph_images, 8)
         with torch.no_grad():
             trained = prunable.features_at(0.4, pixels, dict(prunable.encoder.named_parameters()))
-            module = prunable.extract(0.4).train()
+            module = prunable.at(0.4).extract().train()
             extracted = module.features(pixels)
         torch.testing.assert_close(trained, extracted, atol=1e-5, rtol=1e-5)
         assert all(torch.equal(b, before[n]) for n, b in prunable.encoder.named_buffers()), (
@@ -211,13 +211,13 @@ def test_training_pass_equals_the_extraction_on_batch_statistics(
 
 def test_adapters_leave_the_dense_encoder_alone(small_encoder: Encoder) -> None:
     prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="smooth")
-    plain = prunable.extract(0.5).state_dict()
+    plain = prunable.at(0.5).extract().state_dict()
     for correction in prunable.adapters.parameters():
         nn.init.constant_(correction, 0.5)
-    dense = prunable.extract(1.0).state_dict()
+    dense = prunable.at(1.0).extract().state_dict()
     assert all(torch.equal(t, prunable.encoder.state_dict()[n]) for n, t in dense.items())
-    changed = prunable.extract(0.5).state_dict()
-    achieved = prunable.achieved(0.5)
+    changed = prunable.at(0.5).extract().state_dict()
+    achieved = prunable.at(0.5).achieved
     shift = 0.5 * ((1 - achieved) + (1 - achieved) ** 2)
     torch.testing.assert_close(changed["head.project.weight"], plain["head.project.weight"] + shift)
 
@@ -233,13 +233,14 @@ def test_full_adapters_correct_every_parameter_and_fade_towards_dense(small_enco
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)
         for tensor in ("weight", "bias")
     }
-    for achieved in (0.2, 0.9):
-        adapted = prunable.adapted(dense, achieved)
+    for asked in (0.2, 0.9):
+        cut = prunable.at(asked)
+        adapted, achieved = cut.adapted(dense), cut.achieved
         for name, tensor in dense.items():
             square = name in norms or name == "head.project.weight"  # these have a quadratic term too
             shift = 0.5 * ((1 - achieved) + square * (1 - achieved) ** 2)
             torch.testing.assert_close(adapted[name], tensor + shift)
-    assert prunable.adapted(dense, 1.0) is dense
+    assert prunable.at(1.0).adapted(dense) is dense
 
 
 @pytest.fixture(scope="session")

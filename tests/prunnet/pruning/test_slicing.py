@@ -63,18 +63,20 @@ def test_a_mask_keeps_the_largest_scores_and_of_equal_ones_the_first(
     encoder: Encoder, layout: torch.memory_format, ties: bool
 ) -> None:
     prunable = PrunableEncoder(encoder, "weight")
-    cut = prunable.cutter
     torch.manual_seed(2)
-    for name in list(cut.shapes)[:4]:
-        score = torch.randn(cut.shapes[name])
-        if ties:
-            score = score.round(decimals=1)
-        scores = {name.replace(".", "/"): score.contiguous(memory_format=layout)}
-        sizes = score.abs().flatten().tolist()
-        ranked = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-        for capacity in (0.05, 0.2, 0.5, 0.8, 0.97):
-            kept = set(ranked[: max(1, int(capacity * len(sizes) + 1e-6))])
-            found = cut.mask(name, capacity, scores).flatten().tolist()
+    with torch.no_grad():
+        for score in prunable.scores.values():
+            drawn = torch.randn(score.shape)
+            score.data = (drawn.round(decimals=1) if ties else drawn).contiguous(memory_format=layout)
+    ranked = {}
+    for name in list(prunable.scores)[:4]:
+        sizes = prunable.scores[name].abs().flatten().tolist()
+        ranked[name] = sorted(range(len(sizes)), key=lambda i, sizes=sizes: (-sizes[i], i))
+    for capacity in (0.05, 0.2, 0.5, 0.8, 0.97):
+        masks = dict(zip(prunable.scores, prunable.at(capacity).kept(), strict=True))
+        for name, order in ranked.items():
+            kept = set(order[: max(1, int(capacity * len(order) + 1e-6))])
+            found = masks[name].flatten().tolist()
             assert {i for i, keep in enumerate(found) if keep} == kept
 
 
@@ -84,7 +86,7 @@ def test_ranking_together_changes_nothing_and_is_forgotten_with_the_scores(encod
     capacities = (0.4, 0.1, 0.8, 0.4)
 
     def masks(of: PrunableEncoder) -> list[torch.Tensor]:
-        return [of.cutter.mask(name, c, of.ranking) for name in of.cutter.shapes for c in capacities]
+        return [mask for capacity in capacities for mask in of.at(capacity).kept()]
 
     prunable.expect((*capacities, 1.0))
     assert all(torch.equal(a, b) for a, b in zip(masks(prunable), masks(plain), strict=True))

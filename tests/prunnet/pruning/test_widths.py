@@ -158,7 +158,9 @@ def test_masks_keep_the_weights_of_the_rule(
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if sum(by_rule(middle).values()) > wanted else (middle, high)
-    kept = {name: int(prunable.cutter.mask(name, capacity, prunable.ranking).sum()) for name in sizes}
+    cut = prunable.at(capacity)
+    kept = dict(zip(sizes, (int(mask.sum()) for mask in cut.kept()), strict=True))
+    assert tuple(kept.values()) == cut.widths
     for name, share in by_rule(low).items():
         assert share - 1.001 <= kept[name] <= max(1, share + 1e-3), name
-    assert sum(kept.values()) / sum(sizes.values()) == prunable.achieved(capacity) <= capacity + 1e-9
+    assert sum(kept.values()) / sum(sizes.values()) == cut.achieved <= capacity + 1e-9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -25,16 +27,9 @@ class Scalable:
     def capacities(self, multiple: int | None = None) -> tuple[float, ...]:
         return tuple(sorted({self._kept(widths) for widths in self._configurations(multiple or 1)}))
 
-    def achieved(self, capacity: float, multiple: int | None = None) -> float:
-        return max(c for c in self.capacities(multiple) if c <= capacity)
-
-    def skeleton(self, capacity: float, multiple: int | None = None) -> nn.Module:
-        self.built += 1
-        widths = self.dense
-        if self._granularity == "channel":
-            widths = max(w for w in self._configurations(multiple or 1) if self._kept(w) <= capacity)
-        with torch.device("meta"):
-            return ConvEncoder(widths).eval()
+    def at(self, capacity: float, multiple: int | None = None) -> ScalableCut:
+        widths = max(w for w in self._configurations(multiple or 1) if self._kept(w) <= capacity)
+        return ScalableCut(self, self._kept(widths), widths if self._granularity == "channel" else self.dense)
 
     def _configurations(self, multiple: int) -> list[tuple[int, int, int]]:
         first, second, third = self.dense
@@ -45,3 +40,17 @@ class Scalable:
         a, b, c = widths
         x, y, z = self.dense
         return (a * a + b * b + c * c) / (x * x + y * y + z * z)
+
+
+@dataclass(frozen=True)
+class ScalableCut:
+    """Satisfies `prunnet.solver.protocol.Subnetwork`."""
+
+    source: Scalable
+    achieved: float
+    widths: tuple[int, int, int]
+
+    def skeleton(self) -> nn.Module:
+        self.source.built += 1
+        with torch.device("meta"):
+            return ConvEncoder(self.widths).eval()

@@ -46,5 +46,5 @@ def test_exhaustive_search_agrees(
 
 def test_the_skeleton_costs_what_the_extracted_encoder_costs(prunable: PrunableEncoder) -> None:
     for capacity in (0.2, 0.6, 1.0):
-        skeleton = trace(prunable.skeleton(capacity), prunable.input_shape)
-        assert skeleton == trace(prunable.extract(capacity), prunable.input_shape)
+        skeleton = trace(prunable.at(capacity).skeleton(), prunable.input_shape)
+        assert skeleton == trace(prunable.at(capacity).extract(), prunable.input_shape)

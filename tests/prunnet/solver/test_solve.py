@@ -59,7 +59,7 @@ def test_the_solver_is_exhaustive_search(
     target: Target, fractions: dict[str, float], below: float | None, floor: float
 ) -> None:
     profile = profile_with(**{name: at_fraction(target, name, f) for name, f in fractions.items()})
-    least = ENCODER.achieved(floor, 4) if floor else 0.0
+    least = ENCODER.at(floor, 4).achieved if floor else 0.0
     best = largest(costs(target), profile, 2.0 if below is None else below, least)
     if best is None:
         with pytest.raises(InfeasibleError):
@@ -117,7 +117,7 @@ def test_stepping_down_reaches_the_end() -> None:
             plan = solve(ENCODER, profile, "onnx", below=below, min_capacity=0.2)
             assert not seen or "ruled out" in plan.why_not_larger
             seen.append(below := plan.capacity_asked)
-    assert seen == sorted((c for c in costs("onnx") if c >= ENCODER.achieved(0.2, 4)), reverse=True)
+    assert seen == sorted((c for c in costs("onnx") if c >= ENCODER.at(0.2, 4).achieved), reverse=True)
 
 
 def test_infeasible_names_budget_limit_reachable_and_remedy() -> None:

@@ -13,7 +13,6 @@ import torch
 from prunnet.data.data_set import DataSet
 from prunnet.data.glyph_set import glyph_set
 from prunnet.encoder.encoder import Encoder
-from prunnet.pruning.channel import ChannelCut
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import Recipe, load_recipe
@@ -135,7 +134,7 @@ def test_two_kinds_of_steps_take_turns(data: DataSet) -> None:
         pixels = data.train.batch(0, step, 32)[0].cuda()
         wanted = plain.follow(pixels, capacities).tolist()
         assert graphed.follow(pixels, capacities) == pytest.approx(wanted, rel=1e-5)
-        subnetworks = [run.prunable.extract(0.5).state_dict() for run in (plain, graphed.joint)]
+        subnetworks = [run.prunable.at(0.5).extract().state_dict() for run in (plain, graphed.joint)]
         for name, tensor in subnetworks[0].items():
             torch.testing.assert_close(subnetworks[1][name], tensor, rtol=1e-4, atol=1e-5)
         optimizer.step()
@@ -169,21 +168,7 @@ def test_subnetworks_are_those_of_the_cpu(granularity: str) -> None:
             score.copy_((4 * score).round())  # ties
     there = copy.deepcopy(prunable).cuda()
     for capacity in (0.3, 0.5, 0.8):
-        if isinstance(prunable.cutter, ChannelCut):
-            pairs = zip(
-                prunable.cutter.kept(capacity, prunable.ranking, 4),
-                there.cutter.kept(capacity, there.ranking, 4),
-                strict=True,
-            )
-        else:
-            pairs = (
-                (
-                    prunable.cutter.mask(name, capacity, prunable.ranking),
-                    there.cutter.mask(name, capacity, there.ranking),
-                )
-                for name in prunable.cutter.shapes
-            )
-        for mine, other in pairs:
+        for mine, other in zip(prunable.at(capacity).kept(), there.at(capacity).kept(), strict=True):
             assert torch.equal(mine, other.cpu())
 
 

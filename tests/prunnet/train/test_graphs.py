@@ -131,7 +131,7 @@ def test_other_shapes_are_other_recordings(
     graphed = GraphedStep(joint, recorder)
     pixels, labels = data.train.batch(0, 0, 16)
     near = 0.3 + 1e-4
-    assert joint.prunable.achieved(near) == joint.prunable.achieved(0.3)
+    assert joint.prunable.at(near).achieved == joint.prunable.at(0.3).achieved
     for capacities in ((0.3, 0.6), (near, 0.6), (0.6,), (0.3, 0.6)):
         graphed(pixels, labels, capacities)
     assert recorder.recordings == graphed.recorded == 1

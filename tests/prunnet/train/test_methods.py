@@ -65,7 +65,7 @@ def test_every_method_trains(data: DataSet, tmp_path: Path, name: str) -> None:
     torch.manual_seed(recipe.seed)
     trained = train(recipe, Short(data.train, 32), tmp_path, quiet=True).prunable
     assert trained.granularity == recipe.method.granularity
-    out = trained.extract(0.4)(data.train.batch(0, 0, 4)[0])
+    out = trained.at(0.4).extract()(data.train.batch(0, 0, 4)[0])
     torch.testing.assert_close(out.norm(dim=1), torch.ones(4))
 
 
@@ -73,7 +73,7 @@ def test_the_slimmable_methods_keep_the_first_channels_for_good(data: DataSet, t
     for name in ("switchnet", "sfsc"):
         recipe = _recipe({"name": name, "capacities": [0.4]}, steps=4)
         prunable = train(recipe, Short(data.train, 32), tmp_path / name, quiet=True).prunable
-        for kept in prunable.cutter.kept(0.4, prunable.ranking, 4):
+        for kept in prunable.at(0.4).kept():
             assert kept.tolist() == list(range(len(kept)))
 
 
@@ -218,7 +218,7 @@ def test_separate_networks(data: DataSet, tmp_path: Path, name: str) -> None:
     whole = networks[1.0]
     for capacity in (0.3, 0.6):
         narrow = {n: p.shape for n, p in networks[capacity].encoder.named_parameters()}
-        assert narrow == {n: p.shape for n, p in whole.skeleton(capacity).named_parameters()}
+        assert narrow == {n: p.shape for n, p in whole.at(capacity).skeleton().named_parameters()}
     first = [networks[c].encoder.backbone.layer1[0].conv1.weight[0, 0] for c in networks]
     assert not torch.equal(first[0], first[1]) and not torch.equal(first[1], first[2])
     again = train_separately(recipe, source, tmp_path, resume=True, quiet=True)

@@ -265,7 +265,7 @@ def test_following_equals_plain_autograd(data: DataSet) -> None:
         assert loss == pytest.approx(distance.item(), abs=1e-6)
         total = total + distance
         # The gate of a unit scales what reads it: its gradient is that of the weights, as the subnetwork has them.
-        used = {n: p.detach() for n, p in prunable.adapted(named, prunable.achieved(capacity)).items()}
+        used = {n: p.detach() for n, p in prunable.at(capacity).adapted(named).items()}
         found = torch.autograd.grad(distance, list(named.values()), retain_graph=True, allow_unused=True)
         gradients = {n: g for n, g in zip(named, found, strict=True) if g is not None}
         for name, gradient in prunable.cutter.score_gradients(used, gradients).items():
