@@ -30,6 +30,7 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.package.metadata import preprocessing_of
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
 from runtime_py.errors import PrunnetError
@@ -71,7 +72,7 @@ def cut(name: str) -> tuple[dict[str, Any], PrunableEncoder, np.ndarray]:
     images = images_of(encoder)
     reestimate(encoder, torch.from_numpy(images))
     start = time.perf_counter()
-    prunable = PrunableEncoder(encoder.eval(), "channel", MULTIPLE).eval()
+    prunable = PrunableEncoder(encoder.eval(), CutRule("channel", MULTIPLE)).eval()
     seconds = time.perf_counter() - start
     prunable.reset_scores("random")
     dense = {n: p.numel() for n, p in encoder.named_parameters() if not n.startswith("head.")}

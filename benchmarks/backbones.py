@@ -14,6 +14,7 @@ from benchmarks.page import DOCS, put
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.groups import ChannelGroup
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 
 PAGE = DOCS / "reference" / "backbones.md"
 COMMAND = "python -m benchmarks.backbones --write"
@@ -50,7 +51,10 @@ def table(names: tuple[str, ...] = BACKBONES) -> str:
 def row(name: str) -> str:
     """Return the line of one backbone, in its own size and width."""
     encoder = Encoder.from_timm(name).eval()
-    channel, weight = PrunableEncoder(encoder, "channel"), PrunableEncoder(encoder, "weight")
+    channel, weight = (
+        PrunableEncoder(encoder, CutRule("channel")),
+        PrunableEncoder(encoder, CutRule("weight")),
+    )
     dense = {n: p.numel() for n, p in encoder.named_parameters() if not n.startswith("head.")}
     total = sum(dense.values())
     owned = {s.name for group in channel.cutter.groups for s in group.slices}

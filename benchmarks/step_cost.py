@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,8 @@ class Case:
             parameters = list(self._model.parameters())
         else:
             method = METHODS[name]
-            prunable = PrunableEncoder(
-                encoder,
-                method.granularity,
-                setting.multiple,
-                method.adapters,
-                spare_narrow=method.spare_narrow,
-            ).train()
+            rule = replace(method.cut_rule, channel_multiple=setting.multiple)
+            prunable = PrunableEncoder(encoder, rule).train()
             for part in (prunable.encoder, prunable.scores):
                 part.to(memory_format=torch.channels_last)
             prunable.reset_scores(method.scores)

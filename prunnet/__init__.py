@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from prunnet.package.package import EncoderPackage
     from prunnet.profile import DeviceProfile, load_profile, load_profiles
     from prunnet.pruning.prunable import PrunableEncoder
+    from prunnet.pruning.rule import CutRule
     from prunnet.solver import Plan, solve
     from prunnet.train.recipe.recipe import Recipe, load_recipe
     from prunnet.train.run import train_package
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "CutRule": "pruning.rule",
     "DeviceProfile": "profile",
     "Encoder": "encoder.encoder",
     "EncoderPackage": "package.package",
@@ -55,6 +57,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CutRule",
     "DatasetError",
     "DeviceProfile",
     "Encoder",

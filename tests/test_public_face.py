@@ -10,7 +10,7 @@ import pytest
 
 FACES = {
     "prunnet": [
-        "DatasetError", "DeviceProfile", "Encoder", "EncoderError", "EncoderPackage", "EvaluationError",
+        "CutRule", "DatasetError", "DeviceProfile", "Encoder", "EncoderError", "EncoderPackage", "EvaluationError",
         "InfeasibleError", "MissingExtraError", "Plan", "ProfileError", "PrunableEncoder", "PrunnetError", "Recipe",
         "RecipeError", "TrainingError", "UnknownNameError", "__version__", "load_encoder", "load_profile",
         "load_profiles", "load_recipe", "measure_curve", "solve", "train_package",

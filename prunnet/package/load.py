@@ -81,15 +81,7 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
 
 def _prunable(metadata: EncoderMetadata, encoder: Encoder, folder: Path) -> PrunableEncoder:
     try:
-        return PrunableEncoder(
-            encoder,
-            metadata.granularity,
-            metadata.channel_multiple,
-            metadata.adapters,
-            [c for c in metadata.training_capacities if c < 1],
-            metadata.spare_narrow,
-            metadata.keep_factors,
-        )
+        return PrunableEncoder(encoder, metadata.cut_rule)
     except EncoderError as error:
         raise EncoderError(
             f"{folder / 'encoder.json'}: does not fit its backbone: {error}; "

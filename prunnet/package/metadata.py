@@ -14,8 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from prunnet.encoder.options import Options
 from prunnet.errors import DocumentError, EncoderError
-from prunnet.pruning.adapters import AdapterKind
 from prunnet.pruning.capacity import KeepFactor
+from prunnet.pruning.rule import AdapterKind, CutRule
 from prunnet.yaml.document import Document, read_document
 from prunnet.yaml.numbers import MOST_CAPACITIES, MOST_PIXELS, Capacity, Features, Share
 from prunnet.yaml.validation import problems_of
@@ -78,6 +78,11 @@ class EncoderMetadata(Record):
     """Measured figures, as `prunnet-eval` prints them."""
     tools: dict[str, str] = Field(default_factory=dict)
     """Versions of the packages that trained it."""
+
+    @property
+    def cut_rule(self) -> CutRule:
+        """How its subnetworks are cut."""
+        return CutRule.stated(self, self.training_capacities)
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
+from prunnet.pruning.rule import AdapterKind
 
-AdapterKind = Literal["none", "smooth", "full", "switched"]
 DEGREE = 2
 STORED = torch.float16
 """Precision of corrections in an encoder package: a rounding of 2^-11 of what is itself a small difference."""

@@ -17,19 +17,16 @@ import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import Field
 
 from prunnet.errors import EncoderError
 from prunnet.pruning.groups import ChannelGroup
+from prunnet.pruning.rule import CutRule
 
 Widths = tuple[int, ...]
 """Units kept, one number for each group."""
-
-KEEP_ALIKE: Mapping[str, float] = MappingProxyType({})
-"""Every group keeps what its width says."""
 
 LEAST_FACTOR, MOST_FACTOR = 0.01, 100
 KeepFactor = Annotated[float, Field(strict=True, ge=LEAST_FACTOR, le=MOST_FACTOR)]
@@ -75,9 +72,8 @@ class WidthTable:
         groups: The channel groups.
         shapes: Shape of every tensor that a group cuts; the prunable parameters are those of `countable`.
         countable: Names of the tensors that count as prunable parameters.
-        spare_narrow: The exponent b, in [0, 1]. 0: every group keeps the same ratio of its channels; 1: the same number
-            of channels, as far as it has them.
-        keep_factors: Factors on what single groups keep, by patterns of their names (`stretches`).
+        rule: Its `spare_narrow` is the exponent b. 0: every group keeps the same ratio of its channels; 1: the same
+            number of channels, as far as it has them. Its `keep_factors` are the factors f (`stretches`).
 
     Raises:
         EncoderError: The exponent or a factor is outside its range, or a pattern fits no group.
@@ -88,12 +84,11 @@ class WidthTable:
         groups: tuple[ChannelGroup, ...],
         shapes: Mapping[str, tuple[int, ...]],
         countable: set[str],
-        spare_narrow: float = 0.0,
-        keep_factors: Mapping[str, float] = KEEP_ALIKE,
+        rule: CutRule,
     ) -> None:
         self.groups = groups
         self._stretch = stretches(
-            {g.name: g.units * g.channels_per_unit for g in groups}, spare_narrow, keep_factors
+            {g.name: g.units * g.channels_per_unit for g in groups}, rule.spare_narrow, rule.keep_factors
         )
         # Per tensor: numel outside the cut dimensions, and of each cut one what stays and (group, positions per unit).
         cuts: dict[str, dict[int, list[tuple[int, int]]]] = {}

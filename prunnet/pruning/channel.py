@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.pruning.capacity import KEEP_ALIKE, Widths, WidthTable
+from prunnet.pruning.capacity import Widths, WidthTable
 from prunnet.pruning.grouping.find import find_groups
 from prunnet.pruning.grouping.shape import Table, on_meta, owned, shaped
 from prunnet.pruning.groups import ChannelGroup, Slice
 from prunnet.pruning.ranking import Remembered, by_size
+from prunnet.pruning.rule import CutRule
 from prunnet.pruning.slicing import sliced
 
 
@@ -22,9 +23,7 @@ class ChannelCut:
 
     Args:
         encoder: The dense encoder; only its structure and the names of its tensors are kept.
-        spare_narrow: How much later narrow groups are cut than wide ones, in [0, 1] (`prunnet.pruning.capacity`).
-        keep_factors: Factors on what single groups keep, by patterns of their names
-            (`prunnet.pruning.capacity.stretches`).
+        rule: What each group keeps (`prunnet.pruning.capacity`).
 
     Raises:
         EncoderError: The encoder has no group that could be cut, or an option does not fit it.
@@ -32,11 +31,9 @@ class ChannelCut:
 
     granularity = "channel"
 
-    def __init__(
-        self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
-    ) -> None:
+    def __init__(self, encoder: Encoder, rule: CutRule) -> None:
         self._grouping = find_groups(encoder)
-        self._spare_narrow, self._keep_factors = spare_narrow, dict(keep_factors)
+        self._rule = rule
         if not self._grouping.groups:
             raise EncoderError(
                 "no channel of this backbone can be cut: "
@@ -59,7 +56,7 @@ class ChannelCut:
         tensors = [*encoder.named_parameters(), *encoder.named_buffers()]
         shapes = {name: tuple(t.shape) for name, t in [*tensors, *encoder.state_dict().items()]}
         countable = {name for name, _ in encoder.named_parameters() if not name.startswith("head.")}
-        self.table = WidthTable(self.groups, shapes, countable, self._spare_narrow, self._keep_factors)
+        self.table = WidthTable(self.groups, shapes, countable, self._rule)
         self._parts: list[tuple[int, list[tuple[int, Slice]]]] = []
         """What groups own of a dimension: its size, and each owner's number and slice; equal ones once."""
         self._owned: dict[str, dict[int, int]] = {}

@@ -12,11 +12,11 @@ from torch.func import functional_call
 from prunnet.encoder.admission import check_storable
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import UnknownNameError
-from prunnet.pruning.adapters import AdapterKind, Adapters
-from prunnet.pruning.capacity import KEEP_ALIKE
+from prunnet.pruning.adapters import Adapters
 from prunnet.pruning.channel import ChannelCut, score_key
 from prunnet.pruning.cut import Cut
 from prunnet.pruning.grouping.alone import check_alone
+from prunnet.pruning.rule import PLAIN, CutRule
 from prunnet.pruning.weight import WeightCut
 
 _CUTS: dict[str, type[ChannelCut] | type[WeightCut]] = {"channel": ChannelCut, "weight": WeightCut}
@@ -27,14 +27,7 @@ class PrunableEncoder(nn.Module):
 
     Args:
         encoder: The dense encoder.
-        granularity: "channel" or "weight".
-        channel_multiple: Widths of the channel granularity are multiples of this where the group allows it.
-        adapters: Corrections of the subnetworks' own, which vanish at capacity 1 (`Adapters`).
-        trained: Capacities that are trained, for switched adapters.
-        spare_narrow: How much later narrow channel groups are cut than wide ones, or small layers than large ones where
-            single weights are masked, in [0, 1] (`prunnet.pruning.capacity`, `prunnet.pruning.weight`).
-        keep_factors: Factors on what single groups or layers keep, by patterns of their names
-            (`prunnet.pruning.capacity.stretches`).
+        rule: How subnetworks are cut out of it.
 
     Raises:
         UnknownNameError: No such granularity.
@@ -43,26 +36,17 @@ class PrunableEncoder(nn.Module):
             `keep_factors` that do not fit the encoder.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        granularity: str = "channel",
-        channel_multiple: int = 8,
-        adapters: AdapterKind = "none",
-        trained: Sequence[float] = (),
-        spare_narrow: float = 0.0,
-        keep_factors: Mapping[str, float] = KEEP_ALIKE,
-    ) -> None:
+    def __init__(self, encoder: Encoder, rule: CutRule = PLAIN) -> None:
         super().__init__()
-        if granularity not in _CUTS:
-            raise UnknownNameError("granularity", granularity, _CUTS)
+        if rule.granularity not in _CUTS:
+            raise UnknownNameError("granularity", rule.granularity, _CUTS)
         check_storable(encoder)
         check_alone(encoder)
         self.encoder = encoder
-        self.channel_multiple = channel_multiple
-        self.cutter = _CUTS[granularity](encoder, spare_narrow, keep_factors)
+        self.rule = rule
+        self.cutter = _CUTS[rule.granularity](encoder, rule)
         self.scores = self.cutter.new_scores()
-        self.adapters = None if adapters == "none" else Adapters(encoder, adapters, trained)
+        self.adapters = None if rule.adapters == "none" else Adapters(encoder, rule.adapters, rule.trained)
         self._trained: dict[float, Encoder] = {}
 
     @property
@@ -89,14 +73,14 @@ class PrunableEncoder(nn.Module):
         """Return the capacities that can be told apart, ascending, the last 1.0."""
         if isinstance(self.cutter, WeightCut):
             return self.cutter.capacities()
-        return self.cutter.capacities(multiple or self.channel_multiple)
+        return self.cutter.capacities(multiple or self.rule.channel_multiple)
 
     def at(self, capacity: float, multiple: int | None = None) -> Cut:
         """Look up the subnetwork of a capacity.
 
         Args:
             capacity: In (0, 1].
-            multiple: Overrides `channel_multiple`; single weights have none.
+            multiple: Overrides the rule's `channel_multiple`; single weights have none.
 
         Raises:
             EncoderError: `capacity` is not in (0, 1], or no subnetwork is as small.
@@ -105,7 +89,7 @@ class PrunableEncoder(nn.Module):
         if isinstance(self.cutter, WeightCut):
             achieved, widths = self.cutter.widths(capacity)
         else:
-            used = multiple or self.channel_multiple
+            used = multiple or self.rule.channel_multiple
             achieved, widths = self.cutter.widths(capacity, used)
         return Cut(capacity, achieved, used, widths, self.encoder, self.cutter, self.ranking, self.adapters)
 

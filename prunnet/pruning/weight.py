@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.pruning.capacity import KEEP_ALIKE, Widths, stretches
+from prunnet.pruning.capacity import Widths, stretches
 from prunnet.pruning.grouping.shape import on_meta
 from prunnet.pruning.ranking import Ranked
+from prunnet.pruning.rule import CutRule
 
 _GRID = tuple(i / 100 for i in range(1, 101))
 
@@ -29,8 +30,7 @@ class WeightCut:
     Args:
         encoder: The dense encoder. Weights of the backbone's convolutions and linear layers are prunable; projector,
             classifier, normalisations and biases are not.
-        spare_narrow: The exponent b, in [0, 1].
-        keep_factors: Factors on what single layers keep, by patterns of their names
+        rule: Its `spare_narrow` is the exponent b; its `keep_factors` are factors on what single layers keep
             (`prunnet.pruning.capacity.stretches`).
 
     Raises:
@@ -39,9 +39,7 @@ class WeightCut:
 
     granularity = "weight"
 
-    def __init__(
-        self, encoder: Encoder, spare_narrow: float = 0.0, keep_factors: Mapping[str, float] = KEEP_ALIKE
-    ) -> None:
+    def __init__(self, encoder: Encoder, rule: CutRule) -> None:
         names = dict(encoder.named_parameters())
         layers_of = {
             f"backbone.{name}": module
@@ -74,7 +72,9 @@ class WeightCut:
         self._sizes = {name: torch.Size(shape).numel() for name, shape in self.shapes.items()}
         self._total = sum(self._sizes.values())
         layers = {name.removesuffix(".weight"): size for name, size in self._sizes.items()}
-        self._stretch = dict(zip(self._sizes, stretches(layers, spare_narrow, keep_factors), strict=True))
+        self._stretch = dict(
+            zip(self._sizes, stretches(layers, rule.spare_narrow, rule.keep_factors), strict=True)
+        )
         # What all layers keep grows piecewise linearly with the ratio; it bends where one has nothing left to give.
         self._ratios = np.array([0.0, *sorted({1 / stretch for stretch in self._stretch.values()})])
         self._kept_at = np.array([sum(self._share(n, r) for n in self._sizes) for r in self._ratios])

@@ -229,20 +229,16 @@ def _metadata(
     recipe: Recipe, prunable: PrunableEncoder, metrics: dict[str, Any], dense: EncoderPackage | None
 ) -> EncoderMetadata:
     """Describe the package; a dense encoder that was kept keeps its space id, of whichever version."""
-    spec, method, encoder = recipe.encoder, recipe.method, prunable.encoder
+    spec, encoder = recipe.encoder, prunable.encoder
     return EncoderMetadata(
         name=recipe.name,
         backbone=BackboneSpec(
             timm=spec.backbone, options=spec.options, features=encoder.head.project.in_features
         ),
-        granularity=method.granularity,
-        channel_multiple=method.channel_multiple,
-        spare_narrow=method.spare_narrow,
-        keep_factors=method.keep_factors,
-        adapters=method.adapters,
+        **prunable.rule.fields(),
         dimension=encoder.dimension,
         preprocessing=preprocessing_of(encoder),
-        training_capacities=(*method.capacities, 1.0),
+        training_capacities=(*recipe.method.capacities, 1.0),
         space_id=dense.space_id if dense else space_id(encoder),
         recipe=recipe.model_dump(mode="json"),
         metrics=metrics,

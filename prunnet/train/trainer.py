@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from prunnet.data.source import RetrievalSet, TrainingSource
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id
 from prunnet.errors import TrainingError
-from prunnet.pruning.capacity import KEEP_ALIKE
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.train.ahead import made_ahead, threads_for
 from prunnet.train.checkpoint.best import Best, forget_best, load_best
@@ -224,29 +223,16 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         pretrained=spec.pretrained,
         options=spec.options,
     )
+    rule = method.cut_rule
     if start.capacity < 1:
-        whole = PrunableEncoder(
-            encoder,
-            "channel",
-            method.channel_multiple,
-            spare_narrow=method.spare_narrow,
-            keep_factors=method.keep_factors,
-        )
+        whole = PrunableEncoder(encoder, replace(rule, granularity="channel", adapters="none"))
         whole.reset_scores("prefix")
         encoder = whole.at(start.capacity).extract()
-    capacities = method.capacities
+        rule = replace(rule, keep_factors={})  # a narrower one is not cut again
     if start.dense is not None:
         _take_weights(encoder, start.dense, recipe)
-    prunable = PrunableEncoder(
-        encoder,
-        method.granularity,
-        method.channel_multiple,
-        method.adapters,
-        capacities,
-        method.spare_narrow,
-        method.keep_factors if start.capacity == 1 else KEEP_ALIKE,  # a narrower one is not cut again
-    )
-    for capacity in capacities:
+    prunable = PrunableEncoder(encoder, rule)
+    for capacity in method.capacities:
         prunable.at(capacity)  # one that is too small to reach is an error now, not after hours
     prunable.reset_scores(method.scores)
     scale = recipe.schedule.scale if recipe.schedule.classifier == "cosine" else None

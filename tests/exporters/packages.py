@@ -14,6 +14,7 @@ from prunnet.package.images import Probes
 from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
 from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from tests.exporters.nets import SIDE, glyph_images
 
 OPTIONS = {"channels": [16, 24, 32, 48], "stem_width": 8}
@@ -26,7 +27,7 @@ def write_package(folder: Path) -> Path:
     images = glyph_images(48)
     reestimate(encoder, torch.from_numpy(images.copy()))
     encoder.eval()
-    prunable = PrunableEncoder(encoder, "channel", 4)
+    prunable = PrunableEncoder(encoder, CutRule("channel", 4))
     prunable.reset_scores("magnitude")
     metadata = EncoderMetadata(
         name="tiny",

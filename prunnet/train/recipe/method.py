@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from prunnet.pruning.capacity import KeepFactor
+from prunnet.pruning.rule import AdapterKind, CutRule
 from prunnet.train.recipe.idle import idle_options
 from prunnet.yaml.numbers import (
     MOST_CAPACITIES,
@@ -102,7 +103,7 @@ class MethodSpec(Record):
     smallest_share: PositiveShare = 1.0
     """Share of the steps in which the sandwich rule takes the smallest capacity. In the others, one from the lower half
     of the logarithms takes its place; on a GPU those steps are not replayed from a recording."""
-    adapters: Literal["none", "smooth", "full", "switched"] = "none"
+    adapters: AdapterKind = "none"
     """Corrections that subnetworks have of their own: none, of the norms and the projector (`smooth`), of every weight
     (`full`), or a BatchNorm for each trained capacity (`switched`). Export folds them in."""
     dense_only: tuple[Part, ...] = PARTS
@@ -131,6 +132,11 @@ class MethodSpec(Record):
     learn_scores: bool = True
     """Trains the ranking. Otherwise it stays as it was; if only the dense encoder is trained, `magnitude` is that of
     its final weights."""
+
+    @property
+    def cut_rule(self) -> CutRule:
+        """How its subnetworks are cut."""
+        return CutRule.stated(self, self.capacities)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from prunnet.cli import evaluate
 from prunnet.cli import train as command
 from prunnet.package.load import load_encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 
 RECIPE = """\
 schema_version: 1
@@ -68,7 +69,7 @@ def test_train_then_evaluate(tree: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert package.name == "few-pictures" and package.metadata.training_capacities == (0.3, 1.0)
     keep_factors = {"*.layer4.*": 0.8}
     spared = PrunableEncoder(
-        package.prunable.encoder, channel_multiple=4, spare_narrow=0.5, keep_factors=keep_factors
+        package.prunable.encoder, CutRule(channel_multiple=4, spare_narrow=0.5, keep_factors=keep_factors)
     ).capacities()
     assert package.prunable.capacities() == spared and package.metadata.spare_narrow == 0.5
     assert package.metadata.keep_factors == keep_factors

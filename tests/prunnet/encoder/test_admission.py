@@ -18,6 +18,7 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.package.tensors import read_header
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
 
@@ -143,7 +144,7 @@ def test_what_cannot_be_stored_says_why(
 ) -> None:
     encoder = _encoder(make())
     with pytest.raises(EncoderError, match=message):
-        PrunableEncoder(encoder, granularity)
+        PrunableEncoder(encoder, CutRule(granularity))
 
 
 def test_a_list_of_registered_modules_is_no_fault() -> None:
@@ -169,7 +170,7 @@ def test_a_flatten_by_view_runs_wherever_pictures_come_from() -> None:
     assert _encoder(_plain()).channels_last
     images = torch.randint(0, 255, (8, 16, 16, 3), dtype=torch.uint8)
     reestimate(encoder, images)
-    prunable = PrunableEncoder(encoder, channel_multiple=4)
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4))
     rows = images.permute(0, 3, 1, 2).float()
     with torch.no_grad():
         part = prunable.at(0.5).extract()

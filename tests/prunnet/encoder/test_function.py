@@ -25,6 +25,7 @@ from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessin
 from prunnet.package.reference import TOLERANCE, distance, references_of
 from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 
 SIDE = 32
 AVERAGE = partial(torch.mean, dim=(2, 3))
@@ -66,7 +67,7 @@ def written(folder: Path, net: nn.Module) -> Path:
     images = pictures()
     encoder = Encoder.from_module(net, dimension=16, image_size=(SIDE, SIDE))
     reestimate(encoder, torch.from_numpy(images))
-    prunable = PrunableEncoder(encoder.eval(), "weight").eval()
+    prunable = PrunableEncoder(encoder.eval(), CutRule("weight")).eval()
     metadata = EncoderMetadata(
         name="own",
         backbone=BackboneSpec(timm=None, features=32),
@@ -249,7 +250,7 @@ def test_a_module_that_is_frozen_when_loading_is_cut_as_it_was_trained(tmp_path:
 
     images = pictures()
     encoder = Encoder.from_module(net(), dimension=16, image_size=(SIDE, SIDE)).eval()
-    prunable = PrunableEncoder(encoder, "channel", 8).eval()
+    prunable = PrunableEncoder(encoder, CutRule("channel", 8)).eval()
     metadata = EncoderMetadata(
         name="own",
         backbone=BackboneSpec(timm=None, features=32),

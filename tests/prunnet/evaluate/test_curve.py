@@ -12,6 +12,7 @@ from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.evaluate.curve import interval, measure_curve
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 
 
 def _slow_map(queries: np.ndarray, gallery: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -29,7 +30,7 @@ def _slow_map(queries: np.ndarray, gallery: np.ndarray, labels: np.ndarray) -> t
 
 
 def test_the_curve_against_a_textbook(small_encoder: Encoder, glyph_images: torch.Tensor) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), CutRule("channel"))
     images = glyph_images.numpy()
     labels = np.arange(64) // 3  # the last class has a single image: no query
     curve = measure_curve(prunable, images, RetrievalSet(images, labels), (0.4, 1.0))

@@ -21,6 +21,7 @@ from prunnet.evaluate.family import CutFamily
 from prunnet.evaluate.matrix import Matrix, measure_matrix, measure_rows
 from prunnet.evaluate.matrix.plot import save_plot
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from tests.oracles import matrix as oracle
 from tests.prunnet.pruning.families import TableFamily, numbered
 
@@ -112,7 +113,7 @@ def test_encoders_that_share_nothing_are_near_chance_and_said_to_be_incompatible
 def measured(
     small_encoder: Encoder, glyph_images: torch.Tensor
 ) -> tuple[Matrix, PrunableEncoder, RetrievalSet]:
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), CutRule("channel"))
     benchmark = RetrievalSet(glyph_images.numpy(), np.arange(64) // 3)
     family = CutFamily(prunable, benchmark.images, (0.6, 0.3))
     return measure_matrix(family, benchmark), prunable, benchmark
@@ -134,7 +135,7 @@ def test_the_dense_column_is_the_curve(measured: tuple[Matrix, PrunableEncoder, 
 
 
 def test_masked_weights_do_not_count(small_encoder: Encoder, glyph_images: torch.Tensor) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "weight")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), CutRule("weight"))
     benchmark = RetrievalSet(glyph_images.numpy()[:12], np.arange(12) // 3)
     small, dense = measure_matrix(CutFamily(prunable, benchmark.images, (0.3,)), benchmark).rows
     assert small.parameters == dense.parameters and small.macs == dense.macs
@@ -194,6 +195,6 @@ def test_a_family_without_its_dense_encoder() -> None:
 def test_a_capacity_that_can_not_be_cut(
     small_encoder: Encoder, glyph_images: torch.Tensor, capacity: float
 ) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), CutRule("channel"))
     with pytest.raises(EncoderError):
         CutFamily(prunable, glyph_images.numpy(), (capacity,))

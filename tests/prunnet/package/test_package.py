@@ -24,6 +24,7 @@ from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessin
 from prunnet.package.save import save_encoder
 from prunnet.package.server import open_encoder_package
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from runtime_py.errors import IncompatibleError
 from tests.prunnet.conftest import BACKBONES
 
@@ -36,7 +37,8 @@ def package_folder(
 ) -> Path:
     folder = tmp_path_factory.mktemp("packages") / "small"
     prunable = PrunableEncoder(
-        copy.deepcopy(small_encoder), "channel", adapters="full", spare_narrow=0.5, keep_factors=FACTORS
+        copy.deepcopy(small_encoder),
+        CutRule("channel", adapters="full", spare_narrow=0.5, keep_factors=FACTORS),
     )
     torch.manual_seed(3)
     for correction in prunable.adapters.parameters():
@@ -81,7 +83,7 @@ def test_round_trip(package_folder: Path, small_encoder: Encoder, glyph_images: 
     assert np.array_equal(package.probes.images, glyph_images.numpy()[:32])
     assert package.min_capacity == 0.2
     spared = PrunableEncoder(
-        copy.deepcopy(small_encoder), spare_narrow=0.5, keep_factors=FACTORS
+        copy.deepcopy(small_encoder), CutRule(spare_narrow=0.5, keep_factors=FACTORS)
     ).capacities()
     assert package.prunable.capacities() == spared != PrunableEncoder(small_encoder).capacities()
 
@@ -251,7 +253,7 @@ def test_a_users_own_module(glyph_images: torch.Tensor, tmp_path: Path) -> None:
         )
 
     encoder = Encoder.from_module(backbone(), dimension=8, image_size=(32, 32)).eval()
-    prunable = PrunableEncoder(encoder, channel_multiple=4)
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4))
     images = glyph_images.numpy()
     metadata = EncoderMetadata(
         name="own",

@@ -13,6 +13,7 @@ from benchmarks.own_modules import REFUSED, BatchStatistics, layer
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 
 
 class _Middle(nn.Module):
@@ -31,7 +32,9 @@ class _Middle(nn.Module):
 
 def _prunable(net: nn.Module, granularity: str) -> PrunableEncoder:
     torch.manual_seed(0)
-    return PrunableEncoder(Encoder.from_module(net, dimension=4, image_size=(32, 32)).eval(), granularity)
+    return PrunableEncoder(
+        Encoder.from_module(net, dimension=4, image_size=(32, 32)).eval(), CutRule(granularity)
+    )
 
 
 def _train_mode(net: _Middle, x: Tensor) -> Tensor:

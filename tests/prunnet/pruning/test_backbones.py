@@ -23,6 +23,7 @@ from prunnet.errors import EncoderError
 from prunnet.package.metadata import preprocessing_of
 from prunnet.pruning.channel import ChannelCut
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
 from tests.oracles.masking import masked_encoder
@@ -81,7 +82,7 @@ def _embed(module: Encoder, images: np.ndarray) -> torch.Tensor:
 def test_a_backbone_trains_is_cut_and_exported(
     name: str, granularity: str, images: np.ndarray, tmp_path: Path
 ) -> None:
-    prunable = PrunableEncoder(_encoder(name), granularity)
+    prunable = PrunableEncoder(_encoder(name), CutRule(granularity))
     before = {n: s.detach().clone() for n, s in prunable.scores.items()}
     joint = JointStep(
         prunable.train(),
@@ -115,7 +116,7 @@ def test_a_backbone_trains_is_cut_and_exported(
 def test_less_than_the_smallest_is_an_error_in_both_granularities(name: str) -> None:
     encoder = _encoder(name).eval()
     for granularity in ("channel", "weight"):
-        prunable = PrunableEncoder(encoder, granularity)
+        prunable = PrunableEncoder(encoder, CutRule(granularity))
         for multiple in MULTIPLES:
             smallest = prunable.capacities(multiple)[0]
             assert prunable.at(smallest, multiple).achieved <= smallest + 1e-9
@@ -126,7 +127,7 @@ def test_less_than_the_smallest_is_an_error_in_both_granularities(name: str) -> 
 
 def test_a_network_of_few_weights_has_a_larger_smallest_capacity() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1))
-    prunable = PrunableEncoder(Encoder.from_module(net, dimension=4, image_size=(8, 8)), "weight")
+    prunable = PrunableEncoder(Encoder.from_module(net, dimension=4, image_size=(8, 8)), CutRule("weight"))
     # 12 and 16 weights, of each of which one stays: 2 of 28.
     assert prunable.capacities()[0] == 0.08
     assert all(prunable.at(capacity).achieved <= capacity for capacity in prunable.capacities())

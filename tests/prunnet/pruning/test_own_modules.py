@@ -16,6 +16,7 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.package.load import load_encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
 from tests.oracles.masking import masked_encoder
@@ -61,7 +62,7 @@ def _pixels(images: np.ndarray) -> Tensor:
 @pytest.mark.parametrize("kind", CUT)
 def test_the_slice_is_the_network_with_zeros(kind: str, images: np.ndarray) -> None:
     encoder, pixels = _encoder(KINDS[kind](), images), _pixels(images)
-    prunable = PrunableEncoder(encoder, "channel", 4).eval()
+    prunable = PrunableEncoder(encoder, CutRule("channel", 4)).eval()
     prunable.reset_scores("random")
     with torch.no_grad():
         assert torch.equal(prunable.at(1.0).extract()(pixels), encoder(pixels))
@@ -75,7 +76,7 @@ def test_the_slice_is_the_network_with_zeros(kind: str, images: np.ndarray) -> N
 
 @pytest.mark.parametrize("kind", CUT)
 def test_what_stays_says_why(kind: str, images: np.ndarray) -> None:
-    fixed = dict(PrunableEncoder(_encoder(KINDS[kind](), images), "channel").fixed)
+    fixed = dict(PrunableEncoder(_encoder(KINDS[kind](), images), CutRule("channel")).fixed)
     assert fixed.pop("head.project") == "the embedding's dimension is the gallery's"
     if kind in WHOLE:
         module, why = WHOLE[kind]
@@ -86,7 +87,7 @@ def test_what_stays_says_why(kind: str, images: np.ndarray) -> None:
 
 @pytest.mark.parametrize("kind", CUT)
 def test_one_step_trains(kind: str, images: np.ndarray) -> None:
-    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), "channel", 4)
+    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), CutRule("channel", 4))
     capacity = max(0.5, prunable.capacities()[0])
     spec = MethodSpec(capacities=(capacity,))
     joint = JointStep(prunable.train(), Classifier(16, 4, None), spec)
@@ -120,9 +121,9 @@ def test_what_is_frozen_is_fixed_and_a_wholly_frozen_backbone_refused() -> None:
 
 def test_scores_of_a_network_that_was_frozen_fit_one_that_is_not(images: np.ndarray) -> None:
     net = KINDS["FrozenStem"]()
-    trained = PrunableEncoder(_encoder(net, images), "channel")
+    trained = PrunableEncoder(_encoder(net, images), CutRule("channel"))
     net.requires_grad_(True)
-    free = PrunableEncoder(_encoder(net, images), "channel")
+    free = PrunableEncoder(_encoder(net, images), CutRule("channel"))
     assert len(free.cutter.groups) > len(trained.cutter.groups)
     free.load_state_dict(trained.state_dict())
     assert [g.name for g in free.cutter.groups] == [g.name for g in trained.cutter.groups]
@@ -136,7 +137,7 @@ def test_scores_of_a_network_that_was_frozen_fit_one_that_is_not(images: np.ndar
 def test_single_weights_of_shared_and_computed_tensors_are_masked_alike(
     kind: str, images: np.ndarray
 ) -> None:
-    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), "weight").eval()
+    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), CutRule("weight")).eval()
     prunable.reset_scores("random")
     module, pixels = prunable.at(0.5).extract(), _pixels(images)
     with torch.no_grad():
@@ -153,9 +154,9 @@ def test_single_weights_of_shared_and_computed_tensors_are_masked_alike(
 
 @pytest.mark.parametrize("kind", ["TwoNames", "TiedWeights"])
 def test_shared_tensors_are_stored_under_each_name(kind: str, images: np.ndarray, tmp_path: Path) -> None:
-    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), "channel")
+    prunable = PrunableEncoder(_encoder(KINDS[kind](), images), CutRule("channel"))
     save_file({n: t.contiguous() for n, t in prunable.state_dict().items()}, tmp_path / "model.safetensors")
-    again = PrunableEncoder(_encoder(KINDS[kind](), images), "channel")
+    again = PrunableEncoder(_encoder(KINDS[kind](), images), CutRule("channel"))
     nn.init.zeros_(again.encoder.backbone.a.weight)
     again.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert torch.equal(again.encoder.backbone.b.weight, prunable.encoder.backbone.a.weight)

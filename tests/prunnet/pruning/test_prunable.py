@@ -13,6 +13,7 @@ from prunnet.errors import EncoderError, UnknownNameError
 from prunnet.pruning.channel import score_key
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.ranking import Ranked, Remembered, by_size, ranks
+from prunnet.pruning.rule import CutRule
 from tests.oracles.masking import masked_encoder
 
 
@@ -27,7 +28,7 @@ def test_sliced_equals_masked(
     any_encoder: Encoder, glyph_images: torch.Tensor, granularity: str, capacity: float
 ) -> None:
     torch.manual_seed(0)
-    prunable = PrunableEncoder(copy.deepcopy(any_encoder), granularity, channel_multiple=4)
+    prunable = PrunableEncoder(copy.deepcopy(any_encoder), CutRule(granularity, channel_multiple=4))
     pixels = _pixels(any_encoder, glyph_images)
     with torch.no_grad():
         sliced = prunable.at(capacity).extract()(pixels)
@@ -39,7 +40,7 @@ def test_sliced_equals_masked(
 
 
 def test_extraction_is_plain_smaller_and_leaves_the_dense_encoder_alone(any_encoder: Encoder) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(any_encoder), "channel", channel_multiple=4)
+    prunable = PrunableEncoder(copy.deepcopy(any_encoder), CutRule("channel", channel_multiple=4))
     before = {name: t.clone() for name, t in prunable.state_dict().items()}
     module = prunable.at(0.4).extract()
     for name, tensor in prunable.state_dict().items():
@@ -58,7 +59,7 @@ def test_extraction_is_plain_smaller_and_leaves_the_dense_encoder_alone(any_enco
 
 
 def test_extracting_twice_gives_the_same(small_encoder: Encoder) -> None:
-    prunable = PrunableEncoder(small_encoder, "channel")
+    prunable = PrunableEncoder(small_encoder, CutRule("channel"))
     first, second = prunable.at(0.5).extract().state_dict(), prunable.at(0.5).extract().state_dict()
     assert first.keys() == second.keys()
     assert all(torch.equal(first[n], second[n]) for n in first)
@@ -112,7 +113,7 @@ def test_subnetworks_are_nested(small_prunable, low: float, high: float, seed: i
 
 
 def test_weight_masks_keep_the_top_by_absolute_score(small_encoder: Encoder) -> None:
-    prunable = PrunableEncoder(small_encoder, "weight")
+    prunable = PrunableEncoder(small_encoder, CutRule("weight"))
     small, large = prunable.at(0.3).kept(), prunable.at(0.6).kept()
     for scores, mask, wider in zip(prunable.scores.values(), small, large, strict=True):
         score = scores.detach().abs()
@@ -124,13 +125,13 @@ def test_weight_masks_keep_the_top_by_absolute_score(small_encoder: Encoder) -> 
 def test_dense_extraction_is_the_dense_encoder(any_encoder: Encoder, glyph_images: torch.Tensor) -> None:
     pixels = _pixels(any_encoder, glyph_images)
     for granularity in ("channel", "weight"):
-        dense = PrunableEncoder(copy.deepcopy(any_encoder), granularity).at(1.0).extract()
+        dense = PrunableEncoder(copy.deepcopy(any_encoder), CutRule(granularity)).at(1.0).extract()
         with torch.no_grad():
             assert torch.equal(dense(pixels), any_encoder(pixels))
 
 
 def test_skeleton_has_the_shapes_of_the_extraction(any_encoder: Encoder) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(any_encoder), "channel")
+    prunable = PrunableEncoder(copy.deepcopy(any_encoder), CutRule("channel"))
     skeleton, module = prunable.at(0.5).skeleton(), prunable.at(0.5).extract()
     assert all(p.is_meta for p in skeleton.parameters())
     shapes = {n: t.shape for n, t in skeleton.state_dict().items()}
@@ -138,7 +139,7 @@ def test_skeleton_has_the_shapes_of_the_extraction(any_encoder: Encoder) -> None
 
 
 def test_what_keeps_full_width_has_a_reason(any_encoder: Encoder) -> None:
-    fixed = PrunableEncoder(copy.deepcopy(any_encoder), "channel").fixed
+    fixed = PrunableEncoder(copy.deepcopy(any_encoder), CutRule("channel")).fixed
     assert fixed["head.project"] == "the embedding's dimension is the gallery's"
     if any(isinstance(m, nn.LayerNorm) for m in any_encoder.modules()):
         assert any("normalised over the channel axis" in why for why in fixed.values())
@@ -158,17 +159,17 @@ def test_a_capacity_too_small_names_the_smallest(small_prunable) -> None:
 
 def test_unknown_granularity_and_score_start(small_encoder: Encoder) -> None:
     with pytest.raises(UnknownNameError, match="channel, weight"):
-        PrunableEncoder(small_encoder, "filter")
+        PrunableEncoder(small_encoder, CutRule("filter"))
     with pytest.raises(UnknownNameError, match="magnitude, prefix, random"):
         PrunableEncoder(small_encoder).reset_scores("zero")
     with pytest.raises(UnknownNameError, match="magnitude, random"):
-        PrunableEncoder(small_encoder, "weight").reset_scores("prefix")
+        PrunableEncoder(small_encoder, CutRule("weight")).reset_scores("prefix")
 
 
 def test_score_gradients_are_those_of_gates(small_encoder: Encoder, glyph_images: torch.Tensor) -> None:
     """Independent reference: multiply each unit's reading weights by a real gate and let autograd differentiate."""
     encoder = copy.deepcopy(small_encoder)
-    prunable = PrunableEncoder(encoder, "channel")
+    prunable = PrunableEncoder(encoder, CutRule("channel"))
     pixels = _pixels(encoder, glyph_images)
     target = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
     named = dict(encoder.named_parameters())
@@ -194,7 +195,7 @@ def test_training_pass_equals_the_extraction_on_batch_statistics(
     small_encoder: Encoder, glyph_images: torch.Tensor
 ) -> None:
     for granularity, adapters in (("channel", "smooth"), ("channel", "full"), ("weight", "full")):
-        prunable = PrunableEncoder(copy.deepcopy(small_encoder), granularity, adapters=adapters)
+        prunable = PrunableEncoder(copy.deepcopy(small_encoder), CutRule(granularity, adapters=adapters))
         for correction in prunable.adapters.parameters():
             nn.init.uniform_(correction, -0.1, 0.1)
         before = {n: b.clone() for n, b in prunable.encoder.named_buffers()}
@@ -210,7 +211,7 @@ def test_training_pass_equals_the_extraction_on_batch_statistics(
 
 
 def test_adapters_leave_the_dense_encoder_alone(small_encoder: Encoder) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="smooth")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), CutRule("channel", adapters="smooth"))
     plain = prunable.at(0.5).extract().state_dict()
     for correction in prunable.adapters.parameters():
         nn.init.constant_(correction, 0.5)
@@ -223,7 +224,7 @@ def test_adapters_leave_the_dense_encoder_alone(small_encoder: Encoder) -> None:
 
 
 def test_full_adapters_correct_every_parameter_and_fade_towards_dense(small_encoder: Encoder) -> None:
-    prunable = PrunableEncoder(copy.deepcopy(small_encoder), "channel", adapters="full")
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), CutRule("channel", adapters="full"))
     for correction in prunable.adapters.parameters():
         nn.init.constant_(correction, 0.5)
     dense = dict(prunable.encoder.named_parameters())
@@ -246,7 +247,7 @@ def test_full_adapters_correct_every_parameter_and_fade_towards_dense(small_enco
 @pytest.fixture(scope="session")
 def small_prunable(small_encoder: Encoder) -> PrunableEncoder:
     torch.manual_seed(0)
-    return PrunableEncoder(copy.deepcopy(small_encoder), "channel")
+    return PrunableEncoder(copy.deepcopy(small_encoder), CutRule("channel"))
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.data())

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.pruning.slicing import sliced
 from tests.prunnet.conftest import make_encoder
 
@@ -62,7 +63,7 @@ def encoder() -> Encoder:
 def test_a_mask_keeps_the_largest_scores_and_of_equal_ones_the_first(
     encoder: Encoder, layout: torch.memory_format, ties: bool
 ) -> None:
-    prunable = PrunableEncoder(encoder, "weight")
+    prunable = PrunableEncoder(encoder, CutRule("weight"))
     torch.manual_seed(2)
     with torch.no_grad():
         for score in prunable.scores.values():
@@ -81,7 +82,7 @@ def test_a_mask_keeps_the_largest_scores_and_of_equal_ones_the_first(
 
 
 def test_ranking_together_changes_nothing_and_is_forgotten_with_the_scores(encoder: Encoder) -> None:
-    prunable, plain = PrunableEncoder(encoder, "weight"), PrunableEncoder(encoder, "weight")
+    prunable, plain = PrunableEncoder(encoder, CutRule("weight")), PrunableEncoder(encoder, CutRule("weight"))
     plain.load_state_dict(prunable.state_dict())
     capacities = (0.4, 0.1, 0.8, 0.4)
 

@@ -14,6 +14,7 @@ from prunnet.errors import EncoderError
 from prunnet.pruning.capacity import Widths, WidthTable, stretches
 from prunnet.pruning.groups import ChannelGroup
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from tests.prunnet.conftest import make_encoder
 
 
@@ -23,7 +24,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 
 def _table(encoder: Encoder, spare_narrow: float) -> WidthTable:
-    return PrunableEncoder(encoder, spare_narrow=spare_narrow).cutter.table
+    return PrunableEncoder(encoder, CutRule(spare_narrow=spare_narrow)).cutter.table
 
 
 def _nearest(width: float, units: int, multiple: int) -> int:
@@ -61,7 +62,9 @@ def test_a_ratio_gives_the_widths_of_the_rule(
 ) -> None:
     name = _table(encoder, 0).groups[0].name
     keep_factors = {name: first} if first != 1 else {}
-    table = PrunableEncoder(encoder, spare_narrow=spare_narrow, keep_factors=keep_factors).cutter.table
+    table = PrunableEncoder(
+        encoder, CutRule(spare_narrow=spare_narrow, keep_factors=keep_factors)
+    ).cutter.table
     # A hair beside the ratio as well: where two widths meet, rounding decides.
     wanted = {
         _by_rule(table.groups, ratio * (1 + e), spare_narrow, multiple, first) for e in (-1e-9, 0, 1e-9)
@@ -76,7 +79,7 @@ def test_larger_capacities_contain_smaller_ones(
     encoder: Encoder, spare_narrow: float, multiple: int, first: float
 ) -> None:
     factors = {_table(encoder, 0).groups[0].name: first}
-    table = PrunableEncoder(encoder, spare_narrow=spare_narrow, keep_factors=factors).cutter.table
+    table = PrunableEncoder(encoder, CutRule(spare_narrow=spare_narrow, keep_factors=factors)).cutter.table
     configurations = table.configurations(multiple)
     assert [c for c, _ in configurations] == sorted({c for c, _ in configurations})
     for (_, narrow), (_, wide) in itertools.pairwise(configurations):
@@ -131,7 +134,7 @@ def test_factors_that_do_not_fit_are_refused(
     encoder: Encoder, granularity: str, keep_factors: dict[str, float], says: str
 ) -> None:
     with pytest.raises(EncoderError, match=says):
-        PrunableEncoder(encoder, granularity, keep_factors=keep_factors)
+        PrunableEncoder(encoder, CutRule(granularity, keep_factors=keep_factors))
 
 
 @settings(max_examples=40, deadline=None)
@@ -144,7 +147,9 @@ def test_masks_keep_the_weights_of_the_rule(
     encoder: Encoder, spare_narrow: float, capacity: float, factor: float
 ) -> None:
     keep_factors = {"*1": factor} if factor != 1 else {}
-    prunable = PrunableEncoder(encoder, "weight", spare_narrow=spare_narrow, keep_factors=keep_factors)
+    prunable = PrunableEncoder(
+        encoder, CutRule("weight", spare_narrow=spare_narrow, keep_factors=keep_factors)
+    )
     factors = {
         name: factor if name.removesuffix(".weight").endswith("1") else 1.0 for name in prunable.cutter.shapes
     }

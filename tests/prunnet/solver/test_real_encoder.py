@@ -7,6 +7,7 @@ import pytest
 from prunnet.cost import trace
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.solver import Prunable, solve
 from runtime_py.bundle.manifest import Cost
 from tests.oracles.solver import every_cost, largest
@@ -18,7 +19,7 @@ MULTIPLE = 8
 @pytest.fixture(scope="module")
 def prunable() -> PrunableEncoder:
     return PrunableEncoder(
-        Encoder.from_timm("resnet10t", image_size=(48, 48)), channel_multiple=MULTIPLE
+        Encoder.from_timm("resnet10t", image_size=(48, 48)), CutRule(channel_multiple=MULTIPLE)
     ).eval()
 
 

@@ -14,6 +14,7 @@ from prunnet.data.data_set import DataSet
 from prunnet.data.glyph_set import glyph_set
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import Recipe, load_recipe
 from prunnet.train.step.graphs import GraphedStep
@@ -47,7 +48,9 @@ def _joint(method: str, precision: str = "fp32") -> JointStep:
     options = {"channels": [16, 16, 32, 32], "layers": [1, 1, 1, 1]}
     encoder = Encoder.from_timm("resnet18", dimension=32, image_size=(32, 32), options=options)
     spec = MethodSpec.model_validate({"capacities": CAPACITIES, **METHODS[method]})
-    prunable = PrunableEncoder(encoder, spec.granularity, 4, spec.adapters, spec.capacities or CAPACITIES)
+    prunable = PrunableEncoder(
+        encoder, CutRule(spec.granularity, 4, adapters=spec.adapters, trained=spec.capacities or CAPACITIES)
+    )
     prunable.reset_scores(spec.scores)
     return JointStep(prunable.train(), Classifier(32, 2000, None), spec, precision)
 
@@ -162,7 +165,7 @@ def test_a_step_that_waits_for_the_gpu_is_run_as_it_is(data: DataSet) -> None:
 @pytest.mark.parametrize("granularity", ["channel", "weight"])
 def test_subnetworks_are_those_of_the_cpu(granularity: str) -> None:
     prunable = _joint("joint").prunable
-    prunable = PrunableEncoder(prunable.encoder, granularity, 4)
+    prunable = PrunableEncoder(prunable.encoder, CutRule(granularity, 4))
     with torch.no_grad():
         for score in prunable.scores.values():
             score.copy_((4 * score).round())  # ties

@@ -14,6 +14,7 @@ from prunnet.data.data_set import DataSet
 from prunnet.data.glyph_set import glyph_set
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step import graphs
 from prunnet.train.step.graphs import GraphedStep
@@ -32,7 +33,7 @@ def joint() -> JointStep:
     torch.manual_seed(5)
     options = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
     encoder = Encoder.from_timm("resnet18", dimension=16, image_size=(32, 32), options=options)
-    prunable = PrunableEncoder(encoder, channel_multiple=4).train()
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4)).train()
     return JointStep(
         prunable, Classifier(16, 2000, None), MethodSpec(name="prunnet-channel", capacities=CAPACITIES)
     )
@@ -146,7 +147,7 @@ def test_other_shapes_are_other_recordings(
 
 
 def test_drawn_masks_are_not_recorded(data: DataSet, joint: JointStep) -> None:
-    prunable = PrunableEncoder(joint.prunable.encoder, "weight").train()
+    prunable = PrunableEncoder(joint.prunable.encoder, CutRule("weight")).train()
     masks = JointStep(
         prunable,
         joint.classifier,

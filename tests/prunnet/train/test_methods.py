@@ -15,6 +15,7 @@ from prunnet.data.glyph_set import glyph_set
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError, RecipeError
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import METHODS, MethodSpec
 from prunnet.train.recipe.recipe import FollowSpec, Recipe, load_recipe
 from prunnet.train.separate import train_separately
@@ -84,7 +85,9 @@ def test_magnitude_ranks_by_the_weights_at_the_end(data: DataSet, tmp_path: Path
 
 
 def test_switched_adapters_serve_their_own_capacity() -> None:
-    prunable = PrunableEncoder(_encoder(), channel_multiple=4, adapters="switched", trained=[0.3, 0.6])
+    prunable = PrunableEncoder(
+        _encoder(), CutRule(channel_multiple=4, adapters="switched", trained=(0.3, 0.6))
+    )
     named = dict(prunable.encoder.named_parameters())
     with torch.no_grad():
         for correction in prunable.adapters.corrections.values():
@@ -100,12 +103,12 @@ def test_switched_adapters_serve_their_own_capacity() -> None:
                 adapted[name] - tensor, torch.full_like(tensor, shift * (name in changed))
             )
     with pytest.raises(EncoderError, match="switched adapters need the capacities"):
-        PrunableEncoder(_encoder(), adapters="switched")
+        PrunableEncoder(_encoder(), CutRule(adapters="switched"))
 
 
 def test_nothing_withheld_is_plain_autograd_on_the_sum(data: DataSet) -> None:
     """With no part kept to the dense loss, every parameter gets the gradient of the summed losses."""
-    prunable = PrunableEncoder(_encoder(), channel_multiple=4)
+    prunable = PrunableEncoder(_encoder(), CutRule(channel_multiple=4))
     classifier = Classifier(16, data.train.classes, None)
     pixels, labels = data.train.batch(0, 1, 8)
     method = MethodSpec(name="prunnet-channel", capacities=(0.3,), dense_only=(), project=False, alpha=0)
@@ -144,7 +147,7 @@ def test_uncertainty_weighs_whole_rows(data: DataSet) -> None:
     found = {}
     for weighting in ("even", "uncertainty"):
         prunable, classifier = (
-            PrunableEncoder(_encoder(), channel_multiple=4),
+            PrunableEncoder(_encoder(), CutRule(channel_multiple=4)),
             Classifier(16, data.train.classes, None),
         )
         torch.manual_seed(1)
@@ -169,7 +172,7 @@ def test_distillation_pulls_towards_the_dense_embedding(data: DataSet) -> None:
     losses = {}
     for weight in (0.0, 3.0):
         prunable, classifier = (
-            PrunableEncoder(_encoder(), channel_multiple=4),
+            PrunableEncoder(_encoder(), CutRule(channel_multiple=4)),
             Classifier(16, data.train.classes, None),
         )
         torch.nn.init.zeros_(classifier.weight)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
 from prunnet.train.step.synced import joined_statistics, share
@@ -35,7 +36,9 @@ def _joint(method: dict[str, object]) -> JointStep:
     options = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
     encoder = Encoder.from_timm("resnet18", dimension=16, image_size=(32, 32), options=options)
     spec = MethodSpec.model_validate({"name": "prunnet-channel", "capacities": CAPACITIES, **method})
-    prunable = PrunableEncoder(encoder, spec.granularity, 4, spec.adapters, CAPACITIES)
+    prunable = PrunableEncoder(
+        encoder, CutRule(spec.granularity, 4, adapters=spec.adapters, trained=CAPACITIES)
+    )
     if prunable.adapters is not None:
         for correction in prunable.adapters.parameters():
             nn.init.uniform_(correction, -0.1, 0.1)

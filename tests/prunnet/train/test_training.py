@@ -19,6 +19,7 @@ from prunnet.data.glyph_set import glyph_set
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.checkpoint.checkpoint import FILE
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import FollowSpec, Recipe, ScheduleSpec, load_recipe
@@ -117,7 +118,7 @@ def test_only_the_dense_loss_moves_classifier_projector_and_norms(data: DataSet)
         image_size=(32, 32),
         options={"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]},
     )
-    prunable = PrunableEncoder(encoder, channel_multiple=4)
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4))
     classifier = Classifier(16, data.train.classes, None)
     pixels, labels = data.train.batch(0, 0, 8)
     alone = JointStep(prunable, classifier, MethodSpec(name="prunnet-channel", capacities=()))
@@ -138,7 +139,7 @@ def test_the_step_equals_plain_autograd_on_the_sum_of_losses(data: DataSet) -> N
     torch.manual_seed(0)
     options = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}
     encoder = Encoder.from_timm("resnet18", dimension=16, image_size=(32, 32), options=options)
-    prunable = PrunableEncoder(encoder, channel_multiple=4)
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4))
     classifier = Classifier(16, data.train.classes, None)
     pixels, labels = data.train.batch(0, 1, 8)
     JointStep(
@@ -246,7 +247,7 @@ def test_following_equals_plain_autograd(data: DataSet) -> None:
         image_size=(32, 32),
         options={"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]},
     )
-    prunable = PrunableEncoder(encoder, channel_multiple=4, adapters="full")
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4, adapters="full"))
     for correction in prunable.adapters.parameters():
         torch.nn.init.uniform_(correction, -0.1, 0.1)
     method = MethodSpec(

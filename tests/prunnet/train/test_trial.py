@@ -15,6 +15,7 @@ from benchmarks.own_modules import layer
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step import trial
 from prunnet.train.step.step import Classifier, JointStep
@@ -81,7 +82,7 @@ def _joint(
 ) -> JointStep:
     torch.manual_seed(0)
     encoder = Encoder.from_module(_Odd(run), dimension=4, image_size=(16, 16)).eval()
-    prunable = PrunableEncoder(encoder, granularity, channel_multiple=4)
+    prunable = PrunableEncoder(encoder, CutRule(granularity, channel_multiple=4))
     prunable.train()
     return JointStep(
         prunable, Classifier(4, 2, None), MethodSpec(granularity=granularity, capacities=capacities)
@@ -110,7 +111,7 @@ def _draws(net: _Odd, x: Tensor) -> Tensor:
 
 def test_the_trial_leaves_statistics_gradients_modes_and_random_numbers_alone() -> None:
     encoder = Encoder.from_module(_Odd(_draws), dimension=4, image_size=(16, 16)).eval()
-    prunable = PrunableEncoder(encoder, channel_multiple=4)
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4))
     before = {name: t.clone() for name, t in prunable.state_dict().items()}
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = random.random(), np.random.rand(), float(torch.rand(()))
