@@ -55,7 +55,7 @@ def checked(network: str, steps: int) -> subprocess.CompletedProcess[str]:
 def _train(network: str, steps: int) -> None:
     from prunnet.data.glyph_set import glyph_set
     from prunnet.train.recipe.recipe import Recipe
-    from prunnet.train.trainer import train
+    from prunnet.train.training import train
 
     size = 32
     recipe = Recipe.model_validate(

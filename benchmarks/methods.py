@@ -28,7 +28,7 @@ from prunnet.train.checkpoint.checkpoint import holds_run
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.separate import train_separately
-from prunnet.train.trainer import train
+from prunnet.train.training import train
 from prunnet.yaml.document import read_document
 from runtime_py.disk.files import write_atomically
 

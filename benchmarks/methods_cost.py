@@ -22,9 +22,10 @@ from torch import nn
 from benchmarks.methods import COST, planned
 from benchmarks.step_cost import machine
 from prunnet.data import TrainingSource, open_data
+from prunnet.train.build import Start, build
+from prunnet.train.draw import capacities_of_step
 from prunnet.train.recipe.recipe import Recipe, load_recipe
 from prunnet.train.step.optimizer import new_optimizer
-from prunnet.train.trainer import Start, build, capacities_of_step
 
 ALONE = "magnitude"
 

@@ -23,8 +23,8 @@ from torch import nn
 
 from benchmarks.methods import planned
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.build import Start, build
 from prunnet.train.recipe.recipe import Recipe, load_recipe
-from prunnet.train.trainer import Start, build
 from runtime_py.disk.files import write_atomically
 
 Layer = tuple[int, int, int, int]

@@ -24,11 +24,13 @@ from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessin
 from prunnet.package.package import EncoderPackage
 from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.build import Start
 from prunnet.train.checkpoint.checkpoint import check_folder, holds_run
 from prunnet.train.official import official_metrics, official_probes
+from prunnet.train.processes import leave_processes
 from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.rounds import plan_of
-from prunnet.train.trainer import Start, leave_processes, train
+from prunnet.train.training import train
 from prunnet.train.validation import about_validation, divided
 from prunnet.train.watch.log import events_can_be_written
 
@@ -64,7 +66,7 @@ def train_package(
         The written package, read back; None in all but the first process of `torchrun`.
 
     Raises:
-        TrainingError: See `prunnet.train.trainer.train`; the given dense encoder is not the one of the recipe.
+        TrainingError: See `prunnet.train.training.train`; the given dense encoder is not the one of the recipe.
         DatasetError: The pictures are not where they must be.
     """
     recipe.require_one_network()

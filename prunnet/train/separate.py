@@ -6,9 +6,10 @@ from pathlib import Path
 
 from prunnet.data.source import TrainingSource
 from prunnet.pruning.prunable import PrunableEncoder
+from prunnet.train.build import Start
 from prunnet.train.checkpoint.checkpoint import holds_run
 from prunnet.train.recipe.recipe import Recipe
-from prunnet.train.trainer import Start, train
+from prunnet.train.training import train
 
 
 def train_separately(
@@ -30,7 +31,7 @@ def train_separately(
         Capacity, ascending to 1.0 -> the trained network; BatchNorm statistics still the running ones.
 
     Raises:
-        TrainingError: See `prunnet.train.trainer.train`.
+        TrainingError: See `prunnet.train.training.train`.
     """
     folder = out / "dense"
     dense = train(_alone(recipe, 1.0), source, folder, resume=resume and holds_run(folder), quiet=quiet)

@@ -20,7 +20,7 @@ from prunnet.train.recipe.differences import _parts
 from prunnet.train.recipe.idle import idle_options
 from prunnet.train.recipe.method import METHODS, MethodSpec
 from prunnet.train.recipe.recipe import Recipe
-from prunnet.train.trainer import train
+from prunnet.train.training import train
 from prunnet.train.validation import Figures, Validation, divided
 
 BASE: dict[str, Any] = {

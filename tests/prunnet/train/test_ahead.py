@@ -10,7 +10,7 @@ import torch
 from prunnet.data.glyph_set import glyph_set
 from prunnet.train import trainer
 from prunnet.train.ahead import made_ahead, threads_for
-from prunnet.train.trainer import train
+from prunnet.train.training import train
 from tests.prunnet.train.test_training import Short, _recipe
 
 

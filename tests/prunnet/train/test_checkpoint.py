@@ -17,7 +17,7 @@ from prunnet.train.checkpoint.checkpoint import FILE
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import Recipe, ScheduleSpec, load_recipe
 from prunnet.train.recipe.schedule import FollowSpec
-from prunnet.train.trainer import train
+from prunnet.train.training import train
 from tests.prunnet.train.test_training import Short, _losses, _recipe
 
 

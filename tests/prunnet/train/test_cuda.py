@@ -19,7 +19,7 @@ from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import Recipe, load_recipe
 from prunnet.train.step.graphs import GraphedStep
 from prunnet.train.step.step import Classifier, JointStep
-from prunnet.train.trainer import train
+from prunnet.train.training import train
 from tests.prunnet.train.test_training import Short
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

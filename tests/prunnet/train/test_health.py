@@ -9,9 +9,11 @@ import torch
 from prunnet.data.data_set import DataSet
 from prunnet.data.glyph_set import glyph_set
 from prunnet.errors import TrainingError
-from prunnet.train import trainer
+from prunnet.train import training
 from prunnet.train.checkpoint.checkpoint import FILE
-from prunnet.train.trainer import train
+from prunnet.train.step.step import JointStep
+from prunnet.train.trainer import Trainer
+from prunnet.train.training import train
 from prunnet.train.watch.health import warn_of_early_start
 from tests.prunnet.train.test_training import Short, _recipe
 
@@ -21,11 +23,11 @@ def data() -> DataSet:
     return glyph_set(32)
 
 
-def _spoil_scores(joint: trainer.JointStep) -> None:
+def _spoil_scores(joint: JointStep) -> None:
     next(iter(joint.prunable.scores.values())).data[0] = float("nan")
 
 
-def _spoil_gradient(joint: trainer.JointStep) -> None:
+def _spoil_gradient(joint: JointStep) -> None:
     joint.parameters[0].register_hook(lambda gradient: gradient * float("inf"))
 
 
@@ -41,15 +43,15 @@ def _spoil_gradient(joint: trainer.JointStep) -> None:
 def test_nan_in_the_middle_of_an_epoch_leaves_the_checkpoint(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, granularity: str, spoil, says: str
 ) -> None:
-    original = trainer._one_step
+    original = Trainer.step
 
-    def one_step(recipe, classes, graphed, optimizer, step, *rest):
-        if step == 5:  # an epoch is four steps
-            spoil(graphed.joint)
-        return original(recipe, classes, graphed, optimizer, step, *rest)
+    def one_step(trainer, batch):
+        if trainer.done == 5:  # an epoch is four steps
+            spoil(trainer.joint)
+        return original(trainer, batch)
 
     recipe, source = _recipe(8, granularity=granularity, scores="random"), Short(data.train, 64)
-    monkeypatch.setattr(trainer, "_one_step", one_step)
+    monkeypatch.setattr(Trainer, "step", one_step)
     with pytest.raises(TrainingError, match=rf"{says}.*last good state is .*{FILE}"):
         train(recipe, source, tmp_path, quiet=True)
     before = (tmp_path / FILE).read_bytes()
@@ -64,15 +66,15 @@ def test_nan_in_the_middle_of_an_epoch_leaves_the_checkpoint(
 def test_a_step_that_overflows_at_the_end_of_an_epoch_is_not_saved(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = trainer._one_step
+    original = Trainer.step
 
-    def one_step(recipe, classes, graphed, optimizer, step, *rest):
-        record = original(recipe, classes, graphed, optimizer, step, *rest)
-        if step == 3:
-            next(iter(graphed.joint.prunable.scores.values())).data[0] = float("inf")
+    def one_step(trainer, batch):
+        record = original(trainer, batch)
+        if trainer.done == 4:
+            next(iter(trainer.joint.prunable.scores.values())).data[0] = float("inf")
         return record
 
-    monkeypatch.setattr(trainer, "_one_step", one_step)
+    monkeypatch.setattr(Trainer, "step", one_step)
     with pytest.raises(
         TrainingError, match=r"step 3: scores\..* is not finite after the step; the last good state"
     ):
@@ -85,7 +87,7 @@ def test_a_step_that_overflows_at_the_end_of_an_epoch_is_not_saved(
 def test_more_processes_than_images_are_refused(
     data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "_join_processes", lambda: (0, 17))
+    monkeypatch.setattr(training, "join_processes", lambda: (0, 17))
     with pytest.raises(TrainingError, match="a batch of 16 images has none for some of 17 processes"):
         train(_recipe(2), Short(data.train, 32), tmp_path, quiet=True)
 

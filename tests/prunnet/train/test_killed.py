@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from prunnet.data.glyph_set import glyph_set
 from prunnet.train.checkpoint.checkpoint import FILE, holds_run
-from prunnet.train.trainer import Trained, train
+from prunnet.train.training import Trained, train
 from tests.prunnet.train.test_training import Short, _losses, _recipe
 
 ROOT = Path(__file__).parents[3]

@@ -16,11 +16,13 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError, RecipeError
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.rule import CutRule
+from prunnet.train.build import Start
+from prunnet.train.draw import capacities_of_step
 from prunnet.train.recipe.method import METHODS, MethodSpec
 from prunnet.train.recipe.recipe import FollowSpec, Recipe, load_recipe
 from prunnet.train.separate import train_separately
 from prunnet.train.step.step import Classifier, JointStep, uncertainties
-from prunnet.train.trainer import Start, capacities_of_step, train
+from prunnet.train.training import train
 from tests.prunnet.train.test_training import Short
 
 JOINT = [name for name, options in METHODS.items() if "networks" not in options]

@@ -20,7 +20,7 @@ from prunnet.train.official import official_probes
 from prunnet.train.recipe.data_spec import DataSpec
 from prunnet.train.recipe.recipe import Recipe, load_recipe, shipped_recipes
 from prunnet.train.run import train_package
-from prunnet.train.trainer import train
+from prunnet.train.training import train
 from tests.prunnet.data import trees
 
 OFFICIAL = [name for name in shipped_recipes() if not name.startswith("glyphs")]

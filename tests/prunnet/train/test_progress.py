@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from prunnet.train.build import Start, build
 from prunnet.train.rounds import rounds_of
 from prunnet.train.threads import SPINS, let_threads_sleep
-from prunnet.train.trainer import Start, build
 from prunnet.train.watch import progress as room
 from prunnet.train.watch.progress import Progress, Round
 from tests.prunnet.train.test_training import _recipe

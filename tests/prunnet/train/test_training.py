@@ -21,10 +21,12 @@ from prunnet.errors import TrainingError
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.rule import CutRule
 from prunnet.train.checkpoint.checkpoint import FILE
+from prunnet.train.draw import capacities_of_step
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import FollowSpec, Recipe, ScheduleSpec, load_recipe
+from prunnet.train.recipe.schedule import learning_rate
 from prunnet.train.step.step import Classifier, JointStep
-from prunnet.train.trainer import capacities_of_step, learning_rate, train
+from prunnet.train.training import train
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +292,8 @@ def test_two_processes_end_with_the_same_weights(tmp_path: Path) -> None:
             import torch
             import torch.distributed as dist
             from prunnet.data.glyph_set import glyph_set
-            from prunnet.train.trainer import leave_processes, train
+            from prunnet.train.processes import leave_processes
+            from prunnet.train.training import train
             from tests.prunnet.train.test_training import Short, _recipe
             source = Short(glyph_set(32).train, 32)
             prunable = train(_recipe(4, adapters="smooth"), source, Path(sys.argv[1]), quiet=True).prunable
@@ -333,7 +336,7 @@ def test_a_killed_training_resumes(tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         from prunnet.data.glyph_set import glyph_set
-        from prunnet.train.trainer import train
+        from prunnet.train.training import train
         from tests.prunnet.train.test_training import Short, _recipe
         train(_recipe(200), Short(glyph_set(32).train, 32), Path(sys.argv[1]), quiet=True)
         """

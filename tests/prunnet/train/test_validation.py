@@ -19,12 +19,13 @@ from prunnet.data.held_out import held_out_rows
 from prunnet.data.source import RetrievalSet, TrainingSource
 from prunnet.errors import DatasetError, TrainingError
 from prunnet.train import validation
+from prunnet.train.build import Start, build
 from prunnet.train.checkpoint.best import FILE, load_best
 from prunnet.train.checkpoint.checkpoint import FILE as CHECKPOINT
 from prunnet.train.checkpoint.checkpoint import RunIdentity
 from prunnet.train.recipe.recipe import Recipe, ValidationSpec
 from prunnet.train.run import train_package
-from prunnet.train.trainer import Start, build, train
+from prunnet.train.training import train
 from prunnet.train.validation import Figures, Validation, divided
 from tests.prunnet.train.test_training import Short, _losses, _recipe
 
