@@ -7,7 +7,6 @@ another function on each.
 from __future__ import annotations
 
 import copy
-import time
 
 import torch
 from torch import Tensor
@@ -38,9 +37,7 @@ def check_alone(encoder: Encoder) -> None:
         EncoderError: It cannot be copied, does not run, takes too long, remembers something, returns NaN, or mixes the
             pictures of a batch; names the module.
     """
-    deadline = Deadline(
-        time.monotonic() + SECONDS, "trying the encoder on two pictures", "use smaller images"
-    )
+    deadline = Deadline(SECONDS, "trying the encoder on two pictures", "use smaller images")
     with torch.inference_mode(False), torch.no_grad():
         trial = _Trial(_copied(encoder), deadline)
         wake(trial.encoder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -16,24 +16,31 @@ class OverdueError(EncoderError):
     """Trying an encoder takes too long; names the module that was at it."""
 
 
+PATIENCE = 4.0
+"""How much longer on the clock than at work: other processes may want the machine, and waiting is no work."""
+
+
 @dataclass(frozen=True)
 class Deadline:
-    """When something must have ended.
+    """How long something may work, on the thread that makes it.
 
     Attributes:
-        end: On `time.monotonic`'s clock, seconds.
+        seconds: Of the thread's own time; `PATIENCE` times as many on the clock.
         what: What must have ended, in words.
         remedy: What to do where it has not.
     """
 
-    end: float
+    seconds: float
     what: str
     remedy: str
+    _worked: float = field(default_factory=time.thread_time, init=False)
+    _began: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def is_over(self) -> bool:
         """Say whether the time is up."""
-        return time.monotonic() > self.end
+        waited = time.monotonic() - self._began
+        return time.thread_time() - self._worked > self.seconds or waited > PATIENCE * self.seconds
 
     def check(self, module: str, kind: str) -> None:
         """Raise OverdueError if the time is up while a module, of some kind, is worked on."""

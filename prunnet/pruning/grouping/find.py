@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 
 import torch
 
@@ -20,7 +19,7 @@ from prunnet.pruning.groups import Grouping
 from prunnet.torch_fixes.compiler import compiler_put_off
 
 SECONDS = 25.0
-"""How long finding and trying groups may take, seconds."""
+"""How long finding and trying groups may take, seconds of work."""
 
 
 @compiler_put_off()
@@ -34,7 +33,7 @@ def find_groups(encoder: Encoder) -> Grouping:
         EncoderError: The encoder cannot be copied, or its own code fails or takes too long; names the module.
     """
     remedy = "use smaller images, or granularity 'weight'"
-    deadline = Deadline(time.monotonic() + SECONDS, "finding channel groups", remedy)
+    deadline = Deadline(SECONDS, "finding channel groups", remedy)
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     try:
         with torch.inference_mode(False), torch.no_grad():

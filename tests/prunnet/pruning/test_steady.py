@@ -101,6 +101,6 @@ def test_a_narrower_network_that_takes_too_long_is_named(monkeypatch: pytest.Mon
             time.sleep(5)
         return net.a(x)
 
-    monkeypatch.setattr(find, "SECONDS", 4.0)
+    monkeypatch.setattr(find, "SECONDS", 1.2)
     with pytest.raises(EncoderError, match=r"takes too long; time was up in the module .*a"):
         _prunable(slow)
