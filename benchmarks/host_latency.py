@@ -23,13 +23,13 @@ TARGETS = ("executorch", "tflite", "onnx")
 def main() -> None:
     options = _options()
     from exporters.quiet import quiet
-    from exporters.table import align
     from exporters.targets.registry import get_exporter
     from exporters.targets.spec import ExportSpec
     from exporters.timing import interleave, one_core
     from prunnet.cost import trace
     from prunnet.package.load import load_encoder
     from runtime_py.backends import open_backend
+    from runtime_py.table import align
 
     package = load_encoder(options.encoder)
     prunable, image = package.prunable, package.probes.images[:1]
@@ -85,7 +85,7 @@ def main() -> None:
         )
         for row in rows
     ]
-    print("\n".join(align([header, *cells])))
+    print("\n".join(align([header, *cells], left=1)))
     if options.json:
         options.json.write_text(json.dumps({"encoder": package.name, "rows": rows}, indent=2) + "\n")
 

@@ -70,7 +70,7 @@ def bench_bundles(bundles: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
 
 def as_text(rows: Sequence[dict[str, Any]]) -> str:
     """Return the records as a table."""
-    from exporters.table import align
+    from runtime_py.table import align
 
     header = ("bundle", "capacity", "median ms", "rounds from", "to", "latency ratio", "MAC ratio", "runtime")
     cells = [
@@ -86,7 +86,7 @@ def as_text(rows: Sequence[dict[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return "\n".join(align([header, *cells]))
+    return "\n".join(align([header, *cells], left=1))
 
 
 def _parser() -> argparse.ArgumentParser:

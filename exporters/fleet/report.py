@@ -9,11 +9,11 @@ from typing import Any
 from exporters.fleet.fleet import Outcome
 from exporters.fleet.job import Failure
 from exporters.pipeline.export import Exported
-from exporters.table import align
 from prunnet.profile import BUDGET_UNITS, Budgets
 from prunnet.solver import Plan
 from prunnet.solver.plan import show
 from runtime_py.bundle.manifest import BudgetCheck, Cost
+from runtime_py.table import align
 
 HEADER = ("budget", "limit", "predicted", "measured", "slack")
 
@@ -44,7 +44,9 @@ def _block(outcome: Outcome) -> list[str]:
         f"{outcome.job.label} ({plan.precision}): capacity {plan.capacity:.4f}, "
         f"{plan.granularity} granularity, channels in multiples of {plan.channel_multiple}"
     ]
-    lines += [f"  {line}" for line in align([HEADER, *_rows(plan, result, outcome.job.profile.budgets)])]
+    lines += [
+        f"  {line}" for line in align([HEADER, *_rows(plan, result, outcome.job.profile.budgets)], left=1)
+    ]
     if plan.predicted.latency_ms is not None and not plan.predicted.latency_calibrated:
         lines.append("  * the latency model is not calibrated on this device")
     lines.append(f"  why not larger: {plan.why_not_larger}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from runtime_py.table import align
+
 _HEADER = ("capacity", "reached", "MFLOPs", "cross mAP", "self mAP", "cross R@1", "below dense")
 
 
@@ -22,10 +24,7 @@ def curve_table(curve: dict[str, Any], control: dict[str, Any] | None = None) ->
         )
         for p in curve["points"]
     ]
-    widths = [max(map(len, column)) for column in zip(_HEADER, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in (_HEADER, *rows)
-    ]
+    lines = align([_HEADER, *rows])
     lines.append(f"dense: mAP {curve['dense_map']:.1f}, Recall@1 {curve['dense_recall_at_1']:.1f}")
     if control:
         lines.append(f"trained dense alone: mAP {control['dense_map']:.1f}; tax {control['tax']:+.1f} points")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runtime_py.cli.outcome import Outcome
+from runtime_py.table import align
 
 _HEADER = ("bundle", "verdict", "min cos", "mean cos", "top-1", "R@1 (dense)", "mAP (dense)", "runtime")
 
@@ -12,11 +13,8 @@ _HEADER = ("bundle", "verdict", "min cos", "mean cos", "top-1", "R@1 (dense)", "
 def table(outcomes: Sequence[Outcome]) -> str:
     """Render outcomes as an aligned table, with the reasons below it."""
     rows = [_HEADER, *(_row(outcome) for outcome in outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    rules = ["-" * max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = align([rows[0], rules, *rows[1:]], left=len(_HEADER))
     for outcome in outcomes:
         if outcome.verdict != "compatible":
             lines += ["", f"{outcome.bundle}: {outcome.verdict}"]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prunnet.errors import EvaluationError
+from runtime_py.table import align
 
 Points = Sequence[Mapping[str, Any]]
 """A method's measured points: rows of a `Matrix`, points of a `Curve`, or any dictionaries with the same keys."""
@@ -47,8 +48,7 @@ class Comparison:
         for number, size in enumerate(sizes):
             found = [column[number].value for column in self.readings.values()]
             rows.append([f"{size:,g}", *("-" if value is None else f"{value:.2f}" for value in found)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+        lines = align(rows)
         lines += [
             f"- {method}: {missing[0]}"
             for method, column in self.readings.items()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prunnet.evaluate.curve import Interval
+from runtime_py.table import align
 
 Grid = tuple[tuple[float, ...], ...]
 """Rows: capacity of the query encoder; columns: capacity of the gallery encoder; both ascending."""
@@ -88,12 +89,12 @@ class Matrix:
         return "\n".join(
             [
                 "mAP by capacity of the query encoder (rows) and of the gallery encoder (columns)",
-                *_aligned(grid),
+                *align(grid),
                 f"{self._incompatible} of {len(names) * (len(names) - 1)} pairs are below the self-test of "
                 "their smaller encoder (marked !)",
                 "",
                 "against the dense gallery (95 % intervals over classes)",
-                *_aligned(against),
+                *align(against),
                 f"mixed: {self.mixed_share:.0%} of the gallery embedded by the subnetwork, the rest by dense",
             ]
         )
@@ -134,8 +135,3 @@ def _cells(row: Row) -> list[str]:
 
 def _interval(value: Interval) -> str:
     return f"{value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]"
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
