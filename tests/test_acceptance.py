@@ -9,7 +9,7 @@ import pytest
 
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
-from prunnet.data import open_benchmark
+from prunnet.data import open_test_pictures
 from prunnet.encoder.embedding import embed
 from prunnet.package.load import load_encoder
 from tests.exporters.plain import run_executorch, run_onnx, run_tflite
@@ -23,11 +23,11 @@ PLAIN = {"onnx": run_onnx, "tflite": run_tflite, "executorch": run_executorch}
 @pytest.mark.parametrize("target", PLAIN)
 def test_plain_runtimes_agree_on_500_unseen_images(target: str, tmp_path: Path) -> None:
     package = load_encoder("glyphs")
-    benchmark = open_benchmark("glyphs", (48, 48))
+    pictures = open_test_pictures("glyphs", (48, 48))
     shipped = {image.tobytes() for image in package.probes.images}
-    rows = np.random.default_rng(4).permutation(len(benchmark.images))
-    rows = np.array([r for r in rows if benchmark.images[r].tobytes() not in shipped])
-    queries, gallery = benchmark.images[rows[:PROBES]], benchmark.images[rows[PROBES:]]
+    rows = np.random.default_rng(4).permutation(len(pictures.images))
+    rows = np.array([r for r in rows if pictures.images[r].tobytes() not in shipped])
+    queries, gallery = pictures.images[rows[:PROBES]], pictures.images[rows[PROBES:]]
     module = package.subnetwork(CAPACITY)
     spec = ExportSpec(
         name=package.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prunnet.data import open_benchmark
+from prunnet.data import open_test_pictures
 from prunnet.encoder.embedding import embed
 from prunnet.evaluate.curve import measure_curve
 from prunnet.package.load import load_encoder
@@ -33,7 +33,7 @@ def test_it_was_trained_by_the_shipped_recipe(package: EncoderPackage) -> None:
 
 
 def test_probes_are_unseen_views(package: EncoderPackage) -> None:
-    unseen = open_benchmark("glyphs", (48, 48))
+    unseen = open_test_pictures("glyphs", (48, 48))
     known = {image.tobytes() for image in unseen.images}
     assert all(image.tobytes() in known for image in package.probes.images)
     assert not any(image.tobytes() in known for image in package.probes.calibration)
@@ -75,8 +75,8 @@ def test_subnetworks_find_what_the_dense_encoder_finds(package: EncoderPackage) 
 
 @pytest.mark.slow
 def test_the_measured_curve_is_measured_again(package: EncoderPackage) -> None:
-    benchmark = open_benchmark("glyphs", (48, 48))
-    again = measure_curve(package.prunable, package.probes.calibration, benchmark, (0.2, 1.0))
+    pictures = open_test_pictures("glyphs", (48, 48))
+    again = measure_curve(package.prunable, package.probes.calibration, pictures, (0.2, 1.0))
     recorded = package.metadata.metrics["curve"]
     assert again.queries == recorded["queries"]
     assert again.dense_map == pytest.approx(recorded["dense_map"], abs=0.05)

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from prunnet.data import open_benchmark
+    from prunnet.data import open_test_pictures
     from prunnet.errors import DatasetError
     from prunnet.evaluate.curve import reachable
     from prunnet.package.load import load_encoder
@@ -72,12 +72,12 @@ def _run(options: argparse.Namespace) -> int:
     dataset = options.dataset or "glyphs"
     if "=" in dataset:
         return _task(package, dataset, capacities, options)
-    benchmark = open_benchmark(dataset, (package.preprocessing.height, package.preprocessing.width))
-    for line in benchmark.notes:
+    pictures = open_test_pictures(dataset, (package.preprocessing.height, package.preprocessing.width))
+    for line in pictures.notes:
         note(line)
     if options.matrix:
-        return _matrix(package, benchmark, capacities, options)
-    return _curve(package, benchmark, capacities, options)
+        return _matrix(package, pictures, capacities, options)
+    return _curve(package, pictures, capacities, options)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -100,25 +100,25 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _curve(
-    package: EncoderPackage, benchmark: RetrievalSet, capacities: Sequence[float], options: argparse.Namespace
+    package: EncoderPackage, pictures: RetrievalSet, capacities: Sequence[float], options: argparse.Namespace
 ) -> int:
     from prunnet.cli.table import curve_as_json, curve_table
     from prunnet.evaluate.curve import measure_curve
 
-    curve = measure_curve(package.prunable, package.probes.calibration, benchmark, capacities, say=note)
+    curve = measure_curve(package.prunable, package.probes.calibration, pictures, capacities, say=note)
     show(curve_as_json(curve.as_dict()) if options.json else curve_table(curve.as_dict()))
     return 0
 
 
 def _matrix(
-    package: EncoderPackage, benchmark: RetrievalSet, capacities: Sequence[float], options: argparse.Namespace
+    package: EncoderPackage, pictures: RetrievalSet, capacities: Sequence[float], options: argparse.Namespace
 ) -> int:
     from prunnet.evaluate.family import CutFamily
     from prunnet.evaluate.matrix import measure_matrix
     from prunnet.evaluate.matrix.plot import save_plot
 
     family = CutFamily(package.prunable, package.probes.calibration, capacities)
-    matrix = measure_matrix(family, benchmark, say=note)
+    matrix = measure_matrix(family, pictures, say=note)
     show(json.dumps(matrix.as_dict(), indent=1) if options.json else matrix.table())
     if options.plot is not None:
         save_plot(matrix, options.plot)

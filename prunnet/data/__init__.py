@@ -9,7 +9,7 @@ from prunnet.data.data_set import DataSet
 from prunnet.data.source import RetrievalSet, TrainingSource
 from prunnet.errors import DatasetError
 
-__all__ = ["Augment", "DataSet", "RetrievalSet", "TrainingSource", "open_benchmark", "open_data"]
+__all__ = ["Augment", "DataSet", "RetrievalSet", "TrainingSource", "open_data", "open_test_pictures"]
 
 
 def open_data(
@@ -61,8 +61,8 @@ def open_data(
     return folder_set(Path(path), image_size, augment)
 
 
-def open_benchmark(name: str, image_size: tuple[int, int]) -> RetrievalSet:
-    """Open the images to retrieve, without the training images.
+def open_test_pictures(name: str, image_size: tuple[int, int]) -> RetrievalSet:
+    """Open the pictures to test on, without those to train on.
 
     Args:
         name: "glyphs", or a folder with `test/CLASS/*`.
@@ -75,6 +75,6 @@ def open_benchmark(name: str, image_size: tuple[int, int]) -> RetrievalSet:
         test = open_data("glyphs", None, image_size).test
         assert isinstance(test, RetrievalSet)
         return test
-    from prunnet.data.folder_set import folder_benchmark
+    from prunnet.data.folder_set import folder_test_pictures
 
-    return folder_benchmark(Path(name) / "test", image_size)
+    return folder_test_pictures(Path(name) / "test", image_size)

@@ -28,7 +28,7 @@ def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSe
     """
     found = scan(root / "train")
     train = PictureTraining(found.pictures, found.labels, size, augment)
-    benchmark, tested = _benchmark(scan(root / "test"), size)
+    pictures, tested = _decoded(scan(root / "test"), size)
     shared = sorted(set(found.classes) & set(tested.classes))
     notes = [*found.lines("train"), *tested.lines("test"), *_doubles(found, tested)]
     if shared:
@@ -36,19 +36,19 @@ def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSe
             f"  {len(shared):,} of {len(tested.classes):,} test classes are also trained on ({_some(shared)}): "
             "the test does not show how unseen classes are found"
         )
-    return DataSet(train, benchmark, root.name, tuple(notes), len(shared))
+    return DataSet(train, pictures, root.name, tuple(notes), len(shared))
 
 
-def folder_benchmark(folder: Path, size: Size) -> RetrievalSet:
+def folder_test_pictures(folder: Path, size: Size) -> RetrievalSet:
     """Return the pictures of `folder/CLASS/**` as images to retrieve.
 
     Raises:
         DatasetError: As `folder_set`; or all pictures are of one class.
     """
-    return _benchmark(scan(folder), size)[0]
+    return _decoded(scan(folder), size)[0]
 
 
-def _benchmark(found: Scan, size: Size) -> tuple[RetrievalSet, Scan]:
+def _decoded(found: Scan, size: Size) -> tuple[RetrievalSet, Scan]:
     """Decode all pictures; those that turn out to be damaged are left out, too."""
 
     def read(name: str) -> Pixels | PictureError:

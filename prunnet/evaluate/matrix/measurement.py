@@ -34,7 +34,7 @@ class _Embedded:
 
 def measure_matrix(
     family: Family,
-    benchmark: RetrievalSet,
+    pictures: RetrievalSet,
     *,
     mixed_share: float = 0.5,
     say: Callable[[str], None] = lambda text: None,
@@ -43,15 +43,15 @@ def measure_matrix(
 
     Args:
         family: The encoders.
-        benchmark: Images to retrieve, every one against all the others.
+        pictures: Images to retrieve, every one against all the others.
         mixed_share: Share of the mixed gallery that the subnetwork embeds, in [0, 1].
         say: Told after each capacity, once when it is embedded and once when its queries are measured.
 
     Raises:
         EvaluationError: The share is not in [0, 1], or the family does not end in its dense encoder.
     """
-    embedded = _embedded(family, benchmark, mixed_share, say)
-    pairs = _Pairs(benchmark, embedded)
+    embedded = _embedded(family, pictures, mixed_share, say)
+    pairs = _Pairs(pictures, embedded)
     rows = _rows(family, pairs, mixed_share, say)
     count = range(len(embedded))
     grid = [[pairs(query, gallery) for gallery in count] for query in count]
@@ -68,26 +68,26 @@ def measure_matrix(
 
 def measure_rows(
     family: Family,
-    benchmark: RetrievalSet,
+    pictures: RetrievalSet,
     *,
     mixed_share: float = 0.5,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Row, ...]:
     """Measure each encoder of a family against dense, as `measure_matrix` does, without the other pairs."""
-    return _rows(family, _Pairs(benchmark, _embedded(family, benchmark, mixed_share, say)), mixed_share, say)
+    return _rows(family, _Pairs(pictures, _embedded(family, pictures, mixed_share, say)), mixed_share, say)
 
 
 class _Pairs:
     """Retrieval between any two of the embedded encoders, each measured once, when it is asked for.
 
     Args:
-        benchmark: What was embedded.
+        pictures: What was embedded.
         embedded: The encoders, ascending to the dense one.
     """
 
-    def __init__(self, benchmark: RetrievalSet, embedded: list[_Embedded]) -> None:
-        self.labels, self.embedded = benchmark.labels, embedded
-        self.retrieval = LeaveOneOut(benchmark.labels)
+    def __init__(self, pictures: RetrievalSet, embedded: list[_Embedded]) -> None:
+        self.labels, self.embedded = pictures.labels, embedded
+        self.retrieval = LeaveOneOut(pictures.labels)
         self._found: dict[tuple[int, int], PerQuery] = {}
 
     def __call__(self, query: int, gallery: int) -> PerQuery:
@@ -104,7 +104,7 @@ class _Pairs:
 
 
 def _embedded(
-    family: Family, benchmark: RetrievalSet, mixed_share: float, say: Callable[[str], None]
+    family: Family, pictures: RetrievalSet, mixed_share: float, say: Callable[[str], None]
 ) -> list[_Embedded]:
     if not 0 <= mixed_share <= 1:
         raise EvaluationError(f"the mixed gallery's share is {mixed_share!r}; give a fraction in [0, 1]")
@@ -113,7 +113,7 @@ def _embedded(
         raise EvaluationError(f"a family's capacities ascend to 1.0, the dense encoder; given {capacities}")
     embedded = []
     for capacity in capacities:
-        embedded.append(_embed(family.subnetwork(capacity), benchmark))
+        embedded.append(_embed(family.subnetwork(capacity), pictures))
         say(f"capacity {capacity:g}: embedded")
     return embedded
 
@@ -145,13 +145,13 @@ def _rows(family: Family, pairs: _Pairs, mixed_share: float, say: Callable[[str]
     return tuple(rows)
 
 
-def _embed(encoder: nn.Module, benchmark: RetrievalSet) -> _Embedded:
+def _embed(encoder: nn.Module, pictures: RetrievalSet) -> _Embedded:
     parameters = list(encoder.parameters())
     return _Embedded(
-        vectors=embed(encoder, benchmark.images),
+        vectors=embed(encoder, pictures.images),
         parameters=sum(p.numel() for p in parameters),
         nonzero=sum(int(torch.count_nonzero(p)) for p in parameters),
-        macs=flops(encoder, benchmark.images.shape[1:3]) // 2,
+        macs=flops(encoder, pictures.images.shape[1:3]) // 2,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunnet.data import DataSet, open_benchmark, open_data
+from prunnet.data import DataSet, open_data, open_test_pictures
 from prunnet.data.folders import walk as folder_walk
 from prunnet.data.folders.same_pictures import equal_files
 from prunnet.data.folders.scan import scan
@@ -159,7 +159,7 @@ def test_a_damaged_picture_is_left_out_and_said(
     assert f"1 damaged ({file.parent.name}/0.jpg: " in said
     assert (data.train.size, len(data.test.images)) == ((11, 12) if part == "train" else (12, 11))  # type: ignore[union-attr]
     if part == "test":
-        assert any("1 damaged" in line for line in open_benchmark(str(root), (16, 16)).notes)
+        assert any("1 damaged" in line for line in open_test_pictures(str(root), (16, 16)).notes)
 
 
 def test_many_damaged_pictures_are_an_error(root: Path) -> None:
@@ -202,7 +202,7 @@ def test_one_class_or_one_picture_is_refused(root: Path) -> None:
         _open(root)
     for name in ("cow1", "cow2"):
         shutil.rmtree(whole / "test" / name)
-    for opening in (lambda: _open(whole), lambda: open_benchmark(str(whole), (16, 16))):
+    for opening in (lambda: _open(whole), lambda: open_test_pictures(str(whole), (16, 16))):
         with pytest.raises(DatasetError, match="all of one class, so every answer is right"):
             opening()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from prunnet.data import open_benchmark, open_data
+from prunnet.data import open_data, open_test_pictures
 from prunnet.data.glyph_set import glyph_set
 from prunnet.data.glyphs import MIN_FACES, Glyphs, cache_folder, load_glyphs
 from prunnet.data.pictures import read_picture
@@ -106,7 +106,7 @@ def test_folder_of_pictures(picture_tree: Path) -> None:
         assert image[0].mean() == 80 * label, "the red of the class folder"
     assert data.test.images.shape == (6, 16, 24, 3)
     assert data.test.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert np.array_equal(open_benchmark(str(picture_tree), (16, 24)).images, data.test.images)
+    assert np.array_equal(open_test_pictures(str(picture_tree), (16, 24)).images, data.test.images)
 
 
 def test_exif_rotation_is_undone(tmp_path: Path) -> None:
