@@ -93,6 +93,18 @@ def shortened(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
 
 
+def first_of(items: Sequence[str], most: int, joint: str = ", ") -> str:
+    """Return the first few items as text for a message, with the number of the others.
+
+    Example:
+        >>> first_of(["a", "b", "c"], 2), first_of(["a", "b", "c"], 2, "; "), first_of(["a"], 2)
+        ('a, b and 1 more', 'a; b; and 1 more', 'a')
+    """
+    rest = len(items) - most
+    last = f"{joint if joint.startswith(';') else ' '}and {rest} more" if rest > 0 else ""
+    return joint.join(items[:most]) + last
+
+
 class EncoderError(PrunnetError, ValueError):
     """An encoder, or an encoder package on disk, that cannot be used; says which part and the remedy."""
 

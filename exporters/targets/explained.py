@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from prunnet.errors import first_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -54,7 +56,8 @@ def explained(cause: str, error: BaseException | None, module: torch.nn.Module, 
     if not named:
         return f"{cause}. The message names no operation of the network; it has {', '.join(sorted(places))}"
     said = [
-        f"{name} in {_listed(places[name])} ({_REMEDIES.get(name, _OTHERWISE)})" for name in named[:_SHOWN]
+        f"{name} in {first_of(places[name], _SHOWN)} ({_REMEDIES.get(name, _OTHERWISE)})"
+        for name in named[:_SHOWN]
     ]
     return f"{cause}. At fault: {'; '.join(said)}"
 
@@ -94,8 +97,3 @@ def _named(error: BaseException | None, places: dict[str, list[str]]) -> list[st
 
 def _mentions(message: str, name: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(name.strip('_'))}(?![A-Za-z0-9])", message) is not None
-
-
-def _listed(places: list[str]) -> str:
-    rest = len(places) - _SHOWN
-    return ", ".join(places[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

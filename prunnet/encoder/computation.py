@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prunnet.errors import first_of
+
 _SHAPELESS = frozenset(
     ["view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "expand", "expand_as"]
 )
@@ -104,8 +106,7 @@ def differences(found: tuple[str, ...], stored: tuple[str, ...]) -> list[str]:
 
 def listed(said: list[str]) -> str:
     """Return the first few differences as one text, with the number of the others."""
-    rest = len(said) - SHOWN
-    return "; ".join(said[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+    return first_of(said, SHOWN, "; ")
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prunnet.errors import EncoderError
+from prunnet.errors import EncoderError, first_of
 from prunnet.pruning.adapters import STORED
 from runtime_py.disk.files import plain_name
 
@@ -64,8 +64,7 @@ class Header:
                     f"{name} is {kind}, the network's is {_NAMES.get(tensor.dtype, tensor.dtype)}"
                 )
         if problems:
-            rest = len(problems) - SHOWN
-            listed = "; ".join(problems[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+            listed = first_of(problems, SHOWN, "; ")
             raise EncoderError(
                 f"{self.file}: does not fit {says}: {listed}; take the package whole from where it was trained"
             )
