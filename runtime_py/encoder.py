@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime_py.backends.base import Backend, Embeddings, Pixels
+from runtime_py.arrays import Floats, Pixels
+from runtime_py.backends.base import Backend
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.check.drift import examine
@@ -37,7 +38,7 @@ class QueryEncoder:
         """Sentence that names the device runtime and its version."""
         return self._backend.runtime
 
-    def embed(self, images: Pixels) -> Embeddings:
+    def embed(self, images: Pixels) -> Floats:
         """Embed images.
 
         Args:

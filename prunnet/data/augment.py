@@ -8,7 +8,8 @@ import torch
 from pydantic import Field, field_validator
 
 from prunnet.yaml.numbers import PositiveShare, Share
-from runtime_py.picture_files import Pixels, Size, resize
+from runtime_py.arrays import Pixels
+from runtime_py.picture_files import Size, resize
 from runtime_py.record import Record
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)

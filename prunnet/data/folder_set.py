@@ -15,8 +15,9 @@ from prunnet.data.folders.same_pictures import LOOKED_AT, equal_files, look_alik
 from prunnet.data.folders.scan import Scan, scan
 from prunnet.data.source import RetrievalSet
 from prunnet.errors import DatasetError
+from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
-from runtime_py.picture_files import Pixels, Size, read_picture
+from runtime_py.picture_files import Size, read_picture
 
 
 def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSet:

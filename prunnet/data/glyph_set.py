@@ -9,8 +9,9 @@ from torch import Tensor
 from prunnet.data.data_set import DataSet
 from prunnet.data.glyphs import Glyphs, load_glyphs
 from prunnet.data.held_out import held_out_rows
-from prunnet.data.source import Images, Labels, RetrievalSet, rows_of_step, step_generator
+from prunnet.data.source import Images, RetrievalSet, rows_of_step, step_generator
 from prunnet.data.views import camera_views
+from runtime_py.arrays import Labels
 
 _TEST_SEED, _CALIBRATION_SEED, _HELD_OUT_SEED = 1_000_003, 1_000_033, 1_000_037
 _CHUNK = 512

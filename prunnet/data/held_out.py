@@ -6,8 +6,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from prunnet.data.source import Labels, RetrievalSet, TrainingSource
+from prunnet.data.source import RetrievalSet, TrainingSource
 from prunnet.errors import DatasetError
+from runtime_py.arrays import Labels
 
 
 @runtime_checkable

@@ -12,8 +12,9 @@ import numpy as np
 
 from prunnet.errors import DatasetError
 from runtime_py import picture_files as reader
+from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
-from runtime_py.picture_files import Box, Pixels, Size, resize
+from runtime_py.picture_files import Box, Size, resize
 
 __all__ = ["Box", "Pictures", "Pixels", "Size", "open_picture", "read_picture", "resize"]
 

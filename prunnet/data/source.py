@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from prunnet.errors import DatasetError
+from runtime_py.arrays import Labels
 
 Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

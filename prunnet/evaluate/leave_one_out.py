@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime_py.retrieval.ranks import Doubles, Floats, Labels, precisions_at, ranks_of
+from runtime_py.arrays import Doubles, Floats, Labels
+from runtime_py.retrieval.ranks import precisions_at, ranks_of
 
 _ROWS = 256
 """Queries scored at once."""

@@ -9,13 +9,14 @@ import numpy as np
 
 from prunnet.data.official.task import RetrievalTask
 from prunnet.data.pictures import Size
-from prunnet.data.source import Images, Labels
+from prunnet.data.source import Images
 from prunnet.errors import DatasetError
 from prunnet.evaluate.family import SeparateFamily
 from prunnet.evaluate.official import measure_task
 from prunnet.package.images import Probes
 from prunnet.package.package import EncoderPackage
 from prunnet.pruning.prunable import PrunableEncoder
+from runtime_py.arrays import Labels
 
 _PER_QUERY = 8
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from prunnet.data import DataSet, RetrievalSet, open_data
-from prunnet.data.source import Images, Labels
+from prunnet.data.source import Images
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.space import space_id
 from prunnet.errors import TrainingError
@@ -33,6 +33,7 @@ from prunnet.train.rounds import plan_of
 from prunnet.train.training import train
 from prunnet.train.validation import about_validation, divided
 from prunnet.train.watch.log import events_can_be_written
+from runtime_py.arrays import Labels
 
 CALIBRATION_IMAGES = 256
 PROBES = 312

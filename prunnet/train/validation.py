@@ -20,7 +20,7 @@ from prunnet.train.checkpoint.checkpoint import RunIdentity
 from prunnet.train.draw import capacities_of_step
 from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.step.step import JointStep
-from runtime_py.retrieval.ranks import Floats
+from runtime_py.arrays import Floats
 
 CALIBRATION_IMAGES = 256
 _BATCH = 128

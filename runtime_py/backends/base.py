@@ -11,13 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from runtime_py.arrays import Floats, Pixels
 from runtime_py.backends.weights import Stored
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError
-
-Pixels = npt.NDArray[np.uint8]
-Embeddings = npt.NDArray[np.float32]
 
 
 class Backend(Protocol):
@@ -27,7 +25,7 @@ class Backend(Protocol):
     def runtime(self) -> str:
         """The runtime, its version and the machine, e.g. "LiteRT 2.3.0 on x86_64 Linux"."""
 
-    def run(self, images: Pixels) -> Embeddings:
+    def run(self, images: Pixels) -> Floats:
         """Embed images.
 
         Args:
@@ -93,7 +91,7 @@ def expect_dtype(artifact: Path, what: str, found: str, info: TensorInfo) -> Non
         raise BundleError(artifact, f"its {what} is {found}, not {info.dtype} as stated")
 
 
-def stack(rows: list[npt.NDArray[np.float32]], output_info: TensorInfo) -> Embeddings:
+def stack(rows: list[npt.NDArray[np.float32]], output_info: TensorInfo) -> Floats:
     """Join embeddings [1, D] of single images to float32 [N, D]; N may be 0."""
     if not rows:
         return np.zeros((0, output_info.shape[-1]), np.float32)

@@ -13,14 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime_py.backends.base import (
-    Embeddings,
-    Pixels,
-    expect_shape,
-    identity_of,
-    machine,
-    stack,
-)
+from runtime_py.arrays import Floats, Pixels
+from runtime_py.backends.base import expect_shape, identity_of, machine, stack
 from runtime_py.backends.weights import Stored, stored
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
@@ -66,7 +60,7 @@ class CoreMLBackend:
         """The runtime, its version and the machine."""
         return self._runtime
 
-    def run(self, images: Pixels) -> Embeddings:
+    def run(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3] as float32 [N, D], one image at a time."""
         return stack([self._predict(image) for image in images], self._output)
 

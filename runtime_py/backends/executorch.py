@@ -13,16 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from runtime_py.backends.base import (
-    Embeddings,
-    InputBuffer,
-    Pixels,
-    expect_dtype,
-    expect_shape,
-    identity_of,
-    machine,
-    stack,
-)
+from runtime_py.arrays import Floats, Pixels
+from runtime_py.backends.base import InputBuffer, expect_dtype, expect_shape, identity_of, machine, stack
 from runtime_py.backends.weights import Stored
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
@@ -106,7 +98,7 @@ class ExecuTorchBackend:
         """ExecuTorch, its version and the machine."""
         return f"ExecuTorch {metadata.version('executorch')} on {machine()}"
 
-    def run(self, images: Pixels) -> Embeddings:
+    def run(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:

@@ -7,16 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from runtime_py.backends.base import (
-    Embeddings,
-    InputBuffer,
-    Pixels,
-    expect_dtype,
-    expect_shape,
-    identity_of,
-    machine,
-    stack,
-)
+from runtime_py.arrays import Floats, Pixels
+from runtime_py.backends.base import InputBuffer, expect_dtype, expect_shape, identity_of, machine, stack
 from runtime_py.backends.onnx_weights import read_weights
 from runtime_py.backends.weights import Stored
 from runtime_py.bundle.identity import Identity
@@ -59,7 +51,7 @@ class OnnxBackend:
         """ONNX Runtime, its version and the machine."""
         return f"ONNX Runtime {onnxruntime.__version__} on {machine()}"
 
-    def run(self, images: Pixels) -> Embeddings:
+    def run(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:

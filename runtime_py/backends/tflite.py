@@ -14,16 +14,8 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from runtime_py.backends.base import (
-    Embeddings,
-    InputBuffer,
-    Pixels,
-    expect_dtype,
-    expect_shape,
-    identity_of,
-    machine,
-    stack,
-)
+from runtime_py.arrays import Floats, Pixels
+from runtime_py.backends.base import InputBuffer, expect_dtype, expect_shape, identity_of, machine, stack
 from runtime_py.backends.weights import Stored, stored
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
@@ -80,7 +72,7 @@ class TFLiteBackend:
         """LiteRT, its version and the machine."""
         return f"LiteRT {metadata.version('ai-edge-litert')} on {machine()}"
 
-    def run(self, images: Pixels) -> Embeddings:
+    def run(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:

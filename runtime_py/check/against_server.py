@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime_py.backends.base import Pixels
+from runtime_py.arrays import Pixels
 from runtime_py.bundle.manifest import DriftRecord, Manifest
 from runtime_py.bundle.probes import Parity, Probes, unit_lengths
 from runtime_py.bundle.tolerances import SERVER_MIN_COSINE, SERVER_MIN_MEAN_COSINE, Tolerances

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from runtime_py.arrays import Doubles
 
 MIN_FAILING = 30
 """Queries that a random encoder must be expected to lose. Fewer show too little: with n queries of which each is lost

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from runtime_py.arrays import Floats
 from runtime_py.bundle.manifest import DriftRecord, Figures, Verdict
 from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.tolerances import Tolerances
@@ -31,7 +32,6 @@ __all__ = [
     "untested",
 ]
 
-Floats = npt.NDArray[np.float32]
 Embed = Callable[[npt.NDArray[np.uint8]], Floats]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from runtime_py.arrays import Doubles, Floats
 from runtime_py.bundle.manifest import Figures
 from runtime_py.bundle.probes import Probes, unit_lengths
 from runtime_py.check.chance import Chance, chance_of
@@ -22,9 +23,6 @@ from runtime_py.retrieval import metrics
 
 TOP_K = 10
 """Neighbours that `topk_overlap` compares; fewer if there are fewer probes."""
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 
 def figures_of(embeddings: Floats, probes: Probes, synthetic: Floats | None = None) -> Figures:

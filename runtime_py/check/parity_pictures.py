@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from runtime_py.arrays import Pixels
+
 _Grid = npt.NDArray[np.int64]
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)

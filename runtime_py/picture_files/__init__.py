@@ -8,9 +8,10 @@ Pillow is imported when the first picture is read: `pip install 'prunnet[runtime
 
 from __future__ import annotations
 
+from runtime_py.arrays import Pixels
 from runtime_py.picture_files.header import Facts, inspect_picture
 from runtime_py.picture_files.modes import BACKGROUND, rgb
-from runtime_py.picture_files.reading import Box, Pixels, Size, open_picture, read_picture, resize, thumbnail
+from runtime_py.picture_files.reading import Box, Size, open_picture, read_picture, resize, thumbnail
 
 __all__ = [
     "BACKGROUND",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
 from runtime_py.picture_files.modes import rgb
 from runtime_py.picture_files.opening import LARGEST, opened, pillow, reduction
@@ -18,7 +18,6 @@ from runtime_py.picture_files.rows import require_all_rows
 if TYPE_CHECKING:
     from PIL import Image
 
-Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """(height, width), pixels."""
 Box = tuple[float, float, float, float]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from runtime_py.retrieval.ranks import Doubles, Floats, Labels, Mask, precisions_at, ranking, ranks_of, top_k
+from runtime_py.arrays import Doubles, Floats, Labels, Mask
+from runtime_py.retrieval.ranks import precisions_at, ranking, ranks_of, top_k
 from runtime_py.retrieval.search import search
 
 __all__ = [

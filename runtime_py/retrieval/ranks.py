@@ -9,10 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from runtime_py.arrays import Doubles, Floats, Labels, Mask
 
 
 def ranking(scores: Floats, ignored: Mask | None = None) -> Labels:

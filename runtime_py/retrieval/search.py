@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime_py.retrieval.ranks import Floats, Labels, top_k
+from runtime_py.arrays import Floats, Labels
+from runtime_py.retrieval.ranks import top_k
 
 _QUERIES = 1024
 _ITEMS = 4096

@@ -16,9 +16,10 @@ from prunnet.data.augment import Augment
 from prunnet.data.folders.scan import check_damaged
 from prunnet.data.folders.walk import LeftOut
 from prunnet.data.held_out import held_out_rows
-from prunnet.data.pictures import Pictures, Pixels, Size, resize
+from prunnet.data.pictures import Pictures, Size, resize
 from prunnet.data.source import RetrievalSet, rows_of_step, step_generator
 from prunnet.errors import DatasetError
+from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
 
 

@@ -16,7 +16,7 @@ from prunnet.evaluate.curve import flops, interval
 from prunnet.evaluate.family import Family
 from prunnet.evaluate.leave_one_out import LeaveOneOut, PerQuery, points
 from prunnet.evaluate.matrix.result import Flips, Matrix, MixedGallery, Row
-from runtime_py.retrieval.ranks import Doubles, Floats
+from runtime_py.arrays import Doubles, Floats
 
 _MIXED_SEED = 2026
 """Draws which gallery items the subnetwork embeds; the same items for every capacity and every family."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from prunnet.data.pictures import Pictures, Pixels, Size
-from runtime_py.retrieval.metrics import Floats
+from prunnet.data.pictures import Pictures, Size
+from runtime_py.arrays import Floats, Pixels
 
 
 def embed_pictures(

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from prunnet.data.official.task import Rules
-from runtime_py.retrieval.ranks import Doubles, Floats, Mask, ranks_of
+from runtime_py.arrays import Doubles, Floats, Mask
+from runtime_py.retrieval.ranks import ranks_of
 
 
 def score_figures(scores: Floats, relevant: Mask, ignored: Mask | None, rules: Rules) -> dict[str, Doubles]:

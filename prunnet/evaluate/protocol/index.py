@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from prunnet.errors import EvaluationError, MissingExtraError
-from runtime_py.retrieval.ranks import Doubles, Floats, Labels, ranking
+from runtime_py.arrays import Doubles, Floats, Labels
+from runtime_py.retrieval.ranks import ranking
 
 EXACT = "Flat"
 """The index that looks at every item."""

@@ -11,7 +11,7 @@ from prunnet.errors import DatasetError, EvaluationError
 from prunnet.evaluate.protocol.figures import first_items, list_figures, score_figures
 from prunnet.evaluate.protocol.index import EXACT, GalleryIndex
 from prunnet.evaluate.protocol.result import ProtocolResult
-from runtime_py.retrieval.ranks import Doubles, Floats, Labels, Mask
+from runtime_py.arrays import Doubles, Floats, Labels, Mask
 
 _CHUNK_SCORES = 4_000_000
 """Scores held at once (some 150 MB with masks and keys); a row of GLDv2 is 0.76 million."""

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from runtime_py.backends.base import Embeddings, Pixels
+from runtime_py.arrays import Floats, Pixels
 from runtime_py.check.server.gallery import StoredGallery
 from runtime_py.errors import BundleError, MissingExtraError
 
@@ -27,7 +27,7 @@ class ServerModel(Protocol):
     def space_id(self) -> str | None:
         """The space that it embeds in; None if it does not say."""
 
-    def embed(self, images: Pixels) -> Embeddings:
+    def embed(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3]; returns float32 [N, D]."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime_py.backends.base import Embeddings, Pixels
+from runtime_py.arrays import Floats, Pixels
 from runtime_py.backends.onnx import open_session
 from runtime_py.bundle.identity import SPACE_KEY
 from runtime_py.check.server.pixels import arrange, layout_of
@@ -40,7 +40,7 @@ class OnnxServer:
         stated = self._session.get_modelmeta().custom_metadata_map.get(SPACE_KEY)
         return None if stated is None else str(stated)
 
-    def embed(self, images: Pixels) -> Embeddings:
+    def embed(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = [
             self._session.run(None, {self._name: arrange(self._path, image, self._layout, self._shape)})[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from runtime_py.backends.base import Embeddings, Pixels
+from runtime_py.arrays import Floats, Pixels
 from runtime_py.check.server.pixels import arrange, layout_of
 from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
@@ -59,7 +59,7 @@ class SavedModelServer:
         """What `SPACE_FILE` says; None if there is no such file."""
         return self._space_id
 
-    def embed(self, images: Pixels) -> Embeddings:
+    def embed(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:
