@@ -5,6 +5,7 @@ A target subclasses `Exporter` and writes one method, `_write`.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from runtime_py.errors import BundleError, PrunnetError
 
 if TYPE_CHECKING:
     import torch
+
+_PAINT = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours of a terminal, which torch's ONNX exporter puts into its messages."""
 
 __all__ = ["Artifact", "ExportSpec", "Exporter", "Written", "stage"]
 
@@ -110,5 +114,5 @@ def stage(target: str, name: str) -> Iterator[None]:
     except PrunnetError:
         raise
     except Exception as error:
-        first_line = next(iter(str(error).strip().splitlines()), "no message")
+        first_line = next(iter(_PAINT.sub("", str(error)).strip().splitlines()), "no message")
         raise ExportError(target, name, f"{type(error).__name__}: {first_line}") from error
