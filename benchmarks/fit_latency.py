@@ -134,7 +134,8 @@ def section(fit: Fit, table: list[dict[str, str]]) -> dict[str, Any]:
     t0, per_op, *rates, bandwidth = (float(value) for value in logs)
     return {
         "runs_on": fit.runs_on,
-        "calibrated": fit.calibrated,
+        "calibrated": bool(fit.soc),
+        **({"soc": fit.soc} if fit.soc else {}),
         "source": fit.source,
         "t0_ms": t0,
         "per_op_ms": per_op,

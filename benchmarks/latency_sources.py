@@ -78,7 +78,7 @@ class Fit:
         name: Name of the file.
         precision: Precision that the coefficients are for.
         rows: Rows to fit to.
-        calibrated: Whether the device itself was measured with the target's runtime.
+        soc: The chip of the device, if it was itself measured with the target's runtime; else empty.
         factor: The coefficients are for the measured milliseconds times this.
         runs_on: Runtime and unit that the figures stand for.
         source: How the rows were chosen.
@@ -87,7 +87,7 @@ class Fit:
     name: str
     precision: str
     rows: tuple[Rows, ...]
-    calibrated: bool
+    soc: str
     factor: float
     runs_on: str
     source: str
@@ -107,7 +107,7 @@ FITS = (
         "cortex_x3_fp32",
         "fp32",
         (Rows({"profile_match": "same_core(X3; 3.2 vs 2.91 GHz)", "threads": "4", **_NCNN_FP16}),),
-        False,
+        "",
         2.2,
         "CPU, 4 threads, XNNPACK",
         "No public Pixel 8 CPU table. ncnn fp16 on a Snapdragon 8 Gen 2 (Cortex-X3 3.2 GHz), times 2.2: "
@@ -117,7 +117,7 @@ FITS = (
         "edge_tpu_tensor_g3_int8",
         "int8",
         (Rows({"profile": "pixel8", "profile_match": "exact", "precision": "int8"}),),
-        True,
+        "Google Tensor G3",
         1.0,
         "Edge TPU delegate",
         "TFLite int8 on a Pixel 8's Edge TPU",
@@ -130,7 +130,7 @@ FITS = (
                 {"profile": "galaxy_s24", "profile_match": "exact", "runtime": "tflite", "precision": "float"}
             ),
         ),
-        True,
+        "Snapdragon 8 Gen 3 for Galaxy",
         1.0,
         "QNN delegate (Hexagon HTP, computes in fp16)",
         "TFLite float models on a Galaxy S24 with the QNN delegate",
@@ -139,7 +139,7 @@ FITS = (
         "hexagon_v75_onnx",
         "fp32",
         (Rows({"profile": "galaxy_s24", "profile_match": "exact", "runtime": "onnx", "precision": "float"}),),
-        True,
+        "Snapdragon 8 Gen 3 for Galaxy",
         1.0,
         "ONNX Runtime QNN execution provider (Hexagon HTP, computes in fp16)",
         "ONNX Runtime float models on a Galaxy S24 with the QNN execution provider",
@@ -148,7 +148,7 @@ FITS = (
         "cortex_x4_fp32",
         "fp32",
         (Rows({"profile_match": "same_core(X4 3.25 GHz)", "threads": "4", **_NCNN_FP16}),),
-        False,
+        "",
         2.0,
         "CPU, 4 threads, XNNPACK",
         "ncnn fp16 on a Dimensity 9300 (Cortex-X4 3.25 GHz), times 2: an fp32 vector holds half the lanes",
@@ -160,7 +160,7 @@ FITS = (
             Rows({"profile": "iphone15", "profile_match": "proxy(next gen A17 Pro)", "precision": "fp16"}),
             Rows({"profile": "iphone15", "profile_match": "same_soc", "precision": "fp16"}, 3.0),
         ),
-        False,
+        "",
         1.0,
         "Core ML, Neural Engine",
         "Core ML fp16 on the A17 Pro (next generation); "
@@ -174,7 +174,7 @@ FITS = (
             Rows({"runtime": "ExecuTorch", **_EXACT_PI5}, 3.0),
             Rows({"runtime": "ExecuTorch XNNPACK", **_EXACT_PI5}, 3.0),
         ),
-        True,
+        "Broadcom BCM2712",
         1.0,
         "CPU, 4 threads, XNNPACK",
         "ExecuTorch XNNPACK fp32 on a Raspberry Pi 5, Paddle-Lite fp32 on a Snapdragon 855 for small nets"
@@ -193,7 +193,7 @@ FITS = (
                 }
             ),
         ),
-        False,
+        "",
         1.11,
         "CPU, 4 threads, XNNPACK",
         "A class of devices, not one: ncnn fp32 on four Cortex-A53 at 2.0 GHz, times 1.11 for 1.8 GHz",

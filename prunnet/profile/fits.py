@@ -24,7 +24,8 @@ def with_fits(document: Document) -> Document:
 
     `latency.<target>.<precision>` may be the name of a fit, `latency/<name>.yaml` beside the profile or shipped; or a
     mapping with the key `fit` and fields that differ from it; or, as ever, all of a latency model's fields. A shipped
-    fit was not measured on the device of a profile elsewhere: there it is not calibrated, unless the profile says so.
+    fit was not measured on the device of a profile elsewhere with another chip: there it is not calibrated, unless the
+    profile says so.
 
     Args:
         document: A profile, not yet validated.
@@ -63,8 +64,10 @@ def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
         fit = read_document(known[name], ProfileError)
         validate(fit, LatencyModel)
         check_fit(fit)
-        taken_over = known[name].parent != folders[0]
-        return {**fit.values, **({"calibrated": False} if taken_over else {})}
+        hardware = document.values.get("hardware")
+        soc = hardware.get("soc") if isinstance(hardware, dict) else None
+        elsewhere = known[name].parent != folders[0] and fit.values.get("soc") != soc
+        return {**fit.values, **({"calibrated": False} if elsewhere else {})}
     raise ProfileError(
         document.path,
         f"no latency fit of that name in {folders[0]} or among the shipped ones",

@@ -63,6 +63,8 @@ class LatencyModel(_Strict):
     """How fast weights and activations are read and written, 10**9 bytes per second."""
     calibrated: bool
     """False if only similar devices were measured."""
+    soc: str = ""
+    """The chip that was measured, as `hardware.soc` names it; a shipped fit calibrates no profile of another chip."""
     scaled_by: Rate = 1.0
     """Factor on the measured milliseconds before the fit; `source` gives the reason."""
     median_error: Annotated[float, Field(ge=0)]

@@ -70,7 +70,7 @@ def test_a_damaged_fit_is_named_itself(tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / "latency", tmp_path / "latency")
     file = tmp_path / "latency" / "cortex_a76_fp32.yaml"
     file.write_text(file.read_text().replace("t0_ms: 0.2282", "t0_ms: -1"))
-    with pytest.raises(ProfileError, match=r"cortex_a76_fp32\.yaml:4: t0_ms"):
+    with pytest.raises(ProfileError, match=r"cortex_a76_fp32\.yaml:5: t0_ms"):
         load_profile(written(tmp_path))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prunnet.data.glyph_set import glyph_set
-from prunnet.train import trainer
+from prunnet.train import training
 from prunnet.train.ahead import made_ahead, threads_for
 from prunnet.train.training import train
 from tests.prunnet.train.test_training import Short, _recipe
@@ -52,7 +52,7 @@ def test_a_cpu_makes_each_batch_when_it_is_asked_for() -> None:
 def test_batches_made_ahead_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Short(glyph_set(32).train, 64)
     one = train(_recipe(5), source, tmp_path / "one", quiet=True)
-    monkeypatch.setattr(trainer, "threads_for", lambda device, processes: 3)
+    monkeypatch.setattr(training, "threads_for", lambda device, processes: 3)
     other = train(_recipe(5), source, tmp_path / "other", quiet=True)
     for name, tensor in one.prunable.state_dict().items():
         assert torch.equal(tensor, other.prunable.state_dict()[name]), name
