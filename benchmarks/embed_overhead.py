@@ -28,7 +28,7 @@ from exporters.targets.spec import Artifact, ExportSpec
 from exporters.timing import interleave, one_core
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.encoder import Encoder
-from prunnet.package.load import preprocessing_of
+from prunnet.package.metadata import preprocessing_of
 from runtime_py.backends import open_backend
 from runtime_py.backends.base import InputBuffer
 from runtime_py.bundle.manifest import Target
