@@ -12,6 +12,7 @@ import argparse
 import codecs
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -35,6 +36,10 @@ _ENDING = {
 
 _unwritten: list[OSError] = []
 """Why standard output could not be written, in this run of a command."""
+
+
+_NO_MEMORY = re.compile("DefaultCPUAllocator: |CUDA out of memory")
+"""How torch says, in a RuntimeError, that it was given no memory."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -91,8 +96,11 @@ def run_command(
             about = "" if error.filename is None else f"{error.filename}: "
             note(f"{parser.prog}: {about}{error.strerror or error}")
             code = USAGE
-        except MemoryError as error:
-            note(f"{parser.prog}: this machine has too little memory ({error or 'nothing left'})")
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+                raise
+            said = next(iter(str(error).strip().splitlines()), "nothing left")
+            note(f"{parser.prog}: this machine has too little memory ({said})")
             code = USAGE
     return _settle(parser.prog, code)
 

@@ -178,6 +178,11 @@ def test_a_signal_ends_a_command_and_leaves_nothing(number, code, tmp_path):
         (BundleError("f", "is bad"), 2, "prunnet-x: f: is bad"),
         (PermissionError(13, "Permission denied", "place"), 2, "prunnet-x: place: Permission denied"),
         (MemoryError(), 2, "too little memory"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+            2,
+            "too little memory (CUDA out of memory",
+        ),
         (KeyboardInterrupt(), 130, "interrupted"),
         (Stopped(signal.SIGTERM), 143, "terminated"),
     ],
@@ -191,11 +196,22 @@ def test_what_happens_to_a_command_becomes_its_code(error, code, said, capsys):
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
-def test_a_bug_stays_a_bug():
+def test_torchs_own_way_to_say_that_there_is_no_memory(capsys):
+    def body(options: argparse.Namespace) -> int:
+        import torch
+
+        return len(torch.empty(2**50, dtype=torch.uint8))
+
+    assert run_command(argparse.ArgumentParser("prunnet-x"), body, []) == 2
+    assert "this machine has too little memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyError("no such key"), RuntimeError("shapes differ")])
+def test_a_bug_stays_a_bug(error):
     def body(options: argparse.Namespace) -> int:
         show("so far")
         note("so good")
-        return {}["no such key"]
+        raise error
 
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         run_command(argparse.ArgumentParser("prunnet-x"), body, [])
