@@ -19,11 +19,12 @@ _LOOK_SECONDS = 0.5
 def python_command(module: str) -> tuple[list[str], dict[str, str]]:
     """Return the command that runs a module of ours in a fresh Python, and its environment.
 
-    It imports what this process imports: not what lies in the working directory under a name of a library.
+    It imports what this process imports: not what lies in the working directory under a name of a library. It reads
+    text as UTF-8, whatever the locale: torch reads files of its own, which are, without saying so.
     """
     home = str(Path(__file__).absolute().parents[1])
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    return [sys.executable, "-P", "-m", module], {**os.environ, "PYTHONPATH": path}
+    return [sys.executable, "-P", "-m", module], {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}
 
 
 def follow(parent: int) -> None:
