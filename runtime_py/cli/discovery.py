@@ -15,7 +15,9 @@ PROBES = "probes.npz"
 ENCODER = "encoder.json"
 """A folder with this file is an encoder package, which has probes too."""
 
-SUFFIXES = (".mlpackage", ".onnx", ".pte", ".tflite")
+PACKAGE = ".mlpackage"
+"""Of the one artifact that is a folder."""
+SUFFIXES = (PACKAGE, ".onnx", ".pte", ".tflite")
 
 _Key = tuple[int, int]
 
@@ -89,7 +91,7 @@ def _inside(entries: Iterable[os.DirEntry[str]]) -> tuple[list[Path], list[Bundl
         try:
             if entry.is_symlink():
                 path.stat()  # raises where it leads nowhere
-            if not entry.is_dir() or path.suffix in SUFFIXES:
+            if not entry.is_dir() or path.suffix == PACKAGE:
                 continue
         except OSError as error:
             errors.append(_unseen(path, error))
@@ -112,8 +114,9 @@ def _unseen(path: Path, error: OSError) -> BundleError:
 
 
 def _is_sign(path: Path, apart: _Key | None) -> bool:
-    """Tell whether a file of this name belongs into a bundle."""
-    return (path.name == PROBES or path.suffix in SUFFIXES) and (apart is None or _key(path) != apart)
+    """Tell whether it belongs into a bundle: its name says so, and it is no folder where a file must be."""
+    named = path.name == PROBES or path.suffix in SUFFIXES
+    return named and (path.suffix == PACKAGE or not path.is_dir()) and (apart is None or _key(path) != apart)
 
 
 def _key(path: Path) -> _Key | None:

@@ -44,6 +44,9 @@ def test_each_kind_of_thing_below_a_folder(tmp_path):
     make(top / "apple" / "encoder.mlpackage" / "Data", "x.onnx")
     make(top / "encoder", "encoder.json", "probes.npz", "model.safetensors")
     make(top / "notes", "readme.txt")
+    make(
+        top / "boards" / "old.tflite" / "pi", "manifest.json"
+    )  # a folder is no TFLite file, whatever its name
     make(tmp_path / "store" / "bad", "manifest.json")
     (top / "link").symlink_to(tmp_path / "store")
     (top / "loop").symlink_to(top)
@@ -60,6 +63,7 @@ def test_each_kind_of_thing_below_a_folder(tmp_path):
         "again",
         "apple: has no manifest.json",
         "artifact-alone: has no manifest.json",
+        "boards/old.tflite/pi",
         "link/bad",
         "probes-alone: has no manifest.json",
         "torn: has no manifest.json",
