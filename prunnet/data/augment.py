@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field, field_validator
 
-from prunnet.yaml.numbers import PositiveShare, Share
+from prunnet.yaml.numbers import Flag, PositiveShare, Share
 from runtime_py.arrays import Pixels
 from runtime_py.picture_files import Size, resize
 from runtime_py.record import Record
@@ -21,7 +21,7 @@ class Augment(Record):
 
     crop: tuple[PositiveShare, PositiveShare] = (0.35, 1.0)
     """Least and largest share of a picture's area that a crop keeps; [1, 1] always keeps the whole picture."""
-    mirror: bool = Field(default=True, strict=True)
+    mirror: Flag = True
     """Mirrors half of the pictures, left to right. Set it to false for text, signs and maps."""
     colour: Share = 0.0
     """Brightness, contrast and saturation are each multiplied by a factor in 1 - colour .. 1 + colour."""

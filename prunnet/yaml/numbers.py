@@ -1,4 +1,4 @@
-"""The numbers that recipes and encoder packages may state, each with a range in which it means something.
+"""The numbers and flags that recipes and encoder packages may state, each with the range in which it means something.
 
 They are strict: `true` is no 1, and `"3"` no 3. The bounds are far from what anyone trains with; beyond them a number
 overflows or vanishes in float32, or asks for more than a machine has.
@@ -24,6 +24,9 @@ def _no_boolean(value: Any) -> Any:
         raise ValueError("not a whole number")
     return value
 
+
+Flag = Annotated[bool, Field(strict=True)]
+"""`yes` and `1` are no booleans in YAML 1.2, and none here."""
 
 NoBoolean = BeforeValidator(_no_boolean)
 """For `Literal[1]`, which `true` and `1.0` equal."""

@@ -18,6 +18,7 @@ from prunnet.yaml.numbers import (
     Exponent,
     Factor,
     Features,
+    Flag,
     PositiveShare,
     Share,
     ShareBelowOne,
@@ -118,9 +119,9 @@ class MethodSpec(Record):
     """Factor on each subnetwork's loss."""
     weighting: Literal["even", "uncertainty"] = "even"
     """Weights of the losses: equal, or by evidential uncertainty with mean 1 (SFSC)."""
-    project: bool = True
+    project: Flag = True
     """Removes conflicts between the gradients of the capacities."""
-    protect_dense: bool = False
+    protect_dense: Flag = False
     """Never projects the dense gradient; those of the subnetworks yield to it."""
     alpha: Exponent = 0.5
     """Exponent of the cosine weights; 0 gives all gradients the same weight."""
@@ -129,7 +130,7 @@ class MethodSpec(Record):
     scores: Literal["magnitude", "random", "prefix"] = "magnitude"
     """How channels or weights are ranked at the start. `magnitude` is that of the weights, taken after the dense
     encoder has trained alone, if it does; `prefix` ranks the first channels highest."""
-    learn_scores: bool = True
+    learn_scores: Flag = True
     """Trains the ranking. Otherwise it stays as it was; if only the dense encoder is trained, `magnitude` is that of
     its final weights."""
 

@@ -15,7 +15,7 @@ from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.schedule import FollowSpec, ScheduleSpec
 from prunnet.train.recipe.validation_spec import ValidationSpec
 from prunnet.yaml.document import read_document
-from prunnet.yaml.numbers import Features, NoBoolean, Pixels, Seed
+from prunnet.yaml.numbers import Features, Flag, NoBoolean, Pixels, Seed
 from prunnet.yaml.validation import validate
 from runtime_py.record import Record
 
@@ -43,7 +43,7 @@ class EncoderSpec(Record):
     """[height, width] of the input, pixels."""
     dimension: Features = 256
     """Length of the embedding."""
-    pretrained: bool = False
+    pretrained: Flag = False
     """Start from timm's published weights, which timm downloads."""
 
 

@@ -115,6 +115,16 @@ def test_a_backbone_has_a_name(backbone: str, tmp_path: Path) -> None:
         load_recipe(str(file))
 
 
+@pytest.mark.parametrize("given", ["yes", "true", 1])
+@pytest.mark.parametrize("field", ["encoder.pretrained", "method.project", "method.learn_scores"])
+def test_a_flag_is_true_or_false(field: str, given: object, tmp_path: Path) -> None:
+    section, _, name = field.partition(".")
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(GOOD | {section: {**GOOD.get(section, {}), name: given}}))
+    with pytest.raises(RecipeError, match=name):
+        load_recipe(str(file))
+
+
 @pytest.mark.parametrize("path", ["", " ", "a\0b"])
 def test_a_path_names_a_folder(path: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
