@@ -14,7 +14,8 @@ def reestimate(module: nn.Module, images: Tensor, batch_size: int = 256) -> None
 
     Args:
         module: Any encoder; its BatchNorm layers change in place, its mode is restored.
-        images: uint8 [N, H, W, 3], RGB, un-augmented. The same images give the same statistics, bit for bit.
+        images: uint8 [N, H, W, 3], RGB, un-augmented. The same images give the same statistics, bit for
+            bit on as many threads.
         batch_size: Images per forward pass; a last batch of less than half of it is joined to the one before.
 
     Raises:
