@@ -13,13 +13,11 @@ from runtime_py.backends import Backend, artifact_errors, open_backend
 from runtime_py.backends.weights import expect_precision
 from runtime_py.bundle.manifest import SCHEMA_VERSION, Manifest
 from runtime_py.bundle.probes import Probes
-from runtime_py.bundle.write import manifest_text, write_bundle
+from runtime_py.bundle.write import manifest_text
 from runtime_py.disk.files import MANIFEST, is_inside, list_files, sha256
 from runtime_py.disk.scratch import is_unfinished
 from runtime_py.encoder import QueryEncoder
 from runtime_py.errors import BundleError
-
-__all__ = ["load", "read_manifest", "write_bundle"]
 
 MOST_MANIFEST_BYTES = 4 * 2**20
 """A manifest has some kilobytes; what is much larger is refused before it is parsed."""

@@ -20,7 +20,7 @@ from prunnet.profile import DeviceProfile
 from prunnet.solver import Plan
 from runtime_py.bundle.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
 from runtime_py.bundle.probes import Parity, Probes
-from runtime_py.bundle.write import write_bundle
+from runtime_py.bundle.write import expect_place, write_bundle
 from runtime_py.check.parity_pictures import parity_pictures
 from runtime_py.errors import IncompatibleError
 from runtime_py.loading import read_manifest
@@ -80,6 +80,7 @@ def export_bundle(
 
     Raises:
         UnknownNameError: No such target, or none of the profile's.
+        BundleError: The bundle cannot be written there; known before the work, save for a disk that is full.
         MissingExtraError: The target's toolchain or runtime is not installed.
         EncoderError: The package's accuracy curve is malformed.
         ExportError: The precision is not offered, or the conversion or its artifact fails.
@@ -87,7 +88,8 @@ def export_bundle(
         IncompatibleError: The artifact's embeddings must not meet the server's gallery, or dense embeddings that the
             package took over are not this encoder's. No bundle is written.
     """
-    label = f"{profile.name}/{target}"
+    label, place = f"{profile.name}/{target}", Path(out) / profile.name / target
+    expect_place(place)
     curve = read_curve(package.metadata.metrics, package.path / "encoder.json")
     if plan is None:
         say(f"{label}: plan")
@@ -114,7 +116,7 @@ def export_bundle(
             )
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)
-        path = write_bundle(draft, attempt.artifact.path, attempt.probes, Path(out) / profile.name / target)
+        path = write_bundle(draft, attempt.artifact.path, attempt.probes, place)
     notes = (*attempt.artifact.notes, attempt.against_curve)
     return Exported(path, read_manifest(path), plan, notes, tuple(steps))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.disk.files import MANIFEST, is_inside, list_files, sha256
 from runtime_py.disk.folders import is_replaceable, replaced_folder
+from runtime_py.disk.scratch import scratch_path
 from runtime_py.errors import BundleError
+
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
 
 
 def write_bundle(draft: Manifest, artifact: Path, probes: Probes, out: Path) -> Path:
@@ -38,13 +42,29 @@ def write_bundle(draft: Manifest, artifact: Path, probes: Probes, out: Path) -> 
         if not is_inside(name) or name == MANIFEST:
             raise BundleError(out, f"{name!r} is not a name for a file of a bundle", "choose another name")
     with _disk_errors(out):
-        if not is_replaceable(out, MANIFEST):
-            raise BundleError(
-                out, "exists and is not a bundle, so it is not replaced", "choose another folder"
-            )
+        _expect_replaceable(out)
         with replaced_folder(out) as scratch:
             _fill(scratch, draft, artifact, probes)
     return out
+
+
+def expect_place(out: Path) -> None:
+    """Try, before the work, whether a bundle can be written to `out`; room on the disk is not asked for.
+
+    Raises:
+        BundleError: As `write_bundle` would raise it afterwards.
+    """
+    out = out.absolute()
+    with _disk_errors(out):
+        _expect_replaceable(out)
+        above = next(folder for folder in out.parents if folder.exists())
+        with scratch_path(above, f".{out.name}") as scratch:
+            scratch.mkdir()
+
+
+def _expect_replaceable(out: Path) -> None:
+    if not is_replaceable(out, MANIFEST):
+        raise BundleError(out, "exists and is not a bundle, so it is not replaced", "choose another folder")
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -71,4 +91,6 @@ def _disk_errors(out: Path) -> Iterator[None]:
         yield
     except (OSError, shutil.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise BundleError(out, f"cannot be written ({reason})", "make room or choose another disk") from error
+        full = getattr(error, "errno", None) not in _NOT_ALLOWED
+        remedy = "make room or choose another disk" if full else "choose a folder that you may write to"
+        raise BundleError(out, f"cannot be written ({reason})", remedy) from error

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime_py.disk.scratch import scratch_path
@@ -29,8 +29,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
     Raises:
         OSError: The disk refuses.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_path(out.parent, f".{out.name}") as scratch:
+    with _made_parents(out), scratch_path(out.parent, f".{out.name}") as scratch:
         scratch.mkdir()
         yield scratch
         for parent, _, names in os.walk(scratch):
@@ -38,6 +37,20 @@ def replaced_folder(out: Path) -> Iterator[Path]:
                 _sync(Path(parent, name))
             _sync(Path(parent))
         _move_into_place(scratch, out)
+
+
+@contextmanager
+def _made_parents(out: Path) -> Iterator[None]:
+    """Make the folders above `out`; those that are new and still empty go again if the block raises."""
+    new = [folder for folder in out.parents if not folder.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):  # a neighbour has filled it
+                folder.rmdir()
+        raise
 
 
 def is_replaceable(out: Path, marker: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime_py.bundle.probes import Probes
-from runtime_py.loading import write_bundle
+from runtime_py.bundle.write import write_bundle
 from tests.runtime_py import bundles, tiny
 from tests.runtime_py.artifacts import IDENTITY, SUFFIX, WRITERS
 

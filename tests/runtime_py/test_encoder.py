@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from runtime_py import IncompatibleError, load
+from runtime_py.bundle.write import write_bundle
 from runtime_py.errors import InferenceError
-from runtime_py.loading import write_bundle
 from tests.runtime_py import bundles, tiny
 from tests.runtime_py.artifacts import IDENTITY, write_failing_onnx
 

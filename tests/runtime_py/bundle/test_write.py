@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from runtime_py import BundleError, load
+from runtime_py.bundle.probes import Probes
+from runtime_py.bundle.write import expect_place, write_bundle
 from runtime_py.disk import folders, scratch
 from runtime_py.disk.scratch import UNFINISHED
-from runtime_py.loading import read_manifest, write_bundle
+from runtime_py.loading import read_manifest
 from tests.runtime_py import bundles
 
 REPOSITORY = Path(__file__).parents[3]
@@ -23,7 +25,7 @@ REPOSITORY = Path(__file__).parents[3]
 CRASH_EVERYWHERE = """
 import os, signal, sys
 from pathlib import Path
-from runtime_py.loading import write_bundle
+from runtime_py.bundle.write import write_bundle
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py import BundleError, load
@@ -189,8 +191,34 @@ def test_a_full_disk_is_a_clear_error_and_leaves_the_old_bundle(make_bundle, pro
 
 def test_a_folder_without_permission_is_a_clear_error(probes, artifact):
     draft = bundles.manifest("onnx", probes)
-    with pytest.raises(BundleError, match="cannot be written"):
+    with pytest.raises(BundleError, match=r"cannot be written .*choose a folder that you may write to"):
         write_bundle(draft, artifact("onnx"), probes, Path("/proc/bundle"))
+
+
+def test_what_forbids_a_bundle_is_known_before_the_work(make_bundle, tmp_path):
+    bundle = make_bundle("onnx")
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for free in (bundle, tmp_path / "a" / "b" / "c"):
+        expect_place(free)
+    for taken, said in (
+        (tmp_path, "is not replaced"),
+        (Path("/proc/b/c"), "cannot be written"),
+        (tmp_path / "file" / "b", "cannot be written"),
+    ):
+        with pytest.raises(BundleError, match=said):
+            expect_place(taken)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_end_in_between_leaves_no_empty_folders(probes, artifact, monkeypatch, tmp_path):
+    monkeypatch.setattr(Probes, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(
+            bundles.manifest("onnx", probes), artifact("onnx"), probes, tmp_path / "mine" / "new" / "onnx"
+        )
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_kill_9_at_any_operation_leaves_the_old_bundle_or_the_new(artifact, probes, tmp_path):
