@@ -33,6 +33,7 @@ from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
+from runtime_py.bundle.identity import Identity
 from runtime_py.errors import PrunnetError
 from tests.oracles.masking import masked_encoder
 
@@ -118,9 +119,8 @@ def export(target: str, name: str, prunable: PrunableEncoder, images: np.ndarray
     capacity = max(0.5, prunable.capacities()[0])
     module = prunable.at(capacity).extract()
     reestimate(module, torch.from_numpy(images))
-    spec = ExportSpec(
-        name, "0" * 32, capacity, prunable.encoder.dimension, "0", preprocessing_of(module), "fp32", images
-    )
+    identity = Identity(name, "0" * 32, capacity, prunable.encoder.dimension, "0")
+    spec = ExportSpec(identity, preprocessing_of(module), "fp32", images)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         get_exporter(target).convert(module, spec, Path(folder))

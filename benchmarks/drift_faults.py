@@ -31,7 +31,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -96,15 +95,8 @@ class Bench:
         return Probes(images, labels, embed(self.dense, images), embed(module, images), parity)
 
     def spec(self, target: str) -> ExportSpec:
-        return ExportSpec(
-            name=self.package.name,
-            space_id=self.package.space_id,
-            capacity=self.package.prunable.at(self.capacity).achieved,
-            dimension=self.package.metadata.dimension,
-            version=metadata.version("prunnet"),
-            preprocessing=self.package.preprocessing,
-            precision=PRECISION[target],
-            calibration_images=self.package.probes.calibration,
+        return ExportSpec.of(
+            self.package, self.package.prunable.at(self.capacity).achieved, PRECISION[target]
         )
 
     def convert(self, module: nn.Module, target: str, folder: Path) -> Artifact:
@@ -117,7 +109,7 @@ class Bench:
         with quiet(Path(os.devnull)):
             tolerances = TABLE[spec.precision]
             record = verify(cast("Target", target), artifact, spec, probes or self.probes, tolerances)
-        return self._held(record, spec.capacity)
+        return self._held(record, spec.identity.capacity)
 
     def judge_network(
         self, module: nn.Module, target: str, folder: Path, probes: Probes | None = None

@@ -42,6 +42,7 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.package.load import load_encoder
 from prunnet.package.metadata import preprocessing_of
 from prunnet.package.package import EncoderPackage
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision, Preprocessing, Target
 from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.tolerances import TABLE
@@ -168,11 +169,7 @@ def export(case: Case, encoders: Encoders, folder: Path) -> Honest:
     """Export one case and judge it as an exporter does."""
     module, probes, preprocessing, capacity = encoders.of(case)
     spec = ExportSpec(
-        name=case.encoder,
-        space_id="honest",
-        capacity=capacity,
-        dimension=probes.dimension,
-        version=metadata.version("prunnet"),
+        identity=Identity(case.encoder, "honest", capacity, probes.dimension, metadata.version("prunnet")),
         preprocessing=preprocessing,
         precision=case.precision,
         calibration_images=encoders.glyphs.probes.calibration,

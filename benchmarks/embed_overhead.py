@@ -31,6 +31,7 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.package.metadata import preprocessing_of
 from runtime_py.backends import open_backend
 from runtime_py.backends.base import InputBuffer
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Target
 from runtime_py.encoder import QueryEncoder
 
@@ -39,9 +40,8 @@ TARGETS: tuple[Target, ...] = ("onnx", "executorch", "tflite")
 
 def artifact_of(encoder: Encoder, images: np.ndarray[Any, Any], target: Target, folder: Path) -> Artifact:
     """Convert an encoder as an export does."""
-    spec = ExportSpec(
-        "timed", "timed", 1.0, encoder.dimension, "0", preprocessing_of(encoder), "fp32", images
-    )
+    identity = Identity("timed", "timed", 1.0, encoder.dimension, "0")
+    spec = ExportSpec(identity, preprocessing_of(encoder), "fp32", images)
     with quiet(Path(os.devnull)):
         return get_exporter(target).convert(encoder, spec, folder)
 

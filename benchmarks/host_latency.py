@@ -14,7 +14,6 @@ import json
 import os
 import tempfile
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 
 TARGETS = ("executorch", "tflite", "onnx")
@@ -40,16 +39,7 @@ def main() -> None:
             capacity = prunable.at(asked).achieved
             module = package.subnetwork(asked)
             macs[asked] = trace(module, prunable.input_shape).macs
-            spec = ExportSpec(
-                name=package.name,
-                space_id=package.space_id,
-                capacity=capacity,
-                dimension=package.metadata.dimension,
-                version=metadata.version("prunnet"),
-                preprocessing=package.preprocessing,
-                precision="fp32",
-                calibration_images=package.probes.calibration,
-            )
+            spec = ExportSpec.of(package, capacity, "fp32")
             for target in TARGETS:
                 folder = Path(scratch) / f"{target}-{asked}"
                 folder.mkdir()

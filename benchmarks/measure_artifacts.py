@@ -23,6 +23,7 @@ from exporters.targets.spec import ExportSpec
 from prunnet.cost import trace
 from prunnet.cost.graph import WEIGHTED
 from prunnet.cost.width import WIDTHS
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Preprocessing
 from tests.prunnet.cost.nets import AttentionEncoder, ConvEncoder, DepthwiseEncoder, settle
 
@@ -48,11 +49,7 @@ def nets() -> dict[str, nn.Module]:
 def measure(target: str, precision: str, name: str, module: nn.Module) -> dict[str, object]:
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), np.uint8)
     spec = ExportSpec(
-        name=name,
-        space_id="0" * 64,
-        capacity=1.0,
-        dimension=256,
-        version="0.1.0",
+        identity=Identity(name, "0" * 64, 1.0, 256, "0.1.0"),
         preprocessing=PREPROCESSING,
         precision=precision,
         calibration_images=images,

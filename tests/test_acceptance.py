@@ -29,16 +29,7 @@ def test_plain_runtimes_agree_on_500_unseen_images(target: str, tmp_path: Path) 
     rows = np.array([r for r in rows if pictures.images[r].tobytes() not in shipped])
     queries, gallery = pictures.images[rows[:PROBES]], pictures.images[rows[PROBES:]]
     module = package.subnetwork(CAPACITY)
-    spec = ExportSpec(
-        name=package.name,
-        space_id=package.space_id,
-        capacity=package.prunable.at(CAPACITY).achieved,
-        dimension=package.metadata.dimension,
-        version="0",
-        preprocessing=package.preprocessing,
-        precision="fp32",
-        calibration_images=package.probes.calibration,
-    )
+    spec = ExportSpec.of(package, package.prunable.at(CAPACITY).achieved, "fp32")
     artifact = get_exporter(target).convert(module, spec, tmp_path)
     found, identity = PLAIN[target](artifact.path, queries)
     assert identity["prunnet.space_id"] == package.space_id

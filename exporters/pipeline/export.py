@@ -139,7 +139,7 @@ def _attempt(
     pictures = parity_pictures(package.preprocessing.height, package.preprocessing.width)
     parity = Parity(pictures, embed(package.subnetwork(1.0), pictures), embed(module, pictures))
     probes = Probes(images, package.probes.labels, package.dense, embed(module, images), parity)
-    spec = _spec(package, plan)
+    spec = ExportSpec.of(package, plan.capacity, plan.precision)
     say(f"{label}: convert ({plan.precision})")
     artifact = get_exporter(plan.target).convert(module, spec, folder)
     say(f"{label}: verify with {len(images)} probes")
@@ -149,19 +149,6 @@ def _attempt(
     measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
     checks = against_budgets(plan, measured)
     return _Attempt(artifact, drift, probes, measured, checks, against_curve)
-
-
-def _spec(package: EncoderPackage, plan: Plan) -> ExportSpec:
-    return ExportSpec(
-        name=package.name,
-        space_id=package.space_id,
-        capacity=plan.capacity,
-        dimension=package.metadata.dimension,
-        version=metadata.version("prunnet"),
-        preprocessing=package.preprocessing,
-        precision=plan.precision,
-        calibration_images=package.probes.calibration,
-    )
 
 
 def _draft(package: EncoderPackage, plan: Plan, attempt: _Attempt) -> Manifest:

@@ -43,9 +43,11 @@ def check_module(module: torch.nn.Module, spec: ExportSpec, target: str) -> None
             )
     with torch.inference_mode():
         embedding = module(example_input(spec))
-    if tuple(embedding.shape) != (1, spec.dimension):
+    if tuple(embedding.shape) != (1, spec.identity.dimension):
         raise ExportError(
-            target, "check", f"the output has shape {tuple(embedding.shape)}, not {(1, spec.dimension)}"
+            target,
+            "check",
+            f"the output has shape {tuple(embedding.shape)}, not {(1, spec.identity.dimension)}",
         )
     length = float(embedding.double().norm())
     if not abs(length - 1) <= LENGTH_TOLERANCE:

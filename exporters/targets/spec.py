@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision, Preprocessing, TensorInfo
+
+if TYPE_CHECKING:
+    from prunnet.package.package import EncoderPackage
 
 PIXEL_RANGE = (0.0, 255.0)
 UNIT_RANGE = (-1.0, 1.0)
@@ -20,29 +25,30 @@ class ExportSpec:
     """What an exporter must know besides the module itself.
 
     Args:
-        name: Name of the encoder, e.g. "glyphs".
-        space_id: Fingerprint of the embedding space.
-        capacity: Achieved capacity in (0, 1].
-        dimension: D, length of the embedding.
-        version: Version of prunnet that exports.
+        identity: What is written inside the artifact.
         preprocessing: Input size and the normalisation that the module already contains.
         precision: Number format of the artifact's weights and arithmetic.
         calibration_images: uint8 [C, H, W, 3], real images for int8 ranges and the check before.
     """
 
-    name: str
-    space_id: str
-    capacity: float
-    dimension: int
-    version: str
+    identity: Identity
     preprocessing: Preprocessing
     precision: Precision
     calibration_images: NDArray[np.uint8]
 
-    @property
-    def identity(self) -> Identity:
-        """What is written inside the artifact."""
-        return Identity(self.name, self.space_id, self.capacity, self.dimension, self.version)
+    @classmethod
+    def of(cls, package: EncoderPackage, capacity: float, precision: Precision) -> ExportSpec:
+        """Return what is to be exported of an encoder package.
+
+        Args:
+            package: The encoder.
+            capacity: Achieved capacity in (0, 1].
+            precision: Number format.
+        """
+        version = metadata.version("prunnet")
+        dimension = package.metadata.dimension
+        identity = Identity(package.name, package.space_id, capacity, dimension, version)
+        return cls(identity, package.preprocessing, precision, package.probes.calibration)
 
     def pixels(self, layout: str, name: str = "image") -> TensorInfo:
         """Return the artifact's input: float32 RGB pixels in 0..255, batch 1.
@@ -66,7 +72,11 @@ class ExportSpec:
     def embedding(self, name: str = "embedding") -> TensorInfo:
         """Return the artifact's output: unit-length float32 [1, D]."""
         return TensorInfo(
-            name=name, shape=(1, self.dimension), layout="NC", dtype="float32", value_range=UNIT_RANGE
+            name=name,
+            shape=(1, self.identity.dimension),
+            layout="NC",
+            dtype="float32",
+            value_range=UNIT_RANGE,
         )
 
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from exporters.targets.spec import ExportSpec
+from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Preprocessing
 
 SIDE = 32
@@ -62,11 +63,7 @@ def glyph_images(count: int = 24, side: int = SIDE) -> np.ndarray:
 
 def spec(side: int = SIDE, dimension: int = DIMENSION, **changes: object) -> ExportSpec:
     fields = {
-        "name": "små-nät",
-        "space_id": "0123456789abcdef",
-        "capacity": 0.2871093,
-        "dimension": dimension,
-        "version": "0.1.0",
+        "identity": Identity("små-nät", "0123456789abcdef", 0.2871093, dimension, "0.1.0"),
         "preprocessing": Preprocessing(height=side, width=side, mean=MEAN, std=STD),
         "precision": "fp32",
         "calibration_images": glyph_images(side=side),

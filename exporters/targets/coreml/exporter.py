@@ -40,9 +40,9 @@ class CoreMLExporter(Exporter):
             # The toolchain's own deprecations are for its authors.
             warnings.simplefilter("ignore")
             model = _converted(ct, _captured(module, spec), spec)
-        model.short_description = f"Query encoder {spec.name}: RGB image to unit-length embedding."
+        model.short_description = f"Query encoder {spec.identity.name}: RGB image to unit-length embedding."
         model.author = "prunnet"
-        model.version = spec.version
+        model.version = spec.identity.version
         model.input_description[INPUT] = "RGB image; its normalisation is part of the model"
         model.output_description[OUTPUT] = "unit-length embedding"
         model.user_defined_metadata.update(spec.identity.entries())

@@ -22,6 +22,7 @@ from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.package.metadata import preprocessing_of
 from runtime_py.backends import open_backend
+from runtime_py.bundle.identity import Identity
 
 SIDE = 32
 IMAGES = np.random.default_rng(0).integers(0, 255, (8, SIDE, SIDE, 3)).astype(np.uint8)
@@ -70,7 +71,7 @@ def pooled(pool: Callable[[torch.Tensor], torch.Tensor]) -> Encoder:
 
 def distance(target: str, encoder: Encoder, folder: Path) -> tuple[float, tuple[str, ...]]:
     """Convert, run, and return the largest difference from torch, with the exporter's notes."""
-    spec = ExportSpec("x", "0" * 32, 1.0, 16, "0", preprocessing_of(encoder), "fp32", IMAGES)
+    spec = ExportSpec(Identity("x", "0" * 32, 1.0, 16, "0"), preprocessing_of(encoder), "fp32", IMAGES)
     artifact = get_exporter(target).convert(encoder, spec, folder)
     found = open_backend(target, artifact.path, artifact.input, artifact.output).run(IMAGES)
     return float(np.abs(found - embed(encoder, IMAGES)).max()), artifact.notes

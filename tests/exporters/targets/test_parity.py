@@ -73,7 +73,7 @@ def test_the_vendors_runtime_gets_the_torch_embeddings(case, converted) -> None:
     embeddings, identity = RUNTIMES[case[0]](converted(*case).path, IMAGES)
     assert_same_space(embeddings, torch_embeddings(SmallEncoder(), IMAGES), CASES[case])
     assert spec().identity.entries().items() <= identity.items()
-    assert float(identity["prunnet.capacity"]) == spec().capacity
+    assert float(identity["prunnet.capacity"]) == spec().identity.capacity
 
 
 def test_the_artifact_says_what_it_takes_and_who_made_it(case, converted) -> None:

@@ -26,6 +26,7 @@ from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.rule import CutRule
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
+from runtime_py.bundle.identity import Identity
 from tests.oracles.masking import masked_encoder
 
 SIDE = 64
@@ -102,7 +103,8 @@ def test_a_backbone_trains_is_cut_and_exported(
         assert (sliced - dense).abs().max() > 1e-2, "the cut changed nothing"
         assert sliced.std(0).max() > 1e-2, "all images alike: equality would prove nothing"
         assert prunable.at(capacity).achieved <= capacity
-    spec = ExportSpec(name, "0" * 32, capacity, 32, "0", preprocessing_of(module), "fp32", images)
+    identity = Identity(name, "0" * 32, capacity, 32, "0")
+    spec = ExportSpec(identity, preprocessing_of(module), "fp32", images)
     artifact = get_exporter("onnx").convert(module, spec, tmp_path)
     session = onnxruntime.InferenceSession(str(artifact.path))
     found = np.concatenate(
