@@ -97,8 +97,8 @@ def _doubles(train: Scan, test: Scan) -> list[str]:
             surplus = sum(len(group) - 1 for group in inside)
             examples = _some([f"{shown[group[1]]} is {shown[group[0]]}" for group in chain(mixed, inside)])
             lines.append(
-                f"  {surplus:,} pictures of {side} are copies of another ({examples})"
-                f"{f'; {len(mixed):,} pictures lie in several classes' if mixed else ''}"
+                f"  copies among the pictures of {side}: {surplus:,} ({examples})"
+                f"{f'; pictures in several classes: {len(mixed):,}' if mixed else ''}"
             )
     return lines
 

@@ -35,9 +35,8 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], about: dict[str, st
                 os.fsync(written.fileno())
             scratch.replace(file)
     except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"{file} cannot be written: {error}; free some space and continue with --resume"
-        ) from error
+        again = "continue with --resume" if file.exists() else "start again: there is none yet to resume from"
+        raise TrainingError(f"{file} cannot be written: {error}; free some space and {again}") from error
 
 
 def read_tensors(file: Path, whole: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
