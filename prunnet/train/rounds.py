@@ -42,19 +42,20 @@ def rounds_of(recipe: Recipe, joint: JointStep, device: torch.device, first: int
     return [Round("dense encoder", schedule.first_round), second]
 
 
-def plan_of(recipe: Recipe, dense_is_given: bool) -> list[str]:
+def plan_of(recipe: Recipe, items: int, dense_is_given: bool) -> list[str]:
     """Say what a recipe comes down to, a line each.
 
     Args:
         recipe: In steps.
+        items: Training pictures; a batch has no more.
         dense_is_given: The dense encoder is finished already.
     """
     method, schedule = recipe.method, recipe.schedule
     capacities = ", ".join(f"{capacity:g}" for capacity in method.capacities)
     trained = f"{'down to ' if method.draw == 'sandwich' else ''}{capacities}" if capacities else "none"
-    lines = [
-        f"method: {method.name} ({method.granularity}, capacities {trained}), batches of {schedule.batch_size}"
-    ]
+    asked = schedule.batch_size
+    batches = f"{asked}" if asked <= items else f"all {items} pictures (schedule.batch_size asks for {asked})"
+    lines = [f"method: {method.name} ({method.granularity}, capacities {trained}), batches of {batches}"]
     if schedule.follow is None:
         alone = math.ceil(method.dense_share * schedule.first_round) if method.capacities else 0
         what = "the dense encoder" + (" and its subnetworks together" if method.capacities else "")

@@ -80,7 +80,7 @@ def train_package(
     # Before the first step: a test in which nothing can be found would be known only after hours of training.
     probes = _probes_of(data, recipe.encoder.image_size, calibration)
     first = os.environ.get("RANK", "0") == "0"
-    plan = plan_of(recipe.for_items(source.size), dense is not None)
+    plan = plan_of(recipe.for_items(source.size), source.size, dense is not None)
     watched = [] if held is None else [about_validation(recipe, held, data.train.classes)]
     for line in (*data.notes, *watched, _about(probes), *plan) if first else ():
         say(line)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from prunnet.train.build import Start, build
-from prunnet.train.rounds import rounds_of
+from prunnet.train.rounds import plan_of, rounds_of
 from prunnet.train.threads import SPINS, let_threads_sleep
 from prunnet.train.watch import progress as room
 from prunnet.train.watch.progress import Progress, Round
@@ -80,6 +80,14 @@ def test_rounds_of_joint_training() -> None:
     assert [r.steps for r in rounds_of(recipe, joint, torch.device("cpu"), 0)] == [3, 7]
     recipe = _recipe(10).for_items(32)
     assert [r.steps for r in rounds_of(recipe, joint, torch.device("cpu"), 0)] == [10]
+
+
+def test_a_batch_of_more_than_there_is_is_said() -> None:
+    recipe = _recipe()
+    asked = recipe.schedule.batch_size
+    assert plan_of(recipe, asked, False)[0].endswith(f"batches of {asked}")
+    said = plan_of(recipe, asked - 1, False)[0]
+    assert said.endswith(f"batches of all {asked - 1} pictures (schedule.batch_size asks for {asked})")
 
 
 def test_threads_sleep_unless_the_user_said_how_they_wait() -> None:
