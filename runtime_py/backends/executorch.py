@@ -39,6 +39,14 @@ IDENTITY_METHOD = "prunnet_identity"
 _TYPES = {0: "uint8", 1: "int8", 5: "float16", 6: "float32"}
 
 
+class _InputTensor(InputBuffer):
+    """The buffer with a tensor on the same memory, made once, since making one takes as long as filling it."""
+
+    def __init__(self, info: TensorInfo) -> None:
+        super().__init__(info)
+        self.tensor = torch.from_numpy(self._batch)
+
+
 class ExecuTorchBackend:
     """One ExecuTorch program whose method `forward` maps one image to one embedding.
 
@@ -53,7 +61,7 @@ class ExecuTorchBackend:
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
         self._artifact, self._input, self._output = artifact, input_info, output_info
-        self._buffer = InputBuffer(input_info)
+        self._buffer = _InputTensor(input_info)
         self._alone = threading.Lock()
         try:
             with plain_name(artifact) as name:
@@ -102,11 +110,11 @@ class ExecuTorchBackend:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         rows = []
         for image in images:
-            batch = self._buffer.fill(image)
+            self._buffer.fill(image)
             # A method is one set of tensors, and the runtime may hand out the same memory again with the next
             # image: until the copy is made nobody else may execute.
             with self._alone:
-                (embedding,) = self._forward.execute([torch.from_numpy(batch)])
+                (embedding,) = self._forward.execute([self._buffer.tensor])
                 rows.append(np.array(embedding.to(torch.float32).numpy(), copy=True))
         return stack(rows, self._output)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from runtime_py.arrays import Doubles, Floats, Labels, Mask
 from runtime_py.retrieval.ranks import precisions_at, ranking, ranks_of, top_k
-from runtime_py.retrieval.search import search
+from runtime_py.retrieval.search import search_rows
 
 __all__ = [
     "Doubles",
@@ -127,7 +127,13 @@ def recalls_at_k(scores: Floats, relevant: Mask, k: int, ignored: Mask | None = 
 
 def nearest(queries: Floats, gallery: Floats, k: int) -> Labels:
     """Return the `k` gallery items of largest cosine for each query, best first: int64 [Q, k]."""
-    return search(_directions(queries, np.float32), _directions(gallery, np.float32), k)
+    items = np.asarray(gallery)
+    return search_rows(
+        _directions(queries, np.float32),
+        lambda start, stop: _directions(items[start:stop], np.float32, start),
+        len(items),
+        k,
+    )
 
 
 def shared(left: Labels, right: Labels) -> Doubles:
@@ -204,8 +210,13 @@ def _chunks(queries: int, gallery: int) -> Iterator[slice]:
         yield slice(start, min(start + step, queries))
 
 
-def _directions(vectors: npt.ArrayLike, dtype: type[np.floating]) -> npt.NDArray[np.floating]:
-    """Divide each row by its length, some rows at a time: in float64, whatever comes in and goes out."""
+def _directions(
+    vectors: npt.ArrayLike, dtype: type[np.floating], number: int = 0
+) -> npt.NDArray[np.floating]:
+    """Divide each row by its length, some rows at a time: in float64, whatever comes in and goes out.
+
+    Errors count rows from `number` on.
+    """
     given = np.asarray(vectors)
     result = np.empty(given.shape, dtype)
     for start in range(0, len(given), _ROWS):
@@ -214,7 +225,7 @@ def _directions(vectors: npt.ArrayLike, dtype: type[np.floating]) -> npt.NDArray
         sound = np.isfinite(lengths) & (lengths > 0)
         if not sound.all():
             raise ValueError(
-                f"row {start + int(np.argmin(sound))} has no direction: it is zero or not finite"
+                f"row {number + start + int(np.argmin(sound))} has no direction: it is zero or not finite"
             )
         np.divide(values, lengths, out=result[start : start + _ROWS], casting="same_kind")
     return result
