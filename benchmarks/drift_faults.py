@@ -108,7 +108,7 @@ class Bench:
         spec = self.spec(target)
         with quiet(Path(os.devnull)):
             tolerances = TABLE[spec.precision]
-            record = verify(cast("Target", target), artifact, spec, probes or self.probes, tolerances)
+            record = verify(cast("Target", target), artifact, spec, probes or self.probes, tolerances).drift
         return self._held(record, spec.identity.capacity)
 
     def judge_network(

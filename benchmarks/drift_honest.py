@@ -180,7 +180,7 @@ def export(case: Case, encoders: Encoders, folder: Path) -> Honest:
         tolerances = tolerances.model_copy(update=UNTRAINED)
     with quiet(Path(os.devnull)):
         artifact = get_exporter(target).convert(module, spec, folder)
-        record = verify(target, artifact, spec, probes, tolerances)
+        record = verify(target, artifact, spec, probes, tolerances).drift
     metrics: dict[str, Any] = encoders.glyphs.metadata.metrics if case.encoder == "glyphs" else {}
     curve = read_curve(metrics, "encoder.json")
     record, _ = held_against_curve(record, curve, capacity)

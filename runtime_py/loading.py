@@ -13,6 +13,7 @@ from runtime_py.backends import Backend, artifact_errors, open_backend
 from runtime_py.backends.weights import expect_precision
 from runtime_py.bundle.manifest import SCHEMA_VERSION, Manifest
 from runtime_py.bundle.probes import Probes
+from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.bundle.write import manifest_text
 from runtime_py.disk.files import MANIFEST, is_inside, list_files, sha256
 from runtime_py.disk.scratch import is_unfinished
@@ -170,6 +171,14 @@ def _verify_probes(path: Path, manifest: Manifest, probes: Probes) -> None:
     if (probes.parity is not None) != (manifest.schema_version > 1):
         found = "no parity pictures" if probes.parity is None else "parity pictures"
         raise BundleError(path, f"holds {found}, and its manifest is of schema {manifest.schema_version}")
+    quantised = manifest.schema_version > 2 and is_quantised(manifest.precision)
+    if (probes.recorded is not None) != quantised:
+        found = "none" if probes.recorded is None else "some"
+        raise BundleError(
+            path,
+            f"holds {found} of the embeddings that a quantised artifact gave at the export, and its manifest is of "
+            f"schema {manifest.schema_version} and {manifest.precision}",
+        )
 
 
 def _verify_identity(artifact: Path, manifest: Manifest, backend: Backend) -> None:

@@ -112,7 +112,7 @@ def export_bundle(
             reasons = "; ".join(attempt.drift.reasons)
             raise IncompatibleError(
                 f"{label} at capacity {plan.capacity:.4f}, {attempt.drift.verdict} on {attempt.drift.runtime}: "
-                f"{reasons}. No bundle was written"
+                f"{reasons}. No bundle was written{_remedy(plan, attempt.drift)}"
             )
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)
@@ -143,12 +143,25 @@ def _attempt(
     say(f"{label}: convert ({plan.precision})")
     artifact = get_exporter(plan.target).convert(module, spec, folder)
     say(f"{label}: verify with {len(images)} probes")
-    drift = verify(plan.target, artifact, spec, probes, profile.compatibility.of(plan.precision))
-    drift, against_curve = held_against_curve(drift, curve, plan.capacity)
+    verified = verify(plan.target, artifact, spec, probes, profile.compatibility.of(plan.precision))
+    drift, against_curve = held_against_curve(verified.drift, curve, plan.capacity)
     say(f"{label}: measure")
     measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
     checks = against_budgets(plan, measured)
-    return _Attempt(artifact, drift, probes, measured, checks, against_curve)
+    return _Attempt(artifact, drift, verified.probes, measured, checks, against_curve)
+
+
+def _remedy(plan: Plan, drift: DriftRecord) -> str:
+    """Say what helps where nothing but the loss of a quantised precision speaks against a bundle."""
+    if not all(reason.startswith("compression.") for reason in drift.reasons):
+        return ""
+    offered = get_exporter(plan.target).precisions
+    gentler = [name for name in offered[: offered.index(plan.precision)] if name != plan.precision]
+    return (
+        f". This encoder loses too much in {plan.precision}. What would help: {' or '.join(gentler)} for "
+        f"precision.{plan.target}; or, if you measured on photos of your own that you can accept the loss, tolerances "
+        "of your own under compatibility"
+    )
 
 
 def _draft(package: EncoderPackage, plan: Plan, attempt: _Attempt) -> Manifest:

@@ -1,20 +1,42 @@
-"""Opens the saved artifact on its runtime and compares it with torch, before a bundle exists."""
+"""Opens the saved artifact on its runtime and compares it with torch, before a bundle exists.
+
+A quantised artifact may be far from torch without a fault. So its float twin, converted by the same exporter, is held
+to the strict tolerances of a conversion; the artifact itself to what compression may cost.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from exporters.errors import ExportError
 from exporters.targets.base import stage
-from exporters.targets.spec import Artifact, ExportSpec
-from runtime_py.backends import open_backend
-from runtime_py.bundle.manifest import DriftRecord, Target, Tolerances
-from runtime_py.bundle.probes import Probes
-from runtime_py.check.drift import examine
+from exporters.targets.spec import Artifact, ExportSpec, Twin
+from runtime_py.backends import Backend, open_backend
+from runtime_py.bundle.manifest import DriftRecord, FloatTwin, Target, Tolerances
+from runtime_py.bundle.probes import Probes, Recorded
+from runtime_py.bundle.tolerances import TABLE
+from runtime_py.check.drift import measure
+from runtime_py.check.figures import figures_of
+from runtime_py.check.gates import describe, parity_gates
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What verification found.
+
+    Args:
+        drift: The drift of the artifact on this host's runtime.
+        probes: The probes; with what a quantised artifact gave, so that a later check can hold it against that.
+    """
+
+    drift: DriftRecord
+    probes: Probes
 
 
 def verify(
     target: Target, artifact: Artifact, spec: ExportSpec, probes: Probes, tolerances: Tolerances
-) -> DriftRecord:
-    """Return the drift of the saved artifact on this host's runtime.
+) -> Verified:
+    """Judge the saved artifact on this host's runtime, and its float twin if it is quantised.
 
     Args:
         target: Whose runtime opens it.
@@ -28,8 +50,39 @@ def verify(
         MissingExtraError: The runtime is not installed.
     """
     with stage(target, "verify"):
-        backend = open_backend(target, artifact.path, artifact.input, artifact.output)
-        written = backend.identity()
-        if written != spec.identity:
-            raise ExportError(target, "verify", f"the artifact says it is {written}, not {spec.identity}")
-        return examine(backend.run, probes, tolerances, backend.runtime)
+        backend = _opened(target, artifact, spec)
+        embeddings = backend.run(probes.images)
+        synthetic = None if probes.parity is None else backend.run(probes.parity.images)
+        drift = measure(embeddings, probes, tolerances, backend.runtime, synthetic=synthetic)
+        if artifact.twin is None:
+            return Verified(drift, probes)
+        figures = drift.figures
+        if synthetic is not None and figures is not None and figures.finite and figures.unit_length:
+            probes = replace(probes, recorded=Recorded(embeddings, synthetic))
+        return Verified(_with_twin(drift, target, artifact.twin, spec, probes), probes)
+
+
+def _opened(target: Target, artifact: Artifact, spec: ExportSpec) -> Backend:
+    backend = open_backend(target, artifact.path, artifact.input, artifact.output)
+    written = backend.identity()
+    if written != spec.identity:
+        raise ExportError(target, "verify", f"the artifact says it is {written}, not {spec.identity}")
+    return backend
+
+
+def _with_twin(
+    drift: DriftRecord, target: Target, twin: Twin, spec: ExportSpec, probes: Probes
+) -> DriftRecord:
+    """Add the twin's figures to the record; it is incompatible if the twin fails a gate of its conversion."""
+    backend = _opened(target, twin.artifact, spec)
+    synthetic = None if probes.parity is None else backend.run(probes.parity.images)
+    figures = figures_of(backend.run(probes.images), replace(probes, recorded=None), synthetic)
+    failed = describe(parity_gates(figures, TABLE[twin.precision]))
+    changed: dict[str, object] = {
+        "twin": FloatTwin(precision=twin.precision, runtime=backend.runtime, figures=figures)
+    }
+    if failed:
+        kept = drift.reasons if drift.verdict == "incompatible" else ()
+        reasons = tuple(f"{reason}, in its {twin.precision} twin" for reason in failed)
+        changed |= {"verdict": "incompatible", "reasons": (*reasons, *kept)}
+    return drift.model_copy(update=changed)

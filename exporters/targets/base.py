@@ -10,7 +10,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, ClassVar
 from exporters.errors import ExportError
 from exporters.targets.explained import explained
 from exporters.targets.soundness import check_module, example_input
-from exporters.targets.spec import Artifact, ExportSpec
+from exporters.targets.spec import Artifact, ExportSpec, Twin
 from runtime_py.bundle.manifest import Precision, Target, TensorInfo
+from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.errors import BundleError, PrunnetError
 
 if TYPE_CHECKING:
@@ -46,17 +47,19 @@ class Exporter(ABC):
     Attributes:
         target: Name of the target.
         precisions: Precisions that the target offers, the default first.
+        float_precision: Precision of the twin of a quantised artifact.
         suffix: Suffix of the artifact, with its dot.
         packages: Distributions whose versions are stored with the artifact.
     """
 
     target: ClassVar[Target]
     precisions: ClassVar[tuple[Precision, ...]]
+    float_precision: ClassVar[Precision] = "fp32"
     suffix: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
 
     def convert(self, module: torch.nn.Module, spec: ExportSpec, scratch: Path | None = None) -> Artifact:
-        """Convert `module` and return the artifact, written in a scratch folder.
+        """Convert `module` and return the artifact, written in a scratch folder; a quantised one with its float twin.
 
         Args:
             module: float32 [1, 3, H, W] RGB in 0..255 -> unit-length float32 [1, D]; in eval mode.
@@ -84,7 +87,8 @@ class Exporter(ABC):
             raise ExportError(self.target, "convert", cause) from error
         if not path.exists():
             raise ExportError(self.target, "convert", f"the converter returned without writing {path.name}")
-        return Artifact(path, written.input, written.output, self._tools(), written.notes)
+        twin = self._twin(module, spec, folder) if is_quantised(spec.precision) else None
+        return Artifact(path, written.input, written.output, self._tools(), written.notes, twin)
 
     def check_precision(self, precision: Precision) -> None:
         """Raise ExportError of stage "plan", naming what is offered, unless `precision` is."""
@@ -95,6 +99,12 @@ class Exporter(ABC):
                 f"precision {precision!r} is not offered; offered: {', '.join(self.precisions)}. "
                 f"Set precision.{self.target} in the profile",
             )
+
+    def _twin(self, module: torch.nn.Module, spec: ExportSpec, folder: Path) -> Twin:
+        within = folder / "twin"
+        within.mkdir()
+        artifact = self.convert(module, replace(spec, precision=self.float_precision), within)
+        return Twin(artifact, self.float_precision)
 
     @abstractmethod
     def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:

@@ -90,6 +90,7 @@ class Artifact:
         output: The tensor that it returns.
         tools: Distribution name -> version of every package that made it.
         notes: What the user should know though it succeeded, e.g. ops outside the delegate.
+        twin: The same module in the target's float precision, of an artifact that is quantised.
     """
 
     path: Path
@@ -97,6 +98,7 @@ class Artifact:
     output: TensorInfo
     tools: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    twin: Twin | None = None
 
     @property
     def size(self) -> int:
@@ -104,3 +106,16 @@ class Artifact:
         if self.path.is_file():
             return self.path.stat().st_size
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The float artifact of the module that a quantised artifact was made of: what errs here is the conversion.
+
+    Args:
+        artifact: Converted by the same exporter.
+        precision: Its number format.
+    """
+
+    artifact: Artifact
+    precision: Precision

@@ -15,11 +15,12 @@ from pydantic import AfterValidator, Field, model_validator
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.tolerances import Precision as Precision
 from runtime_py.bundle.tolerances import Tolerances as Tolerances
+from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.record import Record
 
-SCHEMA_VERSION: Literal[2] = 2
-"""What is written. Version 2 adds to version 1, which is still read: parity pictures among the probes, and the
-figures and tolerances of `_SINCE_2`."""
+SCHEMA_VERSION: Literal[3] = 3
+"""What is written. Versions 1 and 2 are still read. Version 2 added parity pictures to the probes; version 3 what a
+quantised artifact gave at the export, and the figures of its float twin. `_SINCE` lists the fields."""
 
 Target = Literal["executorch", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
@@ -172,28 +173,58 @@ class Figures(Record):
     """Smallest cosine of a parity picture's embedding with the torch subnetwork's."""
     worst_picture: str | None = None
     """What that parity picture shows."""
+    recall_at_1_subnetwork: float | None = None
+    """The torch subnetwork's queries against the dense gallery. None, like all below, before schema version 3."""
+    map_subnetwork: float | None = None
+    """The same for mean average precision."""
+    recorded_min_cosine: float | None = None
+    """Smallest cosine with what the artifact gave at the export; None if it is not quantised."""
+    recorded_mean_cosine: float | None = None
+    """Mean of the same."""
 
 
-_SINCE_2 = {
-    "figures": {
-        "queries",
-        "queries_that_can_fail",
-        "recall_at_1_chance",
-        "map_chance",
-        "closeness",
-        "own_picture",
-        "synthetic_min_cosine",
-        "worst_picture",
+_SINCE: dict[int, dict[str, set[str]]] = {
+    2: {
+        "figures": {
+            "queries",
+            "queries_that_can_fail",
+            "recall_at_1_chance",
+            "map_chance",
+            "closeness",
+            "own_picture",
+            "synthetic_min_cosine",
+            "worst_picture",
+        },
+        "tolerances": {
+            "min_synthetic_cosine",
+            "min_closeness",
+            "min_own_picture",
+            "max_recorded_drop",
+            "max_recorded_change",
+        },
     },
-    "tolerances": {
-        "min_synthetic_cosine",
-        "min_closeness",
-        "min_own_picture",
-        "max_recorded_drop",
-        "max_recorded_change",
+    3: {
+        "figures": {
+            "recall_at_1_subnetwork",
+            "map_subnetwork",
+            "recorded_min_cosine",
+            "recorded_mean_cosine",
+        },
+        "tolerances": {"max_compression_drop", "min_recorded_cosine", "min_recorded_mean_cosine"},
     },
 }
-"""Fields of `drift` that a manifest of schema version 1 has not."""
+"""Schema version -> fields of `drift` that a manifest of an older one has not."""
+
+
+class FloatTwin(Record):
+    """The same module, converted in the same way but not quantised: what of a difference is the conversion's."""
+
+    precision: Precision
+    """Number format of the twin."""
+    runtime: str
+    """What ran it."""
+    figures: Figures
+    """What was measured of it; held against its own precision's parity tolerances at the export."""
 
 
 class DriftRecord(Record):
@@ -209,6 +240,8 @@ class DriftRecord(Record):
     """What the figures were held against."""
     runtime: str
     """For example "LiteRT 2.3.0 on x86_64 Linux" or "MIL executor (declared) on x86_64 Linux"."""
+    twin: FloatTwin | None = None
+    """Of a quantised artifact; none before schema version 3."""
 
     @model_validator(mode="after")
     def _says_why(self) -> Self:
@@ -222,7 +255,7 @@ class DriftRecord(Record):
 class Manifest(Record):
     """Everything about one bundle. See the module for how it is sealed."""
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     """Version of this layout."""
     prunnet_version: str
     """Version of prunnet that wrote the bundle."""
@@ -271,16 +304,23 @@ class Manifest(Record):
 
     @model_validator(mode="after")
     def _is_of_its_version(self) -> Self:
-        """Version 2 states every tolerance; version 1 can state none of the new ones, its reader says so."""
-        stated = self.drift.tolerances
+        """From version 2 on every tolerance of that version is stated, from 3 on also those of a quantised artifact."""
+        wanted = set[str]()
         if self.schema_version > 1:
-            missing = [
-                f"drift.tolerances.{name}"
-                for name in sorted(_SINCE_2["tolerances"])
-                if getattr(stated, name) is None
-            ]
-            if missing:
-                raise ValueError(f"{', '.join(missing)} not stated; schema version 2 states them")
+            wanted |= _SINCE[2]["tolerances"]
+        if self.schema_version > 2 and is_quantised(self.precision):
+            wanted |= _SINCE[3]["tolerances"]
+        missing = [
+            f"drift.tolerances.{name}"
+            for name in sorted(wanted)
+            if getattr(self.drift.tolerances, name) is None
+        ]
+        if self.schema_version > 2 and (self.drift.twin is not None) != is_quantised(self.precision):
+            missing.append("drift.twin, of a quantised artifact alone,")
+        if missing:
+            raise ValueError(
+                f"{', '.join(missing)} not stated; schema version {self.schema_version} states them"
+            )
         return self
 
     @property
@@ -303,8 +343,10 @@ class Manifest(Record):
     def body(self) -> dict[str, Any]:
         """Return the manifest as plain JSON types, with the fields of its own schema version alone."""
         body = self.model_dump(mode="json")
-        if self.schema_version == 1:
-            for part, names in _SINCE_2.items():
+        for version, parts in _SINCE.items():
+            for part, names in parts.items() if self.schema_version < version else ():
                 for name in names if body["drift"][part] else ():
                     del body["drift"][part][name]
+        if self.schema_version < 3:
+            del body["drift"]["twin"]
         return body

@@ -1,7 +1,7 @@
 """Probes: real held-out images with the embeddings that the dense encoder and the subnetwork gave them.
 
 `probes.npz` of schema version 2 also holds the parity pictures (`runtime_py.check.parity_pictures`) with theirs; that
-of version 1 is read without them.
+of version 1 is read without them. From version 3 on, a quantised artifact's also holds what it gave at the export.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ UNIT_LENGTH_TOLERANCE = 1e-3
 _DTYPES = {"images": np.uint8, "labels": np.int64, "dense": np.float32, "subnetwork": np.float32}
 _PARITY = {"images": "parity_images", "dense": "parity_dense", "subnetwork": "parity_subnetwork"}
 """Field of `Parity` -> array of the npz."""
+_RECORDED = {"probes": "recorded", "parity": "parity_recorded"}
+"""Field of `Recorded` -> array of the npz."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,21 @@ class Parity:
 
 
 @dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a quantised artifact gave at the export; `Probes` validates it.
+
+    Its kernels round: no float reference is as close to it as the same artifact on another machine.
+
+    Args:
+        probes: float32 [P, D], unit length.
+        parity: float32 [S, D], unit length, of the parity pictures.
+    """
+
+    probes: npt.NDArray[np.float32]
+    parity: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
 class Probes:
     """Images and their reference embeddings; validated when made.
 
@@ -49,6 +66,7 @@ class Probes:
         dense: float32 [P, D], unit length: what the server's encoder makes of the images; also the gallery.
         subnetwork: float32 [P, D], unit length: what the subnetwork made of them in torch, before export.
         parity: The parity pictures; None in a bundle of schema version 1.
+        recorded: What the artifact gave at the export, if it is quantised; needs `parity`.
 
     Raises:
         ValueError: An array is not of that shape or type, not finite, or not of unit length.
@@ -59,6 +77,7 @@ class Probes:
     dense: npt.NDArray[np.float32]
     subnetwork: npt.NDArray[np.float32]
     parity: Parity | None = None
+    recorded: Recorded | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in _DTYPES.items():
@@ -81,6 +100,11 @@ class Probes:
         if self.parity is not None:
             _expect_parity(self.parity, self.images, self.dense)
             object.__setattr__(self, "parity", Parity(*(_frozen(getattr(self.parity, n)) for n in _PARITY)))
+        if self.recorded is not None:
+            _expect_recorded(self.recorded, self.parity, self.dense)
+            object.__setattr__(
+                self, "recorded", Recorded(*(_frozen(getattr(self.recorded, n)) for n in _RECORDED))
+            )
         for name in _DTYPES:
             object.__setattr__(self, name, _frozen(getattr(self, name)))
 
@@ -97,6 +121,8 @@ class Probes:
         arrays = {name: getattr(self, name) for name in _DTYPES}
         if self.parity is not None:
             arrays |= {stored: getattr(self.parity, name) for name, stored in _PARITY.items()}
+        if self.recorded is not None:
+            arrays |= {stored: getattr(self.recorded, name) for name, stored in _RECORDED.items()}
         with path.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -110,10 +136,15 @@ class Probes:
         try:
             arrays = read_npz(path)
             known = {*_DTYPES, *_PARITY.values()}
-            if set(arrays) not in (set(_DTYPES), known):
+            if set(arrays) not in (set(_DTYPES), known, known | set(_RECORDED.values())):
                 raise ValueError(f"it holds {sorted(arrays)}, not {sorted(known)}")
             own = {name: arrays.pop(stored) for name, stored in _PARITY.items() if stored in arrays}
-            return cls(**arrays, parity=Parity(**own) if own else None)
+            given = {name: arrays.pop(stored) for name, stored in _RECORDED.items() if stored in arrays}
+            return cls(
+                **arrays,
+                parity=Parity(**own) if own else None,
+                recorded=Recorded(**given) if given else None,
+            )
         except ValueError as error:
             raise BundleError(path, f"holds no probes ({error})") from error
 
@@ -144,6 +175,17 @@ def _expect_parity(parity: Parity, images: npt.NDArray[np.uint8], dense: npt.NDA
         _expect_embeddings(_PARITY[name], array, len(parity.images))
         if array.shape[1] != dense.shape[1]:
             raise ValueError(f"{_PARITY[name]} has {array.shape[1]} dimensions, dense has {dense.shape[1]}")
+
+
+def _expect_recorded(recorded: Recorded, parity: Parity | None, dense: npt.NDArray[np.float32]) -> None:
+    counts = {"probes": len(dense), "parity": 0 if parity is None else len(parity.images)}
+    for name, stored in _RECORDED.items():
+        array = getattr(recorded, name)
+        if array.dtype != np.float32:
+            raise ValueError(f"{stored} is {array.dtype}, not float32")
+        _expect_embeddings(stored, array, counts[name])
+        if array.shape[1] != dense.shape[1]:
+            raise ValueError(f"{stored} has {array.shape[1]} dimensions, dense has {dense.shape[1]}")
 
 
 def _expect_embeddings(name: str, array: npt.NDArray[np.float32], count: int) -> None:

@@ -56,8 +56,10 @@ def figures_of(embeddings: Floats, probes: Probes, synthetic: Floats | None = No
     def mean(values: Doubles) -> float:
         return float(values[chance.counted].mean()) if chance.counted.any() else 0.0
 
+    known_hits = metrics.recalls_at_k(reference, relevant, 1, itself)
     dense_hits = metrics.recalls_at_k(dense, relevant, 1, itself)
     worst, picture = _synthetic(synthetic, probes)
+    to_recorded = _to_recorded(embeddings, synthetic, probes)
     embedded = [embeddings] if synthetic is None else [embeddings, synthetic]
     return Figures(
         probes=len(probes),
@@ -81,6 +83,10 @@ def figures_of(embeddings: Floats, probes: Probes, synthetic: Floats | None = No
         own_picture=own_picture(scores, dense, itself, usable),
         synthetic_min_cosine=worst,
         worst_picture=picture,
+        recall_at_1_subnetwork=mean(known_hits),
+        map_subnetwork=mean(metrics.average_precisions(reference, relevant, itself)),
+        recorded_min_cosine=None if to_recorded is None else float(to_recorded.min()),
+        recorded_mean_cosine=None if to_recorded is None else float(to_recorded.mean()),
     )
 
 
@@ -121,6 +127,19 @@ def _synthetic(embeddings: Floats | None, probes: Probes) -> tuple[float | None,
     usable, queries = _usable(embeddings)
     cosines = _cosines(queries, probes.parity.subnetwork, usable)
     return float(cosines.min()), name_of(int(cosines.argmin()))
+
+
+def _to_recorded(embeddings: Floats, synthetic: Floats | None, probes: Probes) -> Doubles | None:
+    """Return the cosines of everything embedded with what the artifact gave at the export."""
+    if probes.recorded is None:
+        return None
+    pairs = [(embeddings, probes.recorded.probes)]
+    pairs += [] if synthetic is None else [(synthetic, probes.recorded.parity)]
+    cosines = []
+    for now, then in pairs:
+        usable, queries = _usable(now)
+        cosines.append(_cosines(queries, then, usable))
+    return np.concatenate(cosines)
 
 
 def _expect_shape(embeddings: Floats, wanted: Floats) -> None:

@@ -1,8 +1,9 @@
 """Gates: one figure against one tolerance each. Every comparison is written so that NaN fails it.
 
-Four families, each of which answers one question:
+Each family answers one question:
 
 * parity: does the artifact embed as the torch subnetwork does? The export's own error.
+* compression: what did a quantised artifact lose against the torch subnetwork, in closeness and in retrieval?
 * compatibility: do its queries find, in the **dense** gallery, what dense queries find? What the user feels.
 * closeness: do its embeddings lie where the dense ones lie, whatever the labels say?
 * recorded: are the figures those of the export?
@@ -18,6 +19,8 @@ from runtime_py.bundle.tolerances import Tolerances
 
 _ROUNDING = 1e-9
 """Slack of every comparison: 0.90 - 0.85 is 0.05 to the user, but not in floating point."""
+_FLIPS = 2
+"""Queries that rounding may turn either way, however few there are: fewer are no sign of a loss."""
 
 
 @dataclass(frozen=True)
@@ -64,28 +67,49 @@ def gates(figures: Figures, tolerances: Tolerances, recorded: Figures | None = N
         recorded: What the exporter measured of the same artifact on the same probes, if this is a later check.
     """
     return (
-        *_parity(figures, tolerances),
+        *_closeness_to_subnetwork(figures, tolerances),
+        *_compression(figures, tolerances),
         *_compatibility(figures, tolerances),
         *_closeness(figures, tolerances),
         *(_recorded(figures, recorded, tolerances) if recorded else ()),
     )
 
 
-def _parity(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
+def parity_gates(figures: Figures, tolerances: Tolerances) -> tuple[Gate, ...]:
+    """Compare closeness to the torch subnetwork alone.
+
+    Args:
+        figures: What was measured.
+        tolerances: What it may be.
+    """
+    return tuple(_closeness_to_subnetwork(figures, tolerances))
+
+
+def _closeness_to_subnetwork(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
     where = f"worst probe: {figures.worst_probe}"
     yield at_least("parity.finite", float(figures.finite), 1.0, where)
     yield at_least("parity.unit_length", float(figures.unit_length), 1.0, where)
-    yield at_least("parity.min_cosine", figures.min_cosine, tolerances.min_cosine, where)
-    yield at_least("parity.mean_cosine", figures.mean_cosine, tolerances.min_mean_cosine, where)
-    yield at_least("parity.top1_agreement", figures.top1_agreement, tolerances.min_top1_agreement, where)
+    family = "parity" if tolerances.max_compression_drop is None else "compression"
+    yield at_least(f"{family}.min_cosine", figures.min_cosine, tolerances.min_cosine, where)
+    yield at_least(f"{family}.mean_cosine", figures.mean_cosine, tolerances.min_mean_cosine, where)
+    yield at_least(f"{family}.top1_agreement", figures.top1_agreement, tolerances.min_top1_agreement, where)
     if figures.synthetic_min_cosine is not None and tolerances.min_synthetic_cosine is not None:
         picture = f"worst parity picture: {figures.worst_picture}"
         yield at_least(
-            "parity.synthetic_min_cosine",
+            f"{family}.synthetic_min_cosine",
             figures.synthetic_min_cosine,
             tolerances.min_synthetic_cosine,
             picture,
         )
+
+
+def _compression(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
+    most = tolerances.max_compression_drop
+    if most is None or figures.recall_at_1_subnetwork is None or figures.map_subnetwork is None:
+        return
+    most = max(most, _FLIPS / max(1, figures.queries or 0))
+    yield at_most("compression.recall_at_1_drop", figures.recall_at_1_subnetwork - figures.recall_at_1, most)
+    yield at_most("compression.map_drop", figures.map_subnetwork - figures.map, most)
 
 
 def _compatibility(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
@@ -103,6 +127,12 @@ def _closeness(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
 
 
 def _recorded(figures: Figures, recorded: Figures, tolerances: Tolerances) -> Iterator[Gate]:
+    for name, cosine, least in (
+        ("min_cosine", figures.recorded_min_cosine, tolerances.min_recorded_cosine),
+        ("mean_cosine", figures.recorded_mean_cosine, tolerances.min_recorded_mean_cosine),
+    ):
+        if cosine is not None and least is not None:
+            yield at_least(f"recorded.{name}", cosine, least)
     drop, change = tolerances.max_recorded_drop, tolerances.max_recorded_change
     if drop is not None:
         for name, now, then in (

@@ -31,6 +31,7 @@ class CoreMLExporter(Exporter):
 
     target: ClassVar[Target] = "coreml"
     precisions: ClassVar[tuple[Precision, ...]] = ("fp16", "fp32", "int8")
+    float_precision: ClassVar[Precision] = "fp16"
     suffix: ClassVar[str] = ".mlpackage"
     packages: ClassVar[tuple[str, ...]] = ("coremltools",)
 

@@ -10,7 +10,7 @@ import pytest
 
 from runtime_py import BundleError, load
 from runtime_py.bundle.manifest import Manifest
-from runtime_py.bundle.probes import Parity
+from runtime_py.bundle.probes import Parity, Recorded
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.bundle.write import manifest_text
 from runtime_py.check.drift import measure
@@ -164,7 +164,7 @@ def test_an_edited_manifest_breaks_the_seal(make_bundle):
 @pytest.mark.parametrize(
     ("edit", "problem"),
     [
-        (lambda body: body | {"schema_version": 3}, "schema version 3"),
+        (lambda body: body | {"schema_version": 4}, "schema version 4"),
         (lambda body: body | {"surprise": 1}, "surprise"),
         (lambda body: body | {"capacity": "0.5"}, "'capacity'"),
         (lambda body: {key: value for key, value in body.items() if key != "space_id"}, "space_id"),
@@ -237,17 +237,18 @@ def test_a_bundle_of_schema_version_1_is_read_and_checked_as_far_as_it_goes(make
         load(bundle)
 
 
-def test_a_manifest_that_version_1_really_wrote_is_read():
-    """`manifest_v1.json`: of the built-in encoder, by the last commit that wrote version 1."""
-    path = Path(__file__).with_name("manifest_v1.json")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_manifest_that_an_older_version_really_wrote_is_read(version):
+    """`manifest_v1.json`, `manifest_v2.json`: of the built-in encoder, by the last commit that wrote that version."""
+    path = Path(__file__).with_name(f"manifest_v{version}.json")
     manifest = Manifest.model_validate_json(path.read_bytes(), strict=True)
-    assert manifest.schema_version == 1 and manifest.seal == manifest.expected_seal()
+    assert manifest.schema_version == version and manifest.seal == manifest.expected_seal()
     assert manifest_text(manifest) == path.read_text()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_parity_pictures_and_schema_version_go_together(make_bundle, probes, version):
-    wrong = replace(probes, parity=None) if version == 2 else probes
+    wrong = replace(probes, parity=None) if version > 1 else probes
     record = measure(
         np.array(probes.subnetwork), wrong, bundles.VERSION_1 if version == 1 else TABLE["fp32"], "torch"
     )
@@ -260,6 +261,20 @@ def test_a_manifest_of_version_2_states_every_tolerance(probes):
     bare = manifest.drift.model_copy(update={"tolerances": bundles.VERSION_1})
     with pytest.raises(ValueError, match=r"max_recorded_change.*min_closeness.* not stated"):
         Manifest.model_validate(manifest.model_copy(update={"drift": bare}).model_dump())
+
+
+def test_a_manifest_of_version_3_says_what_a_quantised_artifact_was_held_against(probes):
+    manifest = bundles.manifest("onnx", probes).model_copy(update={"precision": "int8"})
+    with pytest.raises(ValueError, match=r"max_compression_drop.*drift\.twin.* not stated; schema version 3"):
+        Manifest.model_validate(manifest.model_dump())
+    old = manifest.model_copy(update={"schema_version": 2})
+    assert Manifest.model_validate(old.model_dump()).precision == "int8"
+
+
+def test_what_a_float_artifact_gave_at_the_export_is_not_stored(make_bundle, probes):
+    given = Recorded(np.array(probes.subnetwork), np.array(probes.parity.subnetwork))
+    with pytest.raises(BundleError, match="holds some of the embeddings that a quantised artifact gave"):
+        load(make_bundle("onnx", own_probes=replace(probes, recorded=given)))
 
 
 def test_a_path_that_is_no_bundle_is_named(tmp_path):
