@@ -31,4 +31,6 @@ WIDTHS: dict[Precision, Width] = {
     "fp32": Width(weight=4, bias=4, channel=0, activation=4),
     "fp16": Width(weight=2, bias=2, channel=0, activation=2),
     "int8": Width(weight=1, bias=4, channel=4, activation=1),
+    "int8-dynamic": Width(weight=1, bias=4, channel=4, activation=4),
+    "int8-weights": Width(weight=1, bias=2, channel=2, activation=2),
 }

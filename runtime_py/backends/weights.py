@@ -54,8 +54,7 @@ def expect_precision(artifact: Path, stated: Precision, weights: Iterable[Stored
     wrong = {
         "fp32": elements.total() - elements[32] > elements[32],
         "fp16": narrow > elements[16] + elements[32] or (widest > 16 and not elements[16]),
-        "int8": widest > 8 and not narrow,
-    }[stated]
+    }.get(stated, widest > 8 and not narrow)
     if wrong:
         found = ", ".join(f"{count:,} of {bits} bits" for bits, count in sorted(elements.items()))
         raise BundleError(artifact, f"its manifest says {stated}, its weights are stored otherwise ({found})")

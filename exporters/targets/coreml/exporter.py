@@ -25,12 +25,12 @@ OUTPUT = "embedding"
 class CoreMLExporter(Exporter):
     """Writes an `.mlpackage` for iOS 17 and macOS 14 or later.
 
-    fp16 keeps the normalisation of the pixels and of the embedding in fp32; int8 is fp16 with the weights of
+    fp16 keeps the normalisation of the pixels and of the embedding in fp32; int8-weights is fp16 with the weights of
     every layer of more than 2048 stored as symmetric int8 per output channel, and unfolded when it loads.
     """
 
     target: ClassVar[Target] = "coreml"
-    precisions: ClassVar[tuple[Precision, ...]] = ("fp16", "fp32", "int8")
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp16", "fp32", "int8-weights")
     float_precision: ClassVar[Precision] = "fp16"
     suffix: ClassVar[str] = ".mlpackage"
     packages: ClassVar[tuple[str, ...]] = ("coremltools",)
@@ -80,7 +80,7 @@ def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec)
         compute_precision=compute,
         skip_model_load=True,
     )
-    return _with_int8_weights(model) if spec.precision == "int8" else model
+    return _with_int8_weights(model) if spec.precision == "int8-weights" else model
 
 
 def _with_int8_weights(model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""ONNX: NCHW input, one file, identity in `metadata_props`."""
+"""ONNX: NCHW input, one file, identity in `metadata_props`; fp32, fp16 or int8 (QDQ)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
+from exporters.targets.calibration import calibration_images
+from exporters.targets.onnx.fp16 import halved
+from exporters.targets.onnx.int8 import quantised
 from exporters.targets.soundness import example_input
 
 if TYPE_CHECKING:
@@ -18,9 +21,9 @@ class OnnxExporter(Exporter):
     """Exports with `torch.onnx.export` on top of `torch.export`; the saved file passes the checker."""
 
     target = "onnx"
-    precisions = ("fp32",)
+    precisions = ("fp32", "fp16", "int8")
     suffix = ".onnx"
-    packages = ("onnx", "onnxscript")
+    packages = ("onnx", "onnxscript", "onnxruntime")
 
     def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
         import onnx
@@ -38,6 +41,10 @@ class OnnxExporter(Exporter):
         )
         assert program is not None
         model = _without_traces(program.model_proto)
+        if spec.precision == "int8":
+            model = quantised(model, calibration_images(spec, self.target))
+        elif spec.precision == "fp16":
+            model = halved(model)
         onnx.helper.set_model_props(model, spec.identity.entries())
         onnx.save(model, path)
         onnx.checker.check_model(path, full_check=True)

@@ -10,7 +10,7 @@ from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
 from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
-from exporters.targets.tflite.int8 import quantised
+from exporters.targets.tflite.int8 import dynamic, quantised
 from exporters.targets.tflite.metadata import with_metadata
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class TfliteExporter(Exporter):
     """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
 
     target = "tflite"
-    precisions = ("fp32", "int8")
+    precisions = ("fp32", "int8", "int8-dynamic")
     suffix = ".tflite"
     packages = ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
 
@@ -36,6 +36,8 @@ class TfliteExporter(Exporter):
         litert_torch.convert(channel_last, (pixels,)).export(str(converted))
         if spec.precision == "int8":
             model = quantised(converted, calibration_images(spec, self.target))
+        elif spec.precision == "int8-dynamic":
+            model = dynamic(converted)
         else:
             model = converted.read_bytes()
         converted.unlink()

@@ -1,4 +1,4 @@
-"""Static int8 for TFLite: weights per channel, activations per tensor, float32 at both ends.
+"""int8 for TFLite. Static: weights per channel, activations per tensor, float32 at both ends.
 
 What comes after the last layer with weights stays float32: it divides by the length of the
 embedding, and a sum of squares in 256 levels bends every direction.
@@ -50,6 +50,20 @@ def quantised(float_model: Path, images: NDArray[np.uint8]) -> bytes:
     calibrator = Calibrator(str(float_model), num_threads=1, qsv_update_func=min_max_update)
     calibrator.calibrate({key: samples}, recipes)
     return bytes(quantizer.quantize(calibrator.get_model_qsvs()).quantized_model)
+
+
+def dynamic(float_model: Path) -> bytes:
+    """Return the model with int8 weights, whose layers find the range of their input anew for each picture.
+
+    Args:
+        float_model: A float32 `.tflite`.
+    """
+    from ai_edge_quantizer import recipe
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    quantizer = Quantizer(str(float_model))
+    quantizer.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    return bytes(quantizer.quantize().quantized_model)
 
 
 def outputs_of_the_tail(model: Path) -> list[str]:

@@ -58,9 +58,11 @@ def test_a_zero_weight_head_gives_no_direction_and_is_refused(tmp_path) -> None:
 @pytest.mark.parametrize("target", ["executorch", "tflite", "onnx"])
 def test_a_precision_that_is_not_offered_names_those_that_are(target: str, tmp_path) -> None:
     offered = get_exporter(target).precisions
-    wrong: Precision = "fp16"
+    wrong: Precision = "int8-weights"
     assert wrong not in offered
-    with pytest.raises(ExportError, match=f"'fp16' is not offered; offered: {', '.join(offered)}") as caught:
+    with pytest.raises(
+        ExportError, match=f"'int8-weights' is not offered; offered: {', '.join(offered)}"
+    ) as caught:
         get_exporter(target).convert(SmallEncoder(), spec(precision=wrong), tmp_path)
     assert caught.value.stage == "plan"
 

@@ -98,7 +98,7 @@ def test_coming_close_to_the_range_of_fp16_is_noted(
 
 
 def test_int8_stores_a_byte_per_weight_and_keeps_the_space(converted: Callable[[str, str], Artifact]) -> None:
-    small, half = converted("coreml", "int8"), converted("coreml", "fp16")
+    small, half = converted("coreml", "int8-weights"), converted("coreml", "fp16")
     unfolded = [o for o in operations(small) if o.kind == "constexpr_affine_dequantize"]
     # Of the five layers only the one of 4608 weights has more than 2048.
     assert [o.operands["quantized_data"][0].dtype for o in unfolded] == [np.int8]

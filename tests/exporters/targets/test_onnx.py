@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
+import pytest
 
 from exporters.targets.registry import get_exporter
 from tests.exporters.nets import SmallEncoder, spec
 
+PRECISIONS = get_exporter("onnx").precisions
 
-def test_nothing_of_the_exporting_machine_is_inside(tmp_path: Path) -> None:
-    content = get_exporter("onnx").convert(SmallEncoder(), spec(), tmp_path).path.read_bytes()
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_nothing_of_the_exporting_machine_is_inside(tmp_path: Path, precision: str) -> None:
+    given = spec(precision=precision)
+    content = get_exporter("onnx").convert(SmallEncoder(), given, tmp_path).path.read_bytes()
     for trace in (str(Path(__file__).parents[3]), str(Path.home()), "site-packages", ".py"):
         assert trace.encode() not in content
     model = onnx.load_from_string(content)
@@ -19,9 +25,27 @@ def test_nothing_of_the_exporting_machine_is_inside(tmp_path: Path) -> None:
     assert not any(node.metadata_props for node in model.graph.node)
 
 
-def test_the_same_network_is_the_same_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_same_network_is_the_same_file(tmp_path: Path, precision: str) -> None:
     files = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        files.append(get_exporter("onnx").convert(SmallEncoder(), spec(), tmp_path / name).path.read_bytes())
+        files.append(
+            get_exporter("onnx")
+            .convert(SmallEncoder(), spec(precision=precision), tmp_path / name)
+            .path.read_bytes()
+        )
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_both_ends_stay_float32(converted: Callable, precision: str) -> None:
+    """The pixels are scaled and the embedding is divided by its length in 32 bits, without a detour."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(converted("onnx", precision).path)).graph
+    assert [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)] == [1, 1]
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+    makers = {node.output[0]: node for node in graph.node}
+    last = makers[graph.output[0].name]
+    assert last.op_type == "Div" and types[last.input[0]] == 1
+    readers = [node for node in graph.node if graph.input[0].name in node.input]
+    assert [node.op_type for node in readers] == ["Sub"]

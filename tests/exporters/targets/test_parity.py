@@ -22,6 +22,10 @@ CASES = {
     ("coreml", "fp16"): TABLE["fp16"].min_cosine,
     ("executorch", "int8"): max(0.9995, TABLE["int8"].min_cosine),
     ("tflite", "int8"): max(0.9995, TABLE["int8"].min_cosine),
+    ("onnx", "fp16"): TABLE["fp16"].min_cosine,
+    ("onnx", "int8"): max(0.9995, TABLE["int8"].min_cosine),
+    ("tflite", "int8-dynamic"): max(0.9995, TABLE["int8-dynamic"].min_cosine),
+    ("coreml", "int8-weights"): max(0.9995, TABLE["int8-weights"].min_cosine),
 }
 IMAGES = glyph_images(24)
 

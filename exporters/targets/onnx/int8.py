@@ -1,0 +1,80 @@
+"""Static int8 for ONNX: QDQ, weights per channel, activations per tensor, float32 at both ends.
+
+What comes before the first and after the last layer with weights stays float32, as in TFLite: the pixels are scaled
+there, and the embedding divided by its length. Both weights and activations are signed: unsigned activations meet an
+instruction that saturates on processors without VNNI, which would make other embeddings there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def quantised(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
+    """Return the int8 model.
+
+    Args:
+        model: A float32 model with one NCHW input in 0..255.
+        images: uint8 [C, H, W, 3] to find the ranges of activations by.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as scratch:
+        given, prepared, written = (Path(scratch) / f"{name}.onnx" for name in ("given", "prepared", "int8"))
+        onnx.save(model, given)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            written,
+            _Reader(model.graph.input[0].name, images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            nodes_to_exclude=ends(onnx.load(prepared)),
+        )
+        return _without_unused_domains(onnx.load(written))
+
+
+def ends(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes before the first and after the last layer with weights."""
+    nodes = model.graph.node
+    weighted = [place for place, node in enumerate(nodes) if node.op_type in WEIGHTED]
+    if not weighted:
+        return [node.name for node in nodes]
+    return [node.name for node in [*nodes[: weighted[0]], *nodes[weighted[-1] + 1 :]]]
+
+
+def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop the operator sets that ONNX Runtime's optimiser lists and no node is of."""
+    used = {node.domain for node in model.graph.node}
+    for each in [each for each in model.opset_import if each.domain not in used]:
+        model.opset_import.remove(each)
+    return model
+
+
+class _Reader:
+    """Hands out one picture after the other, as `quantize_static` wants it."""
+
+    def __init__(self, name: str, images: NDArray[np.uint8]) -> None:
+        self._feeds: Iterator[dict[str, Any]] = iter(
+            [{name: image.transpose(2, 0, 1)[None].astype(np.float32)} for image in images]
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Return the next feed, None after the last."""
+        return next(self._feeds, None)
