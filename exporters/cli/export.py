@@ -22,6 +22,7 @@ exit codes: 0 ok, 1 bug, 2 usage or profile, 3 infeasible, 4 export failed, 5 in
 examples:
   prunnet-export --profile pixel8 --dry-run
   prunnet-export --profile my_board.yaml --encoder my_encoder/ --target onnx --out build
+  prunnet-export --profile pixel8 --target tflite --precision int8
   prunnet-export --profile 'device_profiles/*.yaml' --jobs 4
 """
 
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help=f"only these of the profile's targets: {', '.join(TARGETS)}; may be given several times",
     )
+    parser.add_argument("--precision", help="instead of the profile's, for all targets that are exported")
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundles (%(default)s)")
     parser.add_argument("--jobs", type=positive, help="parallel exports (the number of cores)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and export nothing")
@@ -69,10 +71,13 @@ def _export(options: argparse.Namespace) -> int:
     from exporters.progress import Screen, unhidden
     from prunnet.errors import ProfileError
     from prunnet.profile import DeviceProfile, load_profiles
+    from runtime_py.bundle.tolerances import as_precision
 
     profiles: dict[str, DeviceProfile] = {}
+    precision = options.precision and as_precision(options.precision)
     for pattern in options.profile:
-        for profile in load_profiles(pattern):
+        for stated in load_profiles(pattern):
+            profile = stated.at_precision(precision, targets) if precision else stated
             if profiles.setdefault(profile.name, profile) != profile:
                 raise ProfileError(pattern, "two different profiles have one name", given=profile.name)
     with unhidden() as stream:

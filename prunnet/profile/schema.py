@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -138,6 +139,16 @@ class DeviceProfile(Record):
     def precision_of(self, target: Target) -> Precision:
         """Return the precision for a target: the profile's, fp32 if it names none."""
         return self.precision.get(target, "fp32")
+
+    def at_precision(self, precision: Precision, targets: Iterable[Target] = ()) -> DeviceProfile:
+        """Return the profile with another precision.
+
+        Args:
+            precision: The precision; whether a target offers it is known where it is exported.
+            targets: For these of the profile's targets; for all if none is given.
+        """
+        chosen = [target for target in self.targets if target in (tuple(targets) or self.targets)]
+        return self.model_copy(update={"precision": {**self.precision, **dict.fromkeys(chosen, precision)}})
 
     def latency_of(self, target: Target, precision: Precision) -> LatencyModel | None:
         """Return the latency coefficients, or None if the profile has none for that pair."""

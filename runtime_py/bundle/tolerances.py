@@ -6,15 +6,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 from pydantic import Field
 
+from runtime_py.errors import UnknownNameError
 from runtime_py.record import Record
 
 Precision = Literal["fp32", "fp16", "int8", "int8-dynamic", "int8-weights"]
 """`int8`: weights and activations, at ranges found before. `int8-dynamic`: the ranges of activations are found anew for
 each picture. `int8-weights`: weights alone. (Core ML's bundles of schema version 2 call the last `int8`.)"""
+
+
+def as_precision(name: str) -> Precision:
+    """Return the name as a Precision; UnknownNameError lists the known ones."""
+    known = get_args(Precision)
+    if name not in known:
+        raise UnknownNameError("precision", name, known)
+    return cast("Precision", name)
 
 
 def is_quantised(precision: Precision) -> bool:

@@ -30,6 +30,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert not modules & {"torch", "numpy", "pydantic", "onnx", "tensorflow", "coremltools", "litert_torch"}
 
 
+def test_another_precision_is_planned_exported_and_recorded(encoder, tmp_path, capfd) -> None:
+    profile = write_profile(tmp_path, targets="onnx, coreml", budgets="max_artifact: 2MiB")
+    start = ["--profile", str(profile), "--encoder", str(encoder), "--out", str(tmp_path / "build")]
+    assert main([*start, "--target", "onnx", "--precision", "fp16"]) == 0
+    assert load(next((tmp_path / "build").glob("*/onnx"))).manifest.precision == "fp16"
+    assert main([*start, "--precision", "int8", "--dry-run"]) == 4
+    assert "precision 'int8' is not offered; offered: fp16, fp32, int8-weights" in capfd.readouterr().out
+    assert main([*start, "--precision", "int4"]) == 2
+    assert "unknown precision 'int4'" in capfd.readouterr().err
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(encoder, tmp_path, capfd) -> None:
     profile = write_profile(tmp_path, targets="onnx, tflite", budgets="max_artifact: 200KiB, max_mflops: 50")
     out = tmp_path / "build"
@@ -125,12 +136,6 @@ def test_usage_errors_return_2_and_say_what_is_wrong(arguments, message, tmp_pat
     profile = str(write_profile(tmp_path))
     assert main([profile if word == "PROFILE" else word for word in arguments]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_a_precision_that_is_not_offered_is_an_export_that_failed(encoder, tmp_path, capsys) -> None:
-    profile = write_profile(tmp_path, precision="onnx: fp16")
-    assert main(["--profile", str(profile), "--encoder", str(encoder), "--dry-run"]) == 4
-    assert "precision 'fp16' is not offered" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
