@@ -1,7 +1,7 @@
 """Which faults do the gates catch? Every fault, on every target, at several capacities of an encoder.
 
     python -m benchmarks.drift_faults [--targets onnx tflite ...] [--capacities 1.0 0.5 0.2] [--faults NAME ...]
-                                      [--quick] [--json FILE] [--page]
+                                      [--quick] [--quantised] [--json FILE] [--page]
     python -m benchmarks.drift_faults --merge FILE ... [--json FILE] [--page]
 
 Each fault is made as a faulty exporter would make it, and judged by
@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +43,7 @@ from benchmarks.faults import NETWORK_FAULTS, Before, input_faults, reference_fa
 from benchmarks.page import DOCS, put
 from exporters.errors import ExportError
 from exporters.pipeline.expectation import held_against_curve, read_curve
-from exporters.pipeline.verification import verify
+from exporters.pipeline.verification import verify, with_twin
 from exporters.quiet import quiet
 from exporters.targets.base import stage
 from exporters.targets.registry import get_exporter
@@ -52,11 +52,11 @@ from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.embedding import embed
 from prunnet.package.load import load_encoder
 from prunnet.package.package import EncoderPackage
-from runtime_py.backends import open_backend
+from runtime_py.backends import Backend, open_backend
 from runtime_py.bundle.manifest import DriftRecord, Precision, Target
 from runtime_py.bundle.probes import Parity, Probes
-from runtime_py.bundle.tolerances import TABLE
-from runtime_py.check.drift import examine, measure
+from runtime_py.bundle.tolerances import TABLE, is_quantised
+from runtime_py.check.drift import Embed, examine, measure
 from runtime_py.check.parity_pictures import parity_pictures
 
 PAGE = DOCS / "research" / "faults.md"
@@ -64,6 +64,21 @@ COMMAND = "python -m benchmarks.drift_faults --merge benchmarks/results/drift_fa
 
 PRECISION: dict[str, Precision] = {"onnx": "fp32", "tflite": "fp32", "executorch": "fp32", "coreml": "fp16"}
 """What each target ships by default."""
+
+QUANTISED: dict[str, Precision] = {
+    "onnx": "int8",
+    "tflite": "int8",
+    "executorch": "int8",
+    "coreml": "int8-weights",
+}
+"""What `--quantised` tries instead."""
+
+RANGES: dict[str, Callable[[np.ndarray[Any, np.dtype[np.uint8]]], np.ndarray[Any, np.dtype[np.uint8]]]] = {
+    "ranges of dark pictures": lambda images: images // 4,
+    "ranges of pixels in 0..1": lambda images: images // 255,
+    "ranges of one picture": lambda images: images[:1],
+}
+"""Faults of the pictures by which a quantised artifact's ranges are found; its float twin has none."""
 
 CONVERTED = ("red and blue swapped", "pixels 2 too bright", "stale BatchNorm", "a layer scaled by 1.1")
 """Faults that are converted on every target, at the smallest capacity."""
@@ -82,8 +97,10 @@ UPSTREAM = (
 class Bench:
     """One subnetwork of the encoder with right probes, and everything that can be done wrong with it."""
 
-    def __init__(self, package: EncoderPackage, capacity: float) -> None:
-        self.package, self.capacity = package, capacity
+    def __init__(
+        self, package: EncoderPackage, capacity: float, precisions: dict[str, Precision] = PRECISION
+    ) -> None:
+        self.package, self.capacity, self.precisions = package, capacity, precisions
         self.module = package.subnetwork(capacity)
         self.dense = package.subnetwork(1.0)
         self.probes = self.reference(self.module)
@@ -96,13 +113,20 @@ class Bench:
 
     def spec(self, target: str) -> ExportSpec:
         return ExportSpec.of(
-            self.package, self.package.prunable.at(self.capacity).achieved, PRECISION[target]
+            self.package, self.package.prunable.at(self.capacity).achieved, self.precisions[target]
         )
 
-    def convert(self, module: nn.Module, target: str, folder: Path) -> Artifact:
+    def convert(
+        self, module: nn.Module, target: str, folder: Path, spec: ExportSpec | None = None
+    ) -> Artifact:
         folder.mkdir()
         with quiet(Path(os.devnull)):
-            return get_exporter(target).convert(module, self.spec(target), folder)
+            return get_exporter(target).convert(module, spec or self.spec(target), folder)
+
+    def judge_ranges(self, target: str, folder: Path, name: str) -> DriftRecord:
+        spec = self.spec(target)
+        spoiled = replace(spec, calibration_images=RANGES[name](spec.calibration_images))
+        return self.judge(self.convert(self.module, target, folder, spoiled), target)
 
     def judge(self, artifact: Artifact, target: str, probes: Probes | None = None) -> DriftRecord:
         spec = self.spec(target)
@@ -119,7 +143,7 @@ class Bench:
     def judge_embeddings(self, target: str, probes: Probes) -> DriftRecord:
         """Judge an artifact that embeds exactly as the reference of `probes` says."""
         assert probes.parity is not None
-        synthetic, tolerances = np.array(probes.parity.subnetwork), TABLE[PRECISION[target]]
+        synthetic, tolerances = np.array(probes.parity.subnetwork), TABLE[self.precisions[target]]
         record = measure(np.array(probes.subnetwork), probes, tolerances, "torch", synthetic=synthetic)
         capacity = self.package.prunable.at(self.capacity).achieved
         return self._held(record, capacity)
@@ -129,21 +153,35 @@ class Bench:
         return held_against_curve(record, curve, capacity)[0]
 
     def judge_torch(self, module: nn.Module, target: str) -> DriftRecord:
-        embedder = partial(embed, module)
-        return examine(embedder, self.probes, TABLE[PRECISION[target]], "torch")
+        return self._judge_run(partial(embed, module), partial(embed, module), target)
+
+    def _judge_run(self, run: Embed, twin: Embed, target: str) -> DriftRecord:
+        """Judge what an artifact and its float twin embed, as verification does."""
+        precision = self.precisions[target]
+        record = examine(run, self.probes, TABLE[precision], target)
+        if not is_quantised(precision):
+            return record
+        return with_twin(record, get_exporter(target).float_precision, target, twin, self.probes)
 
     def judge_pictures(
         self, artifact: Artifact, target: str, change: Callable[[torch.Tensor], torch.Tensor]
     ) -> DriftRecord:
         """Judge the right artifact on pictures with a fault in their pixels, rounded to whole values."""
-        backend = open_backend(cast("Target", target), artifact.path, artifact.input, artifact.output)
+        exact = artifact if artifact.twin is None else artifact.twin.artifact
+        backends = [
+            open_backend(cast("Target", target), each.path, each.input, each.output)
+            for each in (artifact, exact)
+        ]
 
-        def spoiled(images: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        def spoiled(
+            backend: Backend, images: np.ndarray[Any, np.dtype[np.uint8]]
+        ) -> np.ndarray[Any, np.dtype[np.float32]]:
             pixels = change(torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float())
             rounded = pixels.round().clamp(0, 255).permute(0, 2, 3, 1).contiguous().numpy()
             return backend.run(rounded.astype(np.uint8))
 
-        return examine(spoiled, self.probes, TABLE[PRECISION[target]], backend.runtime)
+        run, twin = (partial(spoiled, backend) for backend in backends)
+        return self._judge_run(run, twin, target)
 
 
 def campaign(
@@ -153,11 +191,12 @@ def campaign(
     say: Callable[[Row], None],
     quick: bool = False,
     only: Collection[str] = (),
+    precisions: dict[str, Precision] = PRECISION,
 ) -> list[Row]:
     """Run everything; returns the rows in order, and says each as it comes. `quick` converts few faults on ONNX too."""
     rows: list[Row] = []
     for capacity in capacities:
-        bench = Bench(package, capacity)
+        bench = Bench(package, capacity, precisions)
         for target in targets:
             with tempfile.TemporaryDirectory() as scratch:
                 whole = target == "onnx" and not quick
@@ -166,7 +205,7 @@ def campaign(
                 ):
                     if only and fault not in only:
                         continue
-                    rows.append(_row(fault, how, target, capacity, judge))
+                    rows.append(_row(fault, how, target, precisions[target], capacity, judge))
                     say(rows[-1])
     return rows
 
@@ -199,6 +238,8 @@ def _cases(
             yield name, "pictures", partial(bench.judge_pictures, right, target, of_input[name])
         else:
             yield name, "torch", partial(bench.judge_torch, network, target)
+    for number, name in enumerate(RANGES if bench.precisions[target] == "int8" else ()):
+        yield name, "converted", partial(bench.judge_ranges, target, folder / f"ranges {number}", name)
     for name in UPSTREAM if target == "onnx" else ():
         probes = bench.reference(networks[name])
         if whole:
@@ -211,14 +252,21 @@ def _cases(
         yield name, "reference", partial(bench.judge, right, target, spoil(bench.probes))
 
 
-def _row(fault: str, how: str, target: str, capacity: float, judge: Callable[[], DriftRecord]) -> Row:
+def _row(
+    fault: str,
+    how: str,
+    target: str,
+    precision: Precision,
+    capacity: float,
+    judge: Callable[[], DriftRecord],
+) -> Row:
     try:
         with stage(target, "verify"):
             record = judge()
         verdict, names = str(record.verdict), tuple(_gate(reason) for reason in record.reasons)
     except ExportError as error:
         verdict, names = "refused", (f"export.{error.stage}",)
-    return Row(fault, how, target, PRECISION[target], capacity, verdict, names)
+    return Row(fault, how, target, precision, capacity, verdict, names)
 
 
 def _gate(reason: str) -> str:
@@ -233,6 +281,7 @@ def main() -> int:
     parser.add_argument("--targets", nargs="+", default=list(PRECISION), choices=list(PRECISION))
     parser.add_argument("--capacities", nargs="+", type=float, default=[1.0, 0.5, 0.2])
     parser.add_argument("--quick", action="store_true", help="convert few faults on ONNX too")
+    parser.add_argument("--quantised", action="store_true", help="int8 (Core ML: int8-weights) instead")
     parser.add_argument("--faults", nargs="+", default=[], help="these alone")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--page", action="store_true", help="put the table into docs/research/faults.md")
@@ -252,7 +301,13 @@ def main() -> int:
         )
 
     rows = campaign(
-        load_encoder(options.encoder), options.targets, options.capacities, say, options.quick, options.faults
+        load_encoder(options.encoder),
+        options.targets,
+        options.capacities,
+        say,
+        options.quick,
+        options.faults,
+        QUANTISED if options.quantised else PRECISION,
     )
     return _finish(rows, options)
 

@@ -38,6 +38,11 @@ class Row:
     gates: tuple[str, ...]
 
     @property
+    def column(self) -> str:
+        """The target, with the precision of a quantised artifact."""
+        return self.target if self.precision in ("fp32", "fp16") else f"{self.target} {self.precision}"
+
+    @property
     def caught(self) -> bool:
         return self.verdict != "compatible"
 
@@ -59,16 +64,16 @@ def read_rows(files: Iterable[Path]) -> list[Row]:
     rows = [
         Row(**{**row, "gates": tuple(row["gates"])}) for file in files for row in json.loads(file.read_text())
     ]
-    return list({(*kind_of(row), row.target, row.capacity): row for row in rows}.values())
+    return list({(*kind_of(row), row.column, row.capacity): row for row in rows}.values())
 
 
 def as_page(rows: list[Row]) -> str:
     """Return the counts and a Markdown table: faults down, targets across, with what caught each at every capacity."""
-    targets = list(dict.fromkeys(row.target for row in rows))
+    targets = list(dict.fromkeys(row.column for row in rows))
     lines = ["| fault | " + " | ".join(targets) + " |", "|---" * (len(targets) + 1) + "|"]
     for kind in sorted(dict.fromkeys(map(kind_of, rows)), key=lambda kind: kind[1]):
         cells = [
-            _cell([row for row in rows if kind_of(row) == kind and row.target == target])
+            _cell([row for row in rows if kind_of(row) == kind and row.column == target])
             for target in targets
         ]
         lines.append(f"| {kind[0]}{f' ({kind[1]})' if kind[1] else ''} | " + " | ".join(cells) + " |")
@@ -107,7 +112,7 @@ def _counts(rows: list[Row]) -> Iterator[str]:
     alarms = sum(row.caught for row in honest)
     yield f"{faults} faults, {caught} caught; {len(honest)} honest artifacts, {alarms} false alarms."
     yield ""
-    for target in dict.fromkeys(row.target for row in rows):
-        tried = Counter(row.capacity for row in rows if row.target == target and row.fault != "none")
+    for target in dict.fromkeys(row.column for row in rows):
+        tried = Counter(row.capacity for row in rows if row.column == target and row.fault != "none")
         counts = (f"{count} faults at capacity {capacity:g}" for capacity, count in sorted(tried.items()))
         yield f"* {target}: {', '.join(counts)}"

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 from exporters.errors import ExportError
 from exporters.targets.base import stage
-from exporters.targets.spec import Artifact, ExportSpec, Twin
+from exporters.targets.spec import Artifact, ExportSpec
 from runtime_py.backends import Backend, open_backend
-from runtime_py.bundle.manifest import DriftRecord, FloatTwin, Target, Tolerances
+from runtime_py.bundle.manifest import DriftRecord, FloatTwin, Precision, Target, Tolerances
 from runtime_py.bundle.probes import Probes, Recorded
 from runtime_py.bundle.tolerances import TABLE
-from runtime_py.check.drift import measure
+from runtime_py.check.drift import Embed, measure
 from runtime_py.check.figures import figures_of
 from runtime_py.check.gates import describe, parity_gates
 
@@ -59,7 +59,8 @@ def verify(
         figures = drift.figures
         if synthetic is not None and figures is not None and figures.finite and figures.unit_length:
             probes = replace(probes, recorded=Recorded(embeddings, synthetic))
-        return Verified(_with_twin(drift, target, artifact.twin, spec, probes), probes)
+        twin = _opened(target, artifact.twin.artifact, spec)
+        return Verified(with_twin(drift, artifact.twin.precision, twin.runtime, twin.run, probes), probes)
 
 
 def _opened(target: Target, artifact: Artifact, spec: ExportSpec) -> Backend:
@@ -70,19 +71,24 @@ def _opened(target: Target, artifact: Artifact, spec: ExportSpec) -> Backend:
     return backend
 
 
-def _with_twin(
-    drift: DriftRecord, target: Target, twin: Twin, spec: ExportSpec, probes: Probes
+def with_twin(
+    drift: DriftRecord, precision: Precision, runtime: str, embed: Embed, probes: Probes
 ) -> DriftRecord:
-    """Add the twin's figures to the record; it is incompatible if the twin fails a gate of its conversion."""
-    backend = _opened(target, twin.artifact, spec)
-    synthetic = None if probes.parity is None else backend.run(probes.parity.images)
-    figures = figures_of(backend.run(probes.images), replace(probes, recorded=None), synthetic)
-    failed = describe(parity_gates(figures, TABLE[twin.precision]))
-    changed: dict[str, object] = {
-        "twin": FloatTwin(precision=twin.precision, runtime=backend.runtime, figures=figures)
-    }
+    """Add the figures of the float twin; the record is incompatible if the twin fails a gate of its conversion.
+
+    Args:
+        drift: Of the quantised artifact.
+        precision: Number format of the twin.
+        runtime: What runs it.
+        embed: What it does: uint8 [N, H, W, 3] to float32 [N, D].
+        probes: All are embedded, and the parity pictures.
+    """
+    synthetic = None if probes.parity is None else embed(probes.parity.images)
+    figures = figures_of(embed(probes.images), replace(probes, recorded=None), synthetic)
+    failed = describe(parity_gates(figures, TABLE[precision]))
+    changed: dict[str, object] = {"twin": FloatTwin(precision=precision, runtime=runtime, figures=figures)}
     if failed:
         kept = drift.reasons if drift.verdict == "incompatible" else ()
-        reasons = tuple(f"{reason}, in its {twin.precision} twin" for reason in failed)
+        reasons = tuple(f"{reason}, in its {precision} twin" for reason in failed)
         changed |= {"verdict": "incompatible", "reasons": (*reasons, *kept)}
     return drift.model_copy(update=changed)
