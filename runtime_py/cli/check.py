@@ -11,15 +11,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime_py.shell import note, run_command, show
+
+if TYPE_CHECKING:
+    from runtime_py.cli.outcome import Outcome
 
 TIMEOUT_SECONDS = 900.0
 """For one bundle. An honest check takes seconds; a minute and a half on an emulated Cortex-A53."""
 
 _EPILOG = """\
-exit codes: 0 all compatible, 5 incompatible or not verified, 2 usage error or bad bundle, 1 bug,
-128 + n ended by signal n
+exit codes: 0 all compatible, 5 incompatible, not verified or moved from the baseline, 2 usage error or
+bad bundle, 1 bug, 128 + n ended by signal n
 
 Below a folder, whatever looks like a bundle or cannot be looked at counts: links to bundles, bundles without
 their manifest, unfinished exports, unreadable folders.
@@ -32,32 +36,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from runtime_py.cli.baseline import Baseline, compare, read_baseline, update
     from runtime_py.cli.discovery import find_bundles
     from runtime_py.cli.isolation import check_bundles
-    from runtime_py.cli.junit import write_junit
     from runtime_py.cli.outcome import Outcome, exit_code
     from runtime_py.cli.table import table
     from runtime_py.errors import BundleError
 
+    if given.update_baseline and given.baseline is None:
+        note("prunnet-check: --update-baseline needs a file: add --baseline FILE")
+        return BundleError.exit_code
+    if not _places_are_writable(given):
+        return BundleError.exit_code
+    fresh = given.update_baseline and not given.baseline.exists()
+    baseline = read_baseline(given.baseline) if given.baseline and not fresh else Baseline(bundles={})
     found = find_bundles(given.bundles, given.server)
     say = note if sys.stderr.isatty() else lambda line: None
-    outcomes = list(check_bundles(found, given.server, timeout=given.timeout, say=say))
+    outcomes = list(
+        check_bundles(found, given.server, timeout=given.timeout, exhibits=given.html is not None, say=say)
+    )
     if given.expect is not None and len(found) != given.expect:
         problem = f"{len(found)} bundles were found, {given.expect} are expected (--expect)"
         outcomes.append(
             Outcome(Path(given.bundles[0]), error=BundleError(given.bundles[0], problem, "export them"))
         )
+    if given.update_baseline:
+        outcomes = update(given.baseline, baseline.tolerances, outcomes)
+    elif given.baseline:
+        outcomes = compare(baseline, given.baseline, outcomes)
     code = exit_code(outcomes)
     if given.json:
         show(json.dumps([outcome.to_json() for outcome in outcomes], indent=2))
     else:
         show(table(outcomes))
-    if given.junit:
+    unwritten = _write_reports(given, outcomes)
+    return code or unwritten
+
+
+def _places_are_writable(given: argparse.Namespace) -> bool:
+    """Try the files that will be written, and note all that cannot be."""
+    from runtime_py.cli.report_file import place_errors
+
+    files = (given.junit, given.html, given.baseline if given.update_baseline else None)
+    errors = list(place_errors(file for file in files if file))
+    for error in errors:
+        note(f"prunnet-check: {error}")
+    return not errors
+
+
+def _write_reports(given: argparse.Namespace, outcomes: Sequence[Outcome]) -> int:
+    """Write what was asked for; returns the exit code of what could not be written, else 0."""
+    from runtime_py.cli.html.page import html_page
+    from runtime_py.cli.junit import junit_xml
+    from runtime_py.cli.report_file import write_report
+    from runtime_py.errors import BundleError
+
+    code = 0
+    for file, render in ((given.junit, junit_xml), (given.html, html_page)):
+        if not file:
+            continue
         try:
-            write_junit(outcomes, given.junit)
+            write_report(file, render(outcomes))
         except BundleError as error:
             note(f"prunnet-check: {error}")
-            return code or error.exit_code
+            code = error.exit_code
     return code
 
 
@@ -102,6 +144,17 @@ def _parser() -> argparse.ArgumentParser:
         help="for each bundle; a check that takes longer is stopped and not verified (%(default)g)",
     )
     parser.add_argument("--junit", metavar="FILE", type=Path, help="also write a JUnit report")
+    parser.add_argument(
+        "--html", metavar="FILE", type=Path, help="also write a page with gates, worst probes and neighbours"
+    )
+    parser.add_argument(
+        "--baseline", metavar="FILE", type=Path, help="fail if figures moved, up or down, from those in FILE"
+    )
+    parser.add_argument(
+        "--update-baseline",
+        action="store_true",
+        help="write this check's figures to the --baseline file, if all bundles are compatible",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

@@ -28,16 +28,13 @@ def main(parent: int) -> None:
     _limit_memory()
     for line in sys.stdin:
         request = json.loads(line)
-        print(
-            json.dumps(to_message(_outcome(Path(request["bundle"]), request["server"]))),
-            file=answers,
-            flush=True,
-        )
+        outcome = _outcome(Path(request["bundle"]), request["server"], request["exhibits"])
+        print(json.dumps(to_message(outcome)), file=answers, flush=True)
 
 
-def _outcome(bundle: Path, server: str | None) -> Outcome:
+def _outcome(bundle: Path, server: str | None, exhibits: bool) -> Outcome:
     try:
-        return check_bundle(bundle, server)
+        return check_bundle(bundle, server, exhibits=exhibits)
     except Exception as error:  # whatever a runtime's binding raises on a damaged file
         return Outcome(bundle, error=CrashError(bundle, f"met {type(error).__name__}: {error}"))
 

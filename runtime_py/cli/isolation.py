@@ -9,11 +9,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime_py.children import kill_group, python_command
 from runtime_py.cli.outcome import Outcome
 from runtime_py.errors import BundleError, CrashError, PrunnetError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def check_bundles(
@@ -21,6 +24,7 @@ def check_bundles(
     server: str | Path | None = None,
     *,
     timeout: float,
+    exhibits: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Outcome]:
     """Check one bundle after the other, each in a process that may die of it.
@@ -32,6 +36,7 @@ def check_bundles(
         bundles: From `find_bundles`; an error is its own outcome.
         server: See `QueryEncoder.check`.
         timeout: Seconds for each bundle, until its process is killed.
+        exhibits: Whether the outcomes carry what a page shows.
         say: Takes a line before each bundle.
     """
     checker: _Checker | None = None
@@ -42,7 +47,7 @@ def check_bundles(
                 continue
             say(f"checking {bundle} ...")
             checker = checker or _Checker()
-            outcome = checker.check(bundle, server, timeout)
+            outcome = checker.check(bundle, server, timeout, exhibits)
             if outcome.verdict != "compatible":
                 checker.close()
                 checker = None
@@ -54,13 +59,14 @@ def check_bundles(
 
 def to_message(outcome: Outcome) -> dict[str, Any]:
     """Return what `from_message` makes the outcome of again, as plain JSON types."""
-    from pydantic import TypeAdapter
-
-    from runtime_py.check.report import DriftReport
-
-    if outcome.report is not None:
-        return {"report": TypeAdapter(DriftReport).dump_python(outcome.report, mode="json")}
-    return {"kind": type(outcome.error).__name__, "message": str(outcome.error)}
+    message = {
+        name: adapter.dump_python(getattr(outcome, name), mode="json")
+        for name, adapter in _parts().items()
+        if getattr(outcome, name) is not None
+    }
+    if outcome.error is not None:
+        message |= {"kind": type(outcome.error).__name__, "message": str(outcome.error)}
+    return message
 
 
 def from_message(bundle: Path, message: dict[str, Any]) -> Outcome:
@@ -69,16 +75,30 @@ def from_message(bundle: Path, message: dict[str, Any]) -> Outcome:
     Raises:
         ValueError: It is no such message.
     """
-    from pydantic import TypeAdapter
-
-    from runtime_py.check.report import DriftReport
-
-    if "report" in message:
-        return Outcome(bundle, report=TypeAdapter(DriftReport).validate_python(message["report"]))
+    parts = {
+        name: adapter.validate_python(message[name]) for name, adapter in _parts().items() if name in message
+    }
+    if "report" in parts:
+        return Outcome(bundle, **parts)
     kinds = {kind.__name__: kind for kind in _kinds(PrunnetError)}
     kind = kinds.get(str(message.get("kind")), PrunnetError)
     # Not through the constructor: the words are known, and what they were made of is not.
-    return Outcome(bundle, error=kind.__new__(kind, str(message.get("message"))))
+    return Outcome(bundle, error=kind.__new__(kind, str(message.get("message"))), **parts)
+
+
+def _parts() -> dict[str, TypeAdapter[Any]]:
+    """Return the parts of an outcome that travel as they are."""
+    from pydantic import TypeAdapter
+
+    from runtime_py.check.report import DriftReport
+    from runtime_py.cli.about import About
+    from runtime_py.cli.exhibits import Exhibits
+
+    return {
+        "report": TypeAdapter(DriftReport),
+        "about": TypeAdapter(About),
+        "exhibits": TypeAdapter(Exhibits),
+    }
 
 
 def _kinds(kind: type[PrunnetError]) -> Iterator[type[PrunnetError]]:
@@ -102,9 +122,13 @@ class _Checker:
             errors="replace",
         )
 
-    def check(self, bundle: Path, server: str | Path | None, timeout: float) -> Outcome:
+    def check(self, bundle: Path, server: str | Path | None, timeout: float, exhibits: bool) -> Outcome:
         assert self._process.stdin is not None and self._process.stdout is not None
-        request = {"bundle": str(bundle), "server": None if server is None else str(server)}
+        request = {
+            "bundle": str(bundle),
+            "server": None if server is None else str(server),
+            "exhibits": exhibits,
+        }
         killer = threading.Timer(timeout, kill_group, (self._process.pid,))
         killer.start()
         try:

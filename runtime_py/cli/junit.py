@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from xml.etree import ElementTree
 
 from runtime_py.cli.outcome import Outcome
-from runtime_py.disk.files import write_atomically
-from runtime_py.errors import BundleError, CrashError
-from runtime_py.shell import readable
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold, not even escaped."""
+from runtime_py.cli.plain import plain
+from runtime_py.errors import CrashError
 
 _KINDS = {"incompatible": "failure", "not verified": "skipped", "error": "error"}
-
-
-def write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write `junit_xml(outcomes)` to `path`; see `write_atomically`. Raises BundleError if the disk refuses."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, junit_xml(outcomes))
-    except OSError as error:
-        raise BundleError(path, f"cannot be written ({error.strerror})", "choose another file") from error
 
 
 def junit_xml(outcomes: Sequence[Outcome]) -> bytes:
@@ -44,14 +29,13 @@ def junit_xml(outcomes: Sequence[Outcome]) -> bytes:
 
 
 def _suite(root: ElementTree.Element, outcome: Outcome) -> None:
-    name = _text(str(outcome.bundle))
+    name = plain(str(outcome.bundle))
     suite = ElementTree.SubElement(root, "testsuite", name=name)
-    gates = outcome.report.gates if outcome.report else ()
-    for gate in gates:
-        case = ElementTree.SubElement(suite, "testcase", classname=name, name=_text(gate.name))
+    for gate in outcome.gates:
+        case = ElementTree.SubElement(suite, "testcase", classname=name, name=plain(gate.name))
         if not gate.passed:
             _verdict(case, "failure", str(gate), outcome)
-    if outcome.verdict != "compatible" and all(gate.passed for gate in gates):
+    if outcome.verdict != "compatible" and all(gate.passed for gate in outcome.gates):
         case = ElementTree.SubElement(suite, "testcase", classname=name, name="check")
         # What ends its process was not left out: it failed.
         tag = "error" if isinstance(outcome.error, CrashError) else _KINDS[outcome.verdict]
@@ -62,12 +46,8 @@ def _suite(root: ElementTree.Element, outcome: Outcome) -> None:
 
 
 def _verdict(case: ElementTree.Element, tag: str, message: str, outcome: Outcome) -> None:
-    element = ElementTree.SubElement(case, tag, message=_text(message))
+    element = ElementTree.SubElement(case, tag, message=plain(message))
     if tag != "skipped":
         element.set("type", outcome.verdict)
     where = f"[{outcome.report.runtime}]" if outcome.report else ""
-    element.text = _text("\n".join((*outcome.reasons, where)).strip())
-
-
-def _text(text: str) -> str:
-    return _NOT_XML.sub(lambda found: readable(found.group()), text)
+    element.text = plain("\n".join((*outcome.reasons, where)).strip())

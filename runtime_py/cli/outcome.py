@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime_py.bundle.manifest import Verdict
+from runtime_py.check.gates import Gate
 from runtime_py.check.report import DriftReport
+from runtime_py.cli.about import About
+from runtime_py.cli.baseline import Moved
+from runtime_py.cli.exhibits import Exhibits, exhibits_of
 from runtime_py.errors import (
     BundleError,
     CrashError,
@@ -17,7 +21,7 @@ from runtime_py.errors import (
     PrunnetError,
     UnsupportedProgramError,
 )
-from runtime_py.loading import load
+from runtime_py.loading import load, read_manifest
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,22 @@ class Outcome:
     bundle: Path
     report: DriftReport | None = None
     error: PrunnetError | None = None
+    about: About | None = None
+    """The bundle's own facts; None if its manifest cannot be read, or its check had no end."""
+    exhibits: Exhibits | None = None
+    """What a page shows beside the figures, if it was asked for."""
+    moved: tuple[Moved, ...] = ()
+    """Figures beside those of the baseline, if there is one."""
 
     @property
-    def verdict(self) -> Verdict | Literal["error"]:
-        """The report's; `not verified` if nothing here runs or survives it; `error` for a bad bundle."""
+    def verdict(self) -> Verdict | Literal["moved", "error"]:
+        """The report's; `moved` if it is compatible and its figures are not those of the baseline.
+
+        `not verified` if nothing here runs or survives it; `error` for a bad bundle.
+        """
         if self.report is not None:
-            return self.report.verdict
+            moved = self.report.verdict == "compatible" and not all(each.passed for each in self.moved)
+            return "moved" if moved else self.report.verdict
         if isinstance(self.error, IncompatibleError):
             return "incompatible"
         cannot_run = (MissingExtraError, UnsupportedProgramError, CrashError)
@@ -41,7 +55,14 @@ class Outcome:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the verdict is not `compatible`."""
-        return self.report.reasons if self.report is not None else (str(self.error),)
+        if self.report is None:
+            return (str(self.error),)
+        return (*self.report.reasons, *(str(each) for each in self.moved if not each.passed))
+
+    @property
+    def gates(self) -> tuple[Gate | Moved, ...]:
+        """Everything that was held against a tolerance."""
+        return (*(self.report.gates if self.report else ()), *self.moved)
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain JSON types."""
@@ -50,22 +71,40 @@ class Outcome:
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "report": self.report.to_json() if self.report else None,
+            "baseline": [
+                {"name": each.name, "then": each.then, "now": each.now, "tolerance": each.tolerance}
+                | {"passed": each.passed}
+                for each in self.moved
+            ],
         }
 
 
-def check_bundle(bundle: Path, server: str | Path | None = None) -> Outcome:
-    """Load and check one bundle; see `QueryEncoder.check`. A PrunnetError becomes part of the outcome."""
+def check_bundle(bundle: Path, server: str | Path | None = None, *, exhibits: bool = False) -> Outcome:
+    """Load and check one bundle; see `QueryEncoder.check`. A PrunnetError becomes part of the outcome.
+
+    Args:
+        bundle: Its folder.
+        server: See `QueryEncoder.check`.
+        exhibits: Whether to make what a page shows; embeds the probes once more.
+    """
+    about = None
     try:
-        return Outcome(bundle, report=load(bundle).check(server))
+        about = About.of(read_manifest(bundle))
+        encoder = load(bundle)
+        report = encoder.check(server)
+        shown = None
+        if exhibits and report.figures is not None:
+            shown = exhibits_of(encoder.embed(encoder.probes.images), encoder.probes)
+        return Outcome(bundle, report, about=about, exhibits=shown)
     except PrunnetError as error:
-        return Outcome(bundle, error=error)
+        return Outcome(bundle, error=error, about=about)
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """Return 0 if all are compatible, 5 if one is incompatible or not verified, else 2."""
+    """Return 0 if all are compatible, 5 if one is incompatible, not verified or moved, else 2."""
     verdicts = {outcome.verdict for outcome in outcomes}
     if verdicts == {"compatible"}:
         return 0
-    if verdicts & {"incompatible", "not verified"}:
+    if verdicts & {"incompatible", "not verified", "moved"}:
         return IncompatibleError.exit_code
     return BundleError.exit_code
