@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -12,7 +18,10 @@ from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.check.drift import examine
 from runtime_py.check.report import DriftReport
-from runtime_py.errors import InferenceError, PrunnetError
+from runtime_py.errors import ClosedError, InferenceError, PrunnetError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class QueryEncoder:
@@ -21,6 +30,8 @@ class QueryEncoder:
     Threads may share one: `embed` and `check` may run at the same time, in any number. LiteRT and ExecuTorch
     compute one image at a time, so that threads wait for each other there; for more throughput than one
     interpreter gives, load one encoder for each thread.
+
+    It is a context manager: at the end of `with load(path) as encoder:` it is closed.
 
     Args:
         manifest: The bundle's manifest.
@@ -31,12 +42,44 @@ class QueryEncoder:
     def __init__(self, manifest: Manifest, probes: Probes, backend: Backend) -> None:
         self.manifest = manifest
         self.probes = probes
-        self._backend = backend
+        self._backend: Backend | None = backend
+        self._runtime = backend.runtime
+        self._used = threading.Condition()
+        self._users = 0
+        self._checking = threading.Lock()
+        self._checked: float | None = None
 
     @property
     def runtime(self) -> str:
         """Sentence that names the device runtime and its version."""
-        return self._backend.runtime
+        return self._runtime
+
+    def close(self) -> None:
+        """Give the artifact's memory back, when whoever uses it now has finished. Twice is once."""
+        with self._used:
+            self._backend = None
+            self._used.wait_for(lambda: self._users == 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[Backend]:
+        with self._used:
+            backend = self._backend
+            if backend is None:
+                raise ClosedError(f"{self.manifest.encoder} for {self.manifest.target}")
+            self._users += 1
+        try:
+            yield backend
+        finally:
+            del backend  # the last one to leave is the last to hold it
+            with self._used:
+                self._users -= 1
+                self._used.notify_all()
 
     def embed(self, images: Pixels) -> Floats:
         """Embed images.
@@ -51,6 +94,7 @@ class QueryEncoder:
             TypeError: Not a uint8 array.
             ValueError: Not of that shape.
             InferenceError: The runtime failed.
+            ClosedError: The encoder was closed.
         """
         wanted = self.manifest.preprocessing
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
@@ -69,11 +113,82 @@ class QueryEncoder:
                 f"image.resize(({wanted.width}, {wanted.height}), Image.Resampling.BILINEAR)"
             )
         try:
-            return self._backend.run(images)
+            with self._opened() as backend:
+                return backend.run(images)
         except PrunnetError:
             raise
         except Exception as error:  # each runtime has its own, ONNX Runtime's share no base but Exception
             raise InferenceError(self.runtime, error) from error
+
+    def embed_pictures(self, pictures: Iterable[str | Path | Image.Image]) -> Floats:
+        """Embed files or Pillow's images, each read, turned upright and resized as the server's training reads them.
+
+        One picture is in memory at a time, whatever their number.
+
+        Args:
+            pictures: Paths, or images opened with Pillow.
+
+        Returns:
+            float32 [N, D], unit length.
+
+        Raises:
+            PictureError: A file is not a readable picture, or an image is of a mode without a stated meaning.
+            MissingExtraError: Pillow is not installed.
+            InferenceError: The runtime failed.
+            ClosedError: The encoder was closed.
+        """
+        from runtime_py.picture_files import read_image, read_picture
+
+        size = (self.manifest.preprocessing.height, self.manifest.preprocessing.width)
+        rows = [
+            self.embed(
+                (read_picture(each, size) if isinstance(each, str | Path) else read_image(each, size))[None]
+            )
+            for each in pictures
+        ]
+        return np.concatenate(rows) if rows else np.zeros((0, self.manifest.output.shape[-1]), np.float32)
+
+    def self_check(self, *, every: timedelta) -> DriftReport | None:
+        """Check against the bundle's own probes, but no oftener than `every`: for a loop or a timer of the application.
+
+        Nothing calls it by itself, so that no query waits for a check. Of several threads one checks.
+
+        Args:
+            every: Least time between the starts of two checks. The first call checks at once.
+
+        Returns:
+            The report of a check that was due, None otherwise.
+
+        Raises:
+            ValueError: `every` is negative.
+            ClosedError: The encoder was closed.
+        """
+        if every < timedelta(0):
+            raise ValueError(f"every is {every}; allowed: zero or more")
+        with self._checking:
+            now = time.monotonic()
+            if self._checked is not None and now - self._checked < every.total_seconds():
+                return None
+            self._checked = now
+        return self.check()
+
+    def field_report(self, report: DriftReport) -> dict[str, Any]:
+        """Return a report with what it is about, as plain JSON types, for a service that collects them.
+
+        It holds the bundle's identity and seal, the time (UTC) and the figures; no picture and no embedding.
+        """
+        stated = self.manifest
+        return {
+            "bundle": {
+                **stated.identity.entries(),
+                "target": stated.target,
+                "precision": stated.precision,
+                "profile": stated.profile,
+                "seal": stated.seal,
+            },
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "report": report.to_json(),
+        }
 
     def check(self, server: str | Path | None = None) -> DriftReport:
         """Measure drift on this machine's own kernels, from the bundle's probes.

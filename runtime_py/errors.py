@@ -120,6 +120,17 @@ class InferenceError(PrunnetError, RuntimeError):
         super().__init__(f"{what} failed while it embedded: {type(cause).__name__}: {cause}")
 
 
+class ClosedError(PrunnetError, RuntimeError):
+    """An encoder that was used after it was closed.
+
+    Args:
+        bundle: Encoder and target, in words.
+    """
+
+    def __init__(self, bundle: str) -> None:
+        super().__init__(f"the encoder {bundle} is closed; load its bundle again")
+
+
 class CrashError(PrunnetError, RuntimeError):
     """An artifact whose check ended its process or its time; that is no pass.
 

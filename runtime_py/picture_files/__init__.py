@@ -11,7 +11,15 @@ from __future__ import annotations
 from runtime_py.arrays import Pixels
 from runtime_py.picture_files.header import Facts, inspect_picture
 from runtime_py.picture_files.modes import BACKGROUND, rgb
-from runtime_py.picture_files.reading import Box, Size, open_picture, read_picture, resize, thumbnail
+from runtime_py.picture_files.reading import (
+    Box,
+    Size,
+    open_picture,
+    read_image,
+    read_picture,
+    resize,
+    thumbnail,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -21,6 +29,7 @@ __all__ = [
     "Size",
     "inspect_picture",
     "open_picture",
+    "read_image",
     "read_picture",
     "resize",
     "rgb",

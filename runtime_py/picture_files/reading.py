@@ -12,7 +12,7 @@ import numpy as np
 from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
 from runtime_py.picture_files.modes import rgb
-from runtime_py.picture_files.opening import LARGEST, opened, pillow, reduction
+from runtime_py.picture_files.opening import LARGEST, check_size, opened, pillow, reduction, said
 from runtime_py.picture_files.rows import require_all_rows
 
 if TYPE_CHECKING:
@@ -61,6 +61,24 @@ def read_picture(file: str | Path, size: Size, box: Box | None = None) -> Pixels
     return _resized(_decoded(Path(file), box), size)
 
 
+def read_image(picture: Image.Image, size: Size) -> Pixels:
+    """Bring an image that Pillow has opened to uint8 [height, width, 3], RGB, exactly as `read_picture` does its file.
+
+    Args:
+        picture: In any mode that `read_picture` reads. An image without a file has no EXIF and is taken as upright.
+        size: (height, width) of the encoder's input, pixels.
+
+    Raises:
+        PictureError: As `open_picture`.
+    """
+    name = Path(getattr(picture, "filename", "") or "the given image")
+    with said(name):
+        check_size(name, picture)
+        raw = _raw_mode(picture)
+        picture.load()
+        return _resized(_upright(name, picture, raw, None), size)
+
+
 def thumbnail(file: str | Path, size: Size) -> Pixels:
     """Read a picture for a look at it only: as `read_picture`, but a JPEG is decoded no larger than needed.
 
@@ -99,6 +117,10 @@ def _load(file: Path, picture: Image.Image, box: Box | None) -> Image.Image:
     raw = _raw_mode(picture)
     picture.load()
     require_all_rows(file, picture)
+    return _upright(file, picture, raw, box)
+
+
+def _upright(file: Path, picture: Image.Image, raw: str, box: Box | None) -> Image.Image:
     coloured = rgb(picture, raw)
     if box is not None:
         coloured = coloured.crop(_inside(file, picture, box))

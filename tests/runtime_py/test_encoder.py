@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import gc
+import json
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from runtime_py import IncompatibleError, load
 from runtime_py.bundle.write import write_bundle
-from runtime_py.errors import InferenceError
+from runtime_py.errors import ClosedError, InferenceError, PictureError
+from runtime_py.picture_files import read_picture
 from tests.runtime_py import bundles, tiny
 from tests.runtime_py.artifacts import IDENTITY, write_failing_onnx
 
@@ -77,3 +85,86 @@ def test_a_server_that_fails_is_not_verified(encoder, tmp_path):
     report = encoder.check(tmp_path / "server.onnx")
     assert report.verdict == "not verified"
     assert report.reasons[0].startswith("the server failed")
+
+
+@pytest.mark.parametrize("target", ["onnx", "tflite", "executorch"])
+def test_a_closed_encoder_gives_its_artifact_back_and_says_so(make_bundle, target):
+    images, _ = tiny.glyph_images()
+    with load(make_bundle(target)) as encoder:
+        backend = weakref.ref(encoder._backend)
+        assert encoder.embed(images[:2]).shape == (2, tiny.DIMENSION)
+    gc.collect()
+    assert backend() is None
+    encoder.close()
+    for use in (lambda: encoder.embed(images[:1]), encoder.check):
+        with pytest.raises(ClosedError, match="is closed; load its bundle again"):
+            use()
+    assert encoder.runtime and encoder.manifest.target == target
+
+
+def test_closing_waits_for_whoever_embeds(encoder):
+    entered, leave = threading.Event(), threading.Event()
+    backend = encoder._backend
+
+    class Slow:
+        def run(self, images):
+            entered.set()
+            assert leave.wait(10)
+            return backend.run(images)
+
+    encoder._backend = Slow()
+    images, _ = tiny.glyph_images()
+    with ThreadPoolExecutor(2) as pool:
+        embedding = pool.submit(encoder.embed, images[:1])
+        assert entered.wait(10)
+        closing = pool.submit(encoder.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.1)
+        leave.set()
+        closing.result(10)
+        assert embedding.result(10).shape == (1, tiny.DIMENSION)
+
+
+def test_a_check_runs_when_it_is_due_and_once_for_all_threads(encoder):
+    hour = timedelta(hours=1)
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: encoder.self_check(every=hour), range(8)))
+    (report,) = [each for each in reports if each is not None]
+    assert report.verdict == "compatible"
+    assert encoder.self_check(every=hour) is None
+    assert encoder.self_check(every=timedelta(0)).verdict == "compatible"
+    with pytest.raises(ValueError, match="zero or more"):
+        encoder.self_check(every=timedelta(seconds=-1))
+
+
+def test_a_report_from_the_field_says_what_it_is_about_and_shows_no_picture(encoder):
+    posted = json.loads(json.dumps(encoder.field_report(encoder.check())))
+    assert posted["bundle"]["prunnet.space_id"] == encoder.manifest.space_id
+    assert posted["bundle"]["seal"] == encoder.manifest.seal
+    assert posted["report"]["verdict"] == "compatible" and posted["time"].endswith("+00:00")
+    assert len(json.dumps(posted)) < 20_000
+
+
+def test_pictures_are_read_as_training_reads_them(encoder, tmp_path):
+    rng = np.random.default_rng(0)
+    wide = Image.fromarray(rng.integers(0, 256, (90, 140, 3), dtype=np.uint8))
+    wide.save(tmp_path / "plain.png")
+    exif = wide.getexif()
+    exif[0x0112] = 6
+    wide.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    clear = wide.copy()
+    clear.putalpha(Image.fromarray(rng.integers(0, 256, (90, 140), dtype=np.uint8)))
+    clear.save(tmp_path / "clear.png")
+    Image.fromarray(rng.integers(0, 65536, (60, 50), dtype=np.uint16)).save(tmp_path / "words.png")
+    wide.convert("CMYK").save(tmp_path / "cmyk.tif")
+    files = sorted(tmp_path.glob("*.*"))
+    wanted = encoder.embed(np.stack([read_picture(file, (32, 32)) for file in files]))
+    assert np.array_equal(encoder.embed_pictures(files), wanted)
+    assert np.array_equal(encoder.embed_pictures([str(file) for file in files]), wanted)
+    assert np.array_equal(encoder.embed_pictures(Image.open(file) for file in files), wanted)
+    assert encoder.embed_pictures([]).shape == (0, tiny.DIMENSION)
+    (tmp_path / "torn.png").write_bytes((tmp_path / "plain.png").read_bytes()[:2000])
+    with pytest.raises(PictureError, match=r"torn\.png"):
+        encoder.embed_pictures([tmp_path / "torn.png"])
+    with pytest.raises(PictureError, match="the given image"):
+        encoder.embed_pictures([Image.fromarray(np.zeros((4, 4), np.int32))])
