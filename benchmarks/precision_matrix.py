@@ -221,7 +221,12 @@ def wanted(targets: list[str], encoders: list[str]) -> Iterator[tuple[str, float
 def read() -> list[Cell]:
     """Return the committed cells."""
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    return [Cell(**{**row, "reasons": tuple(row["reasons"])}) for row in rows]
+    cells = [Cell(**{**row, "reasons": tuple(row["reasons"])}) for row in rows]
+    encoders, targets = [BUILT_IN, *FAMILIES], list(TARGETS)
+    return sorted(
+        cells,
+        key=lambda cell: (encoders.index(cell.encoder), -cell.capacity, targets.index(cell.target)),
+    )
 
 
 def as_page(cells: list[Cell]) -> str:

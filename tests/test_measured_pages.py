@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backbone_trials, drift_faults, drift_honest
+from benchmarks import backbone_trials, drift_faults, drift_honest, precision_matrix
 from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.page import placed, put
 
@@ -23,6 +23,13 @@ def test_the_table_of_faults_is_that_of_the_committed_rows() -> None:
 def test_the_honest_exports_are_the_committed_ones() -> None:
     rows = [drift_honest.Honest(**row) for row in json.loads(drift_honest.RESULTS.read_text())]
     assert placed(drift_honest.PAGE, drift_honest.COMMAND) == drift_honest.summary(rows).strip()
+
+
+def test_the_page_of_precisions_is_what_was_measured() -> None:
+    cells = precision_matrix.read()
+    assert {cell.encoder for cell in cells if not cell.error} >= {precision_matrix.BUILT_IN}
+    wanted = precision_matrix.as_page(cells).strip()
+    assert placed(precision_matrix.PAGE, precision_matrix.COMMAND) == wanted, precision_matrix.COMMAND
 
 
 def test_the_tried_backbones_are_the_committed_ones() -> None:
