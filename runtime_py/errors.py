@@ -6,6 +6,8 @@ PrunnetError
 ├ BundleError(ValueError)           file, what is wrong with it            exit 2
 │ └ UnsupportedProgramError         operations nobody here can execute     exit 2
 ├ PictureError(ValueError)          file, what is wrong with it            exit 2
+├ DeviceError(RuntimeError)         an attached device: what, remedy       exit 2
+│ └ RequiredDeviceError             the same, where CI demands the device    exit 5
 ├ InferenceError(RuntimeError)      what failed while it ran               exit 5
 ├ CrashError(RuntimeError)          how the process of a check ended       exit 5
 └ IncompatibleError(RuntimeError)   figure, value, tolerance, worst probe  exit 5
@@ -103,6 +105,19 @@ class PictureError(PrunnetError, ValueError):
     def __init__(self, file: str | Path, kind: str, problem: str) -> None:
         self.file, self.kind, self.problem = Path(file), kind, problem
         super().__init__(f"{file} is not a readable picture: {problem}; replace or remove it")
+
+
+class DeviceError(PrunnetError, RuntimeError):
+    """An attached or emulated device that is absent, out of reach or gives no answer; says what to do.
+
+    A check that meets it is not a pass.
+    """
+
+
+class RequiredDeviceError(DeviceError):
+    """A device that is not there although PRUNNET_REQUIRE_DEVICE=1 demands it: a failure, not a check left out."""
+
+    exit_code = 5
 
 
 class InferenceError(PrunnetError, RuntimeError):

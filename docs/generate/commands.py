@@ -12,7 +12,14 @@ from pathlib import Path
 from unittest import mock
 
 COLUMNS = "100"
-ORDER = ("prunnet-train", "prunnet-eval", "prunnet-export", "prunnet-check", "prunnet-bench")
+ORDER = (
+    "prunnet-train",
+    "prunnet-eval",
+    "prunnet-export",
+    "prunnet-check",
+    "prunnet-device",
+    "prunnet-bench",
+)
 
 
 def scripts(root: Path) -> dict[str, str]:

@@ -6,18 +6,14 @@ the last two as JSON of their TensorInfo.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from exporters.targets.spec import Artifact
 from runtime_py.children import python_command
-
-STATUS = Path("/proc/self/status")
-SMAPS = Path("/proc/self/smaps")
-CLEAR_REFS = Path("/proc/self/clear_refs")
-RESET_PEAK = "5"
-"""Written to clear_refs it sets VmHWM back to the present size (Linux, proc(5))."""
+from runtime_py.memory import MemoryWatch
 
 TIMEOUT_SECONDS = 300
 
@@ -31,7 +27,7 @@ def peak_memory_bytes(target: str, artifact: Artifact) -> int | None:
     Returns:
         Bytes, or None off Linux, where no peak can be read, and for Core ML, which does not run here.
     """
-    if not CLEAR_REFS.exists() or target == "coreml":
+    if not MemoryWatch.is_possible() or target == "coreml":
         return None
     command, environment = python_command("exporters.pipeline.memory")
     command += [target, str(artifact.path.resolve())]
@@ -50,32 +46,6 @@ def peak_memory_bytes(target: str, artifact: Artifact) -> int | None:
     return int(done.stdout.split()[-1])
 
 
-def _code_bytes(artifact: str) -> int:
-    """Resident bytes of every mapped file but the artifact: libraries."""
-    total, counted = 0, False
-    for line in SMAPS.read_text().splitlines():
-        words = line.split(maxsplit=5)
-        if "-" in words[0]:
-            counted = len(words) == 6 and words[5].startswith("/") and words[5] != artifact
-        elif counted and words[0] == "Rss:":
-            total += int(words[1]) * 1024
-    return total
-
-
-def _give_back_free_heap() -> None:
-    """Let the C library return what imports freed, or loading would fill those pages first, uncounted."""
-    import ctypes
-
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc; musl keeps no such reserve
-        trim(0)
-
-
-def _resident(field: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
-
-
 def _measure(target: str, path: str, input_json: str, output_json: str) -> int:
     from importlib import import_module
 
@@ -87,14 +57,10 @@ def _measure(target: str, path: str, input_json: str, output_json: str) -> int:
     taken, given = (TensorInfo.model_validate_json(text) for text in (input_json, output_json))
     import_module(TARGETS[target].module)
     image = np.full((1, *taken.image_size, 3), 127, np.uint8)
-    _give_back_free_heap()
-    code = _code_bytes(path)
-    CLEAR_REFS.write_text(RESET_PEAK)
-    before = _resident("VmRSS")
+    watch = MemoryWatch(os.getpid(), Path(path))
     backend = open_backend(target, path, taken, given)
     backend.run(image)
-    peak = _resident("VmHWM")
-    return max(peak - before - (_code_bytes(path) - code), 0)
+    return watch.added_bytes()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A backend's module imports its runtime at the top; nothing here does, so `import
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from runtime_py.backends.base import Backend, BackendClass
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError, MissingExtraError, PrunnetError, UnknownNameError
 
-__all__ = ["TARGETS", "Backend", "open_backend"]
+__all__ = ["TARGETS", "Backend", "entry_of", "open_backend"]
 
 
 class _Entry(NamedTuple):
@@ -30,6 +31,17 @@ TARGETS = {
     "onnx": _Entry("runtime_py.backends.onnx", "OnnxBackend", "runtime-onnx"),
     "tflite": _Entry("runtime_py.backends.tflite", "TFLiteBackend", "runtime-tflite"),
 }
+
+
+_RUNNER = _Entry("runtime_py.backends.executorch_runner", "ExecuTorchRunnerBackend", "runtime-executorch")
+"""Stands for ExecuTorch's binding where the environment names a runner of its C++ runtime."""
+
+
+def entry_of(target: str) -> _Entry:
+    """Return where the runtime of a known target is found."""
+    if target == "executorch" and "PRUNNET_EXECUTORCH_RUNNER" in os.environ:
+        return _RUNNER
+    return TARGETS[target]
 
 
 def open_backend(
@@ -50,7 +62,7 @@ def open_backend(
     """
     if target not in TARGETS:
         raise UnknownNameError("target", target, TARGETS)
-    entry = TARGETS[target]
+    entry = entry_of(target)
     path = Path(artifact_path)
     if not path.exists():
         raise BundleError(path, "does not exist")

@@ -11,6 +11,47 @@ from runtime_py.errors import IncompatibleError
 
 
 @dataclass(frozen=True)
+class DeviceRecord:
+    """The attached or emulated device that a check ran on. No latency: an emulator's milliseconds mean nothing.
+
+    Attributes:
+        name: What it is, for people.
+        cpu: What its processor calls itself.
+        isa: Instruction sets that matter to kernels, as a profile names them.
+        runtimes: Versions of Python and of the runtimes on it; `on` is the one that made the embeddings.
+        memory_bytes: What loading the artifact and embedding one image took there; None if that was not measured.
+        probes: How many probes were embedded.
+        of_probes: How many the bundle has.
+        host: The runtime of this machine that embedded the same probes; None if it has none.
+        host_difference: Largest difference of a number of the two machines' embeddings.
+    """
+
+    name: str
+    cpu: str
+    isa: tuple[str, ...]
+    runtimes: dict[str, str]
+    memory_bytes: int | None
+    probes: int
+    of_probes: int
+    host: str | None = None
+    host_difference: float | None = None
+
+    def sentences(self) -> tuple[str, ...]:
+        """Say it for people."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.runtimes.items() if name != "on")
+        said = [
+            f"checked on {self.name}: {self.cpu} ({', '.join(self.isa)}), {self.runtimes['on']}; {versions}"
+        ]
+        if self.memory_bytes is not None:
+            said.append(f"peak memory there: {self.memory_bytes / 2**20:.1f} MiB for loading and one image")
+        if self.probes < self.of_probes:
+            said.append(f"{self.probes} of {self.of_probes} probes were used")
+        if self.host_difference is not None:
+            said.append(f"largest difference to {self.host}: {self.host_difference:.2g}")
+        return tuple(said)
+
+
+@dataclass(frozen=True)
 class DriftReport:
     """Whether a bundle's embeddings may meet the server's gallery, and why.
 
@@ -23,6 +64,7 @@ class DriftReport:
         gates: Every figure with its tolerance, passed or not.
         server: What the bundle was checked against; None for the embeddings stored with it.
         server_figures: Figures of the server itself, or of the retrieval from its gallery.
+        device: The attached device that the check ran on; None for this machine.
         notes: What this check could not look at, e.g. the parity pictures that an older bundle has not.
     """
 
@@ -35,6 +77,7 @@ class DriftReport:
     server: str | None = None
     server_figures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    device: DeviceRecord | None = None
 
     @classmethod
     def of(cls, record: DriftRecord, recorded: Figures | None = None) -> DriftReport:
@@ -85,6 +128,7 @@ class DriftReport:
             "server": self.server,
             "server_figures": self.server_figures,
             "notes": list(self.notes),
+            "device": asdict(self.device) if self.device else None,
         }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime_py.shell import note, run_command, show
+from runtime_py.shell import USAGE, note, run_command, show
 
 if TYPE_CHECKING:
     from runtime_py.cli.outcome import Outcome
@@ -36,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.probes is not None and given.emulate is None:
+        note("prunnet-check: --probes needs --emulate; this machine takes them all")
+        return USAGE
+    if given.server is not None and given.emulate is not None:
+        note("prunnet-check: --server is for this machine; leave it out with --emulate")
+        return USAGE
     from runtime_py.cli.baseline import Baseline, compare, read_baseline, update
     from runtime_py.cli.discovery import find_bundles
     from runtime_py.cli.isolation import check_bundles
@@ -53,7 +59,15 @@ def _run(given: argparse.Namespace) -> int:
     found = find_bundles(given.bundles, given.server)
     say = note if sys.stderr.isatty() else lambda line: None
     outcomes = list(
-        check_bundles(found, given.server, timeout=given.timeout, exhibits=given.html is not None, say=say)
+        check_bundles(
+            found,
+            given.server,
+            timeout=given.timeout,
+            device=None if given.emulate is None else f"emulate:{given.emulate}",
+            probes=given.probes,
+            exhibits=given.html is not None,
+            say=say,
+        )
     )
     if given.expect is not None and len(found) != given.expect:
         problem = f"{len(found)} bundles were found, {given.expect} are expected (--expect)"
@@ -121,6 +135,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> int:
+    count = _count(text)
+    if count < 2:
+        raise argparse.ArgumentTypeError("a share has at least 2 probes")
+    return count
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="prunnet-check",
@@ -142,6 +163,20 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=TIMEOUT_SECONDS,
         help="for each bundle; a check that takes longer is stopped and not verified (%(default)g)",
+    )
+    parser.add_argument(
+        "--emulate",
+        metavar="CPU",
+        nargs="?",
+        const="",
+        help="check on an emulated Arm processor (cortex-a53, cortex-a55, cortex-a72, cortex-a76, cortex-a710), or "
+        "on that of a shipped profile; without a name, of the bundle's own profile. Needs prunnet-device install",
+    )
+    parser.add_argument(
+        "--probes",
+        metavar="N",
+        type=_share,
+        help="with --emulate, use so many of the probes, spread over their classes",
     )
     parser.add_argument("--junit", metavar="FILE", type=Path, help="also write a JUnit report")
     parser.add_argument(

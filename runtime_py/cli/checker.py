@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from runtime_py.children import follow
-from runtime_py.cli.isolation import to_message
+from runtime_py.cli.isolation import Request, to_message
 from runtime_py.cli.outcome import Outcome, check_bundle
 from runtime_py.errors import CrashError
 
@@ -27,14 +27,14 @@ def main(parent: int) -> None:
     os.dup2(2, 1)  # runtimes print on standard output
     _limit_memory()
     for line in sys.stdin:
-        request = json.loads(line)
-        outcome = _outcome(Path(request["bundle"]), request["server"], request["exhibits"])
-        print(json.dumps(to_message(outcome)), file=answers, flush=True)
+        request = Request(**json.loads(line))
+        print(json.dumps(to_message(_outcome(request))), file=answers, flush=True)
 
 
-def _outcome(bundle: Path, server: str | None, exhibits: bool) -> Outcome:
+def _outcome(request: Request) -> Outcome:
+    bundle = Path(request.bundle)
     try:
-        return check_bundle(bundle, server, exhibits=exhibits)
+        return check_bundle(bundle, request.server, request.device, request.probes, exhibits=request.exhibits)
     except Exception as error:  # whatever a runtime's binding raises on a damaged file
         return Outcome(bundle, error=CrashError(bundle, f"met {type(error).__name__}: {error}"))
 

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runtime_py import messages
 from runtime_py.children import kill_group, python_command
 from runtime_py.cli.outcome import Outcome
 from runtime_py.errors import BundleError, CrashError, PrunnetError
@@ -19,11 +20,23 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
+class Request(NamedTuple):
+    """What one check is asked to do; see `check_bundles`."""
+
+    bundle: str
+    server: str | None = None
+    device: str | None = None
+    probes: int | None = None
+    exhibits: bool = False
+
+
 def check_bundles(
     bundles: Iterable[Path | BundleError],
     server: str | Path | None = None,
     *,
     timeout: float,
+    device: str | None = None,
+    probes: int | None = None,
     exhibits: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Outcome]:
@@ -37,6 +50,8 @@ def check_bundles(
         server: See `QueryEncoder.check`.
         timeout: Seconds for each bundle, until its process is killed.
         exhibits: Whether the outcomes carry what a page shows.
+        device: Where to check, see `runtime_py.devices.attached.open_device`; None for this machine.
+        probes: How many probes to use on a device; None for all.
         say: Takes a line before each bundle.
     """
     checker: _Checker | None = None
@@ -47,7 +62,8 @@ def check_bundles(
                 continue
             say(f"checking {bundle} ...")
             checker = checker or _Checker()
-            outcome = checker.check(bundle, server, timeout, exhibits)
+            request = Request(str(bundle), None if server is None else str(server), device, probes, exhibits)
+            outcome = checker.check(bundle, request, timeout)
             if outcome.verdict != "compatible":
                 checker.close()
                 checker = None
@@ -64,9 +80,7 @@ def to_message(outcome: Outcome) -> dict[str, Any]:
         for name, adapter in _parts().items()
         if getattr(outcome, name) is not None
     }
-    if outcome.error is not None:
-        message |= {"kind": type(outcome.error).__name__, "message": str(outcome.error)}
-    return message
+    return message if outcome.error is None else message | messages.to_message(outcome.error)
 
 
 def from_message(bundle: Path, message: dict[str, Any]) -> Outcome:
@@ -80,10 +94,9 @@ def from_message(bundle: Path, message: dict[str, Any]) -> Outcome:
     }
     if "report" in parts:
         return Outcome(bundle, **parts)
-    kinds = {kind.__name__: kind for kind in _kinds(PrunnetError)}
-    kind = kinds.get(str(message.get("kind")), PrunnetError)
-    # Not through the constructor: the words are known, and what they were made of is not.
-    return Outcome(bundle, error=kind.__new__(kind, str(message.get("message"))), **parts)
+    error = messages.from_message(message)
+    assert isinstance(error, PrunnetError)
+    return Outcome(bundle, error=error, **parts)
 
 
 def _parts() -> dict[str, TypeAdapter[Any]]:
@@ -101,12 +114,6 @@ def _parts() -> dict[str, TypeAdapter[Any]]:
     }
 
 
-def _kinds(kind: type[PrunnetError]) -> Iterator[type[PrunnetError]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _kinds(below)
-
-
 class _Checker:
     """A process of `runtime_py.cli.checker`."""
 
@@ -122,18 +129,13 @@ class _Checker:
             errors="replace",
         )
 
-    def check(self, bundle: Path, server: str | Path | None, timeout: float, exhibits: bool) -> Outcome:
+    def check(self, bundle: Path, request: Request, timeout: float) -> Outcome:
         assert self._process.stdin is not None and self._process.stdout is not None
-        request = {
-            "bundle": str(bundle),
-            "server": None if server is None else str(server),
-            "exhibits": exhibits,
-        }
         killer = threading.Timer(timeout, kill_group, (self._process.pid,))
         killer.start()
         try:
             with suppress(BrokenPipeError):  # it is gone: there will be no answer either
-                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.write(json.dumps(request._asdict()) + "\n")
                 self._process.stdin.flush()
             answer = self._process.stdout.readline()
         finally:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from runtime_py.cli.outcome import Outcome
 from runtime_py.cli.plain import plain
-from runtime_py.errors import CrashError
+from runtime_py.errors import CrashError, RequiredDeviceError
 
 _KINDS = {"incompatible": "failure", "not verified": "skipped", "error": "error"}
 
@@ -37,8 +37,12 @@ def _suite(root: ElementTree.Element, outcome: Outcome) -> None:
             _verdict(case, "failure", str(gate), outcome)
     if outcome.verdict != "compatible" and all(gate.passed for gate in outcome.gates):
         case = ElementTree.SubElement(suite, "testcase", classname=name, name="check")
-        # What ends its process was not left out: it failed.
-        tag = "error" if isinstance(outcome.error, CrashError) else _KINDS[outcome.verdict]
+        # What ends its process, or lacks the device that CI demands, was not left out: it failed.
+        tag = (
+            "error"
+            if isinstance(outcome.error, (CrashError, RequiredDeviceError))
+            else _KINDS[outcome.verdict]
+        )
         _verdict(case, tag, "; ".join(outcome.reasons), outcome)
     suite.set("tests", str(len(suite)))
     for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):

@@ -16,6 +16,7 @@ from runtime_py.cli.exhibits import Exhibits, exhibits_of
 from runtime_py.errors import (
     BundleError,
     CrashError,
+    DeviceError,
     IncompatibleError,
     MissingExtraError,
     PrunnetError,
@@ -49,7 +50,7 @@ class Outcome:
             return "moved" if moved else self.report.verdict
         if isinstance(self.error, IncompatibleError):
             return "incompatible"
-        cannot_run = (MissingExtraError, UnsupportedProgramError, CrashError)
+        cannot_run = (MissingExtraError, UnsupportedProgramError, CrashError, DeviceError)
         return "not verified" if isinstance(self.error, cannot_run) else "error"
 
     @property
@@ -79,17 +80,30 @@ class Outcome:
         }
 
 
-def check_bundle(bundle: Path, server: str | Path | None = None, *, exhibits: bool = False) -> Outcome:
-    """Load and check one bundle; see `QueryEncoder.check`. A PrunnetError becomes part of the outcome.
+def check_bundle(
+    bundle: Path,
+    server: str | Path | None = None,
+    device: str | None = None,
+    probes: int | None = None,
+    *,
+    exhibits: bool = False,
+) -> Outcome:
+    """Load and check one bundle; a PrunnetError becomes part of the outcome.
 
     Args:
         bundle: Its folder.
-        server: See `QueryEncoder.check`.
-        exhibits: Whether to make what a page shows; embeds the probes once more.
+        server: See `QueryEncoder.check`; for this machine alone.
+        device: Where to check it, see `runtime_py.devices.attached.open_device`; None for this machine.
+        probes: How many probes to use on the device; None for all.
+        exhibits: Whether to make what a page shows, on this machine alone; embeds the probes once more.
     """
     about = None
     try:
         about = About.of(read_manifest(bundle))
+        if device is not None:
+            from runtime_py.devices.check import check_on
+
+            return Outcome(bundle, check_on(bundle, device, probes), about=about)
         encoder = load(bundle)
         report = encoder.check(server)
         shown = None

@@ -21,7 +21,15 @@ from runtime_py.cli.check import main
 from runtime_py.cli.isolation import check_bundles, from_message, to_message
 from runtime_py.cli.outcome import Outcome, check_bundle
 from runtime_py.disk.files import sha256
-from runtime_py.errors import BundleError, CrashError, IncompatibleError, InferenceError, MissingExtraError
+from runtime_py.errors import (
+    BundleError,
+    CrashError,
+    DeviceError,
+    IncompatibleError,
+    InferenceError,
+    MissingExtraError,
+    RequiredDeviceError,
+)
 from runtime_py.loading import read_manifest
 
 ROOT = Path(__file__).parents[3]
@@ -118,6 +126,8 @@ def test_the_outcome_is_that_of_a_check_in_this_process(make_bundle, probes, tmp
         IncompatibleError("other space"),
         InferenceError("LiteRT", ValueError("x")),
         CrashError("b", "was killed"),
+        DeviceError("not there"),
+        RequiredDeviceError("not there"),
     ],
 )
 def test_errors_pass_between_processes_with_class_and_words(error):

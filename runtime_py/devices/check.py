@@ -1,0 +1,129 @@
+"""Checks one bundle on a device: pushes the folder, reads the answer, holds it against the budget and this host."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime_py.arrays import Floats
+from runtime_py.bundle.manifest import Manifest
+from runtime_py.check.gates import at_most, describe
+from runtime_py.check.report import DeviceRecord, DriftReport
+from runtime_py.devices.attached import Device, open_device
+from runtime_py.devices.guest import REQUEST
+from runtime_py.errors import CrashError, DeviceError, PrunnetError, RequiredDeviceError
+from runtime_py.loading import load, read_manifest
+from runtime_py.messages import from_message
+
+REQUIRE = "PRUNNET_REQUIRE_DEVICE"
+"""Environment variable: set to 1, a device that is not there is a failure instead of a check left out."""
+
+
+def check_on(bundle: Path, device: str, probes: int | None) -> DriftReport:
+    """Check a bundle on a device.
+
+    Args:
+        bundle: Its folder.
+        device: See `open_device`.
+        probes: How many of the probes, or None for all.
+
+    Raises:
+        PrunnetError: As `load` raises it, from there; DeviceError without the device, CrashError if the check ended.
+    """
+    manifest = read_manifest(bundle)
+    if manifest.target == "coreml":
+        raise DeviceError("Core ML runs on Apple's devices alone: check it there")
+    try:
+        opened = open_device(device, manifest.profile)
+    except DeviceError as error:
+        if os.environ.get(REQUIRE) == "1":
+            raise RequiredDeviceError(f"{error} ({REQUIRE}=1: a failure, not a check left out)") from error
+        raise
+    with tempfile.TemporaryDirectory(prefix="prunnet-job-") as folder:
+        job = Path(folder)
+        _pack(job, bundle, probes)
+        text = opened.run(job)
+    return _judge(bundle, manifest, opened, text)
+
+
+def _pack(job: Path, bundle: Path, probes: int | None) -> None:
+    """Fill the folder that is pushed."""
+    shutil.copytree(bundle, job / "bundle")
+    source = Path(__file__).parents[1]
+    shutil.copytree(
+        source,
+        job / "code" / source.name,
+        ignore=shutil.ignore_patterns("__pycache__", "*.cpp", "packages.json"),
+    )
+    (job / REQUEST).write_text(json.dumps({"probes": probes}))
+
+
+def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> DriftReport:
+    try:
+        answer: dict[str, Any] = json.loads(text)
+        found = from_message(answer["message"])
+        if isinstance(found, PrunnetError):
+            raise found
+        rows = np.array(answer["rows"], np.int64)
+        record = DeviceRecord(
+            name=device.name,
+            cpu=answer["cpu"],
+            isa=tuple(answer["isa"]),
+            runtimes={**answer["runtimes"], "on": found.runtime},
+            memory_bytes=answer["memory_bytes"],
+            probes=len(rows),
+            of_probes=answer["of_probes"],
+        )
+        embeddings = _embeddings(answer, len(rows))
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        if isinstance(error, PrunnetError):
+            raise
+        raise CrashError(bundle, f"on {device.name} gave an answer that cannot be read ({error})") from error
+    if embeddings is not None:
+        record = _beside_host(record, bundle, rows, embeddings)
+    return _with_budget(replace(found, device=record, notes=(*found.notes, *record.sentences())), manifest)
+
+
+def _embeddings(answer: dict[str, Any], count: int) -> Floats | None:
+    if "embeddings" not in answer:
+        return None
+    flat = np.frombuffer(base64.b64decode(answer["embeddings"], validate=True), "<f4")
+    return flat.reshape(count, -1).astype(np.float32)
+
+
+def _beside_host(
+    record: DeviceRecord, bundle: Path, rows: np.ndarray[Any, Any], embeddings: Floats
+) -> DeviceRecord:
+    """Add how far this machine's own embeddings are from the device's, where it has the runtime."""
+    try:
+        host = load(bundle)
+        ours = host.embed(host.probes.images[rows])
+    except PrunnetError:
+        return record
+    if ours.shape != embeddings.shape:
+        return record
+    return replace(
+        record, host=host.runtime, host_difference=float(np.abs(ours - embeddings).max(initial=0.0))
+    )
+
+
+def _with_budget(report: DriftReport, manifest: Manifest) -> DriftReport:
+    """Hold the device's peak against the budget of the profile, if both are known."""
+    assert report.device is not None
+    limit = next((row.limit for row in manifest.budgets if row.budget == "max_peak_memory"), None)
+    used = report.device.memory_bytes
+    if limit is None or used is None:
+        return report
+    gate = at_most("budget.max_peak_memory", float(used), limit, f"bytes on {report.device.name}")
+    reasons = (*report.reasons, *describe((gate,)))
+    verdict = report.verdict if gate.passed else "incompatible"
+    return replace(report, verdict=verdict, reasons=reasons, gates=(*report.gates, gate))
