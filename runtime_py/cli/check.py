@@ -36,11 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.probes is not None and given.emulate is None:
-        note("prunnet-check: --probes needs --emulate; this machine takes them all")
+    if given.emulate is not None:
+        given.device = f"emulate:{given.emulate}"
+    if given.probes is not None and given.device is None:
+        note("prunnet-check: --probes needs --emulate or --device; this machine takes them all")
         return USAGE
-    if given.server is not None and given.emulate is not None:
-        note("prunnet-check: --server is for this machine; leave it out with --emulate")
+    if given.server is not None and given.device is not None:
+        note("prunnet-check: --server is for this machine; leave it out with --emulate and --device")
         return USAGE
     from runtime_py.cli.baseline import Baseline, compare, read_baseline, update
     from runtime_py.cli.discovery import find_bundles
@@ -63,7 +65,7 @@ def _run(given: argparse.Namespace) -> int:
             found,
             given.server,
             timeout=given.timeout,
-            device=None if given.emulate is None else f"emulate:{given.emulate}",
+            device=given.device,
             probes=given.probes,
             exhibits=given.html is not None,
             say=say,
@@ -164,7 +166,13 @@ def _parser() -> argparse.ArgumentParser:
         default=TIMEOUT_SECONDS,
         help="for each bundle; a check that takes longer is stopped and not verified (%(default)g)",
     )
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--device",
+        metavar="ADDRESS",
+        help="check on a board, ssh://user@host[:port]; it needs Python 3.11, numpy, pydantic and the runtime",
+    )
+    where.add_argument(
         "--emulate",
         metavar="CPU",
         nargs="?",
@@ -176,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         "--probes",
         metavar="N",
         type=_share,
-        help="with --emulate, use so many of the probes, spread over their classes",
+        help="on a device, use so many of the probes, spread over their classes",
     )
     parser.add_argument("--junit", metavar="FILE", type=Path, help="also write a JUnit report")
     parser.add_argument(

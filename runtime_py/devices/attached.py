@@ -10,6 +10,7 @@ from typing import Protocol
 
 from runtime_py.devices.emulator import CPUS, Emulator, cpu_of_profile, guest_environment
 from runtime_py.devices.guest import ANSWER
+from runtime_py.devices.ssh import SCHEME, SshDevice
 from runtime_py.errors import CrashError, UnknownNameError
 
 EMULATE = "emulate:"
@@ -76,15 +77,17 @@ def open_device(device: str, profile: str) -> Device:
     """Return a device.
 
     Args:
-        device: "emulate:", then a CPU, the name of a shipped profile, or nothing, which means `profile`.
+        device: "emulate:", then a CPU, the name of a shipped profile, or nothing, which means `profile`; or "ssh://user@host:port".
         profile: Name of the bundle's profile.
 
     Raises:
         UnknownNameError: No such device.
-        DeviceError: It is not installed, or the profile has no CPU that can be emulated.
+        DeviceError: It is not installed, the profile has no CPU that can be emulated, or the address is none.
     """
+    if device.startswith(SCHEME):
+        return SshDevice.at(device)
     if not device.startswith(EMULATE):
-        raise UnknownNameError("device", device, (EMULATE,))
+        raise UnknownNameError("device", device, (EMULATE, SCHEME))
     wanted = device.removeprefix(EMULATE)
     if wanted in CPUS:
         return EmulatedDevice(Emulator.find(wanted))
