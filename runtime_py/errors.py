@@ -69,7 +69,9 @@ class BundleError(PrunnetError, ValueError):
         remedy: What to do about it.
     """
 
-    def __init__(self, file: str | Path, problem: str, remedy: str = "export the bundle again") -> None:
+    def __init__(
+        self, file: str | Path, problem: str, remedy: str = "copy the bundle again, or export it again"
+    ) -> None:
         self.file, self.problem, self.remedy = Path(file), problem, remedy
         super().__init__(f"{file}: {problem}; {remedy}")
 
