@@ -44,7 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a server without bundles."""
+    """Name the mark of our tests; refuse a server without bundles."""
+    config.addinivalue_line("markers", "prunnet: a gate of a bundle given by --prunnet-bundle")
     if config.getoption("prunnet_server") and not config.getoption("prunnet_bundle"):
         raise pytest.UsageError("--prunnet-server needs bundles: add --prunnet-bundle PATH")
 
@@ -90,7 +91,10 @@ class BundleTests(pytest.Collector):
 
     def collect(self) -> list[pytest.Item]:
         """List the verdict, and each gate that the bundle passed at its export."""
-        return [GateTest.from_parent(self, name=name) for name in (VERDICT, *_gate_names(self._bundle))]
+        tests = [GateTest.from_parent(self, name=name) for name in (VERDICT, *_gate_names(self._bundle))]
+        for test in tests:
+            test.add_marker("prunnet")
+        return list[pytest.Item](tests)
 
     def outcome(self) -> Outcome:
         """Check the bundle, once."""

@@ -96,8 +96,12 @@ def test_a_server_is_passed_on(run, make_bundle, probes, tmp_path):
     alone.stderr.fnmatch_lines(["*add --prunnet-bundle PATH*"])
 
 
-def test_keywords_choose_among_the_gates(run, make_bundle):
-    run("--prunnet-bundle", make_bundle("onnx"), "-k", "verdict").assert_outcomes(passed=1, deselected=GATES)
+def test_keywords_and_the_mark_choose_among_the_gates(run, make_bundle, pytester):
+    bundle = make_bundle("onnx")
+    run("--prunnet-bundle", bundle, "-k", "verdict").assert_outcomes(passed=1, deselected=GATES)
+    pytester.makepyfile("def test_own(): pass")
+    marked = run("--prunnet-bundle", bundle, "-m", "prunnet", "--strict-markers", "--collect-only", "-q")
+    assert marked.ret == 0 and "test_own" not in marked.stdout.str()
 
 
 def test_workers_share_the_tests(run, make_bundle):
