@@ -6,6 +6,7 @@ until `--prunnet-bundle` is given or the fixture is used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,14 +72,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def prunnet_bundle(request: pytest.FixtureRequest) -> QueryEncoder:
+def prunnet_bundle(request: pytest.FixtureRequest) -> Iterator[QueryEncoder]:
     """The loaded encoder of each bundle given by --prunnet-bundle. It runs in the process of the tests."""
     from runtime_py.errors import BundleError
     from runtime_py.loading import load
 
     if isinstance(request.param, BundleError):
         raise request.param
-    return load(request.param)
+    with load(request.param) as encoder:
+        yield encoder
 
 
 class BundleTests(pytest.Collector):
@@ -168,7 +170,7 @@ def _labels(config: pytest.Config) -> list[str]:
 
 def _names(start: Path, bundles: _Found) -> Iterator[str]:
     for bundle in bundles:
-        path = bundle if isinstance(bundle, Path) else bundle.file
+        path = Path(os.path.normpath(bundle if isinstance(bundle, Path) else bundle.file))
         yield (path.relative_to(start) if path.is_relative_to(start) else path).as_posix()
 
 
