@@ -16,7 +16,7 @@ MEANINGS = {
     2: "Something that you can mend: an option, a profile, a recipe, a picture, a package that is not installed.",
     3: "No capacity fits the budgets of the profile.",
     4: "An export failed, or an artifact is not what was asked for.",
-    5: "Embeddings are incompatible with the server's, or nothing could verify them.",
+    5: "Embeddings are incompatible with the server's or moved from a baseline, or nothing could verify them.",
 }
 """What each exit code means. Several exports end with the highest of their codes."""
 
