@@ -1,8 +1,14 @@
-"""pytest in a process of its own, with the plugin as an installed prunnet brings it."""
+"""pytest in a process of its own, with the plugin as an installed prunnet brings it.
+
+Not by the fixture `pytester`: it forgets every module that a test imports, and torch cannot be imported twice.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -11,8 +17,6 @@ import pytest
 
 from tests.runtime_py import tiny
 
-pytest_plugins = "pytester"
-
 ROOT = Path(__file__).parents[2]
 ALONE = ("-p", "prunnet", "-p", "no:cacheprovider")
 """No other plugin than ours, by its entry point: others take seconds to load, and load numpy."""
@@ -20,21 +24,37 @@ GATES = 14
 """Of a bundle of the tiny encoder, whose figures of the export are those of torch on the probes alone."""
 
 
+def write(project: Path, code: str) -> None:
+    (project / "test_own.py").write_text(textwrap.dedent(code))
+
+
 @pytest.fixture
-def run(pytester, monkeypatch):
-    """Run pytest with options; the plugin is found through an entry point, like that of a wheel."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(pytester.path / "site")]))
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+def project(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(project, tmp_path):
+    """Run pytest with options in the project; the plugin is found through an entry point, like that of a wheel."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(tmp_path / "site")])
     if not any(each.name == "prunnet" for each in metadata.entry_points(group="pytest11")):
-        about = pytester.mkdir("site") / "installed-0.dist-info"
-        about.mkdir()
+        about = tmp_path / "site" / "installed-0.dist-info"
+        about.mkdir(parents=True)
         declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["pytest11"]
         lines = ["[pytest11]", *(f"{name} = {module}" for name, module in declared.items())]
         (about / "entry_points.txt").write_text("\n".join(lines))
         (about / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 0\n")
 
-    return lambda *options: pytester.runpytest_subprocess(*ALONE, *map(str, options))
+    def start(*options: object) -> pytest.RunResult:
+        command = [sys.executable, "-m", "pytest", *ALONE, *map(str, options)]
+        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        return pytest.RunResult(done.returncode, done.stdout.splitlines(), done.stderr.splitlines(), 0.0)
+
+    return start
 
 
 @pytest.fixture
@@ -96,10 +116,10 @@ def test_a_server_is_passed_on(run, make_bundle, probes, tmp_path):
     alone.stderr.fnmatch_lines(["*add --prunnet-bundle PATH*"])
 
 
-def test_keywords_and_the_mark_choose_among_the_gates(run, make_bundle, pytester):
+def test_keywords_and_the_mark_choose_among_the_gates(run, make_bundle, project):
     bundle = make_bundle("onnx")
     run("--prunnet-bundle", bundle, "-k", "verdict").assert_outcomes(passed=1, deselected=GATES)
-    pytester.makepyfile("def test_own(): pass")
+    write(project, "def test_own(): pass")
     marked = run("--prunnet-bundle", bundle, "-m", "prunnet", "--strict-markers", "--collect-only", "-q")
     assert marked.ret == 0 and "test_own" not in marked.stdout.str()
 
@@ -108,15 +128,16 @@ def test_workers_share_the_tests(run, make_bundle):
     run("--prunnet-bundle", make_bundle("onnx"), "-p", "xdist", "-n", "2").assert_outcomes(passed=GATES + 1)
 
 
-def test_the_fixture_gives_each_bundle_to_the_users_own_test(run, make_bundle, pytester):
-    pytester.makepyfile(
+def test_the_fixture_gives_each_bundle_to_the_users_own_test(run, make_bundle, project):
+    write(
+        project,
         """
         import numpy as np
 
         def test_own(prunnet_bundle):
             image = np.zeros((1, 32, 32, 3), np.uint8)
             assert prunnet_bundle.embed(image).shape == (1, 16)
-        """
+        """,
     )
     run("-k", "test_own").assert_outcomes(skipped=1)
     one, two = make_bundle("onnx", out="one"), make_bundle("tflite", out="two")
@@ -124,8 +145,9 @@ def test_the_fixture_gives_each_bundle_to_the_users_own_test(run, make_bundle, p
     run(*options).assert_outcomes(passed=2, deselected=2 * (GATES + 1))
 
 
-def test_a_run_that_does_not_use_it_loads_nothing(run, pytester):
-    pytester.makepyfile(
+def test_a_run_that_does_not_use_it_loads_nothing(run, project):
+    write(
+        project,
         """
         import sys
 
@@ -133,7 +155,7 @@ def test_a_run_that_does_not_use_it_loads_nothing(run, pytester):
             ours = {name for name in sys.modules if name.startswith("runtime_py")}
             assert ours == {"runtime_py", "runtime_py.pytest_plugin"}
             assert not {"numpy", "pydantic"} & set(sys.modules)
-        """
+        """,
     )
     result = run()
     result.assert_outcomes(passed=1)
