@@ -27,7 +27,7 @@ class MemoryWatch:
         # By its thread: an emulator answers for /proc/<process>/smaps itself, with zeros.
         self._smaps = Path(f"/proc/{process}/task/{process}/smaps")
         self._status = Path(f"/proc/{process}/status")
-        self._artifact = str(artifact)
+        self._artifact = str(artifact.resolve())  # as the system lists it
         if process == os.getpid():
             _give_back_free_heap()
         self._code = self._code_bytes()

@@ -57,9 +57,15 @@ class EmulatedDevice:
         from runtime_py.backends.executorch_runner import RUNNER
 
         environment = guest_environment(dict(os.environ)) | {RUNNER: json.dumps(self.emulator.runner)}
-        command = [*self.emulator.command(job / "code"), "-m", GUEST, str(job)]
+        command = [*self.emulator.command(job / "code"), "-m", GUEST, "."]
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", check=False
+            command,
+            env=environment,
+            cwd=job,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
         answer = job / ANSWER
         if done.returncode or not answer.exists():

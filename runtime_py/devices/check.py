@@ -19,10 +19,10 @@ from runtime_py.bundle.manifest import Manifest
 from runtime_py.check.gates import at_most, describe
 from runtime_py.check.report import DeviceRecord, DriftReport
 from runtime_py.devices.attached import Device, open_device
-from runtime_py.devices.guest import REQUEST
+from runtime_py.devices.guest import COPY, REQUEST
 from runtime_py.errors import CrashError, DeviceError, PrunnetError, RequiredDeviceError
 from runtime_py.loading import load, read_manifest
-from runtime_py.messages import from_message
+from runtime_py.messages import from_message, to_message
 
 REQUIRE = "PRUNNET_REQUIRE_DEVICE"
 """Environment variable: set to 1, a device that is not there is a failure instead of a check left out."""
@@ -51,13 +51,16 @@ def check_on(bundle: Path, device: str, probes: int | None) -> DriftReport:
     with tempfile.TemporaryDirectory(prefix="prunnet-job-") as folder:
         job = Path(folder)
         _pack(job, bundle, probes)
-        text = opened.run(job)
+        try:
+            text = opened.run(job)
+        except CrashError as error:
+            raise CrashError(bundle, error.end) from error
     return _judge(bundle, manifest, opened, text)
 
 
 def _pack(job: Path, bundle: Path, probes: int | None) -> None:
     """Fill the folder that is pushed."""
-    shutil.copytree(bundle, job / "bundle")
+    shutil.copytree(bundle, job / COPY)
     source = Path(__file__).parents[1]
     shutil.copytree(
         source,
@@ -72,7 +75,7 @@ def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> Drift
         answer: dict[str, Any] = json.loads(text)
         found = from_message(answer["message"])
         if isinstance(found, PrunnetError):
-            raise found
+            raise _named_here(found, bundle)
         rows = np.array(answer["rows"], np.int64)
         record = DeviceRecord(
             name=device.name,
@@ -91,6 +94,16 @@ def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> Drift
     if embeddings is not None:
         record = _beside_host(record, bundle, rows, embeddings)
     return _with_budget(replace(found, device=record, notes=(*found.notes, *record.sentences())), manifest)
+
+
+def _named_here(error: PrunnetError, bundle: Path) -> PrunnetError:
+    """Let an error from the device name the bundle, not its copy there."""
+    message = to_message(error)
+    if message["message"].startswith(COPY):
+        message["message"] = f"{bundle}{message['message'].removeprefix(COPY)}"
+    renamed = from_message(message)
+    assert isinstance(renamed, PrunnetError)
+    return renamed
 
 
 def _embeddings(answer: dict[str, Any], count: int) -> Floats | None:

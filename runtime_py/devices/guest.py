@@ -34,13 +34,15 @@ from runtime_py.messages import to_message
 
 ANSWER = "answer.json"
 REQUEST = "request.json"
+COPY = "bundle"
+"""Name of the bundle's folder in the one that is pushed."""
 _RUNTIMES = ("ai-edge-litert", "onnxruntime", "numpy", "pydantic")
 
 
 def main(job: Path) -> None:
     """Answer the request of the pushed folder."""
     request = json.loads((job / REQUEST).read_text())
-    answer = answer_to(job / "bundle", request["probes"])
+    answer = answer_to(job / COPY, request["probes"])
     (job / ANSWER).write_text(json.dumps(answer))
 
 

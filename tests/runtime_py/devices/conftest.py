@@ -33,7 +33,7 @@ class ThisMachine:
     name: str = "this machine"
 
     def run(self, job: Path) -> str:
-        command = [sys.executable, "-P", "-m", "runtime_py.devices.guest", str(job)]
+        command = [sys.executable, "-P", "-m", "runtime_py.devices.guest", "."]
         environment = {**os.environ, "PYTHONPATH": str(job / "code")}
         subprocess.run(command, env=environment, check=True, cwd=job)
         return (job / "answer.json").read_text()

@@ -63,8 +63,9 @@ def test_errors_come_back_with_their_class(make_bundle, this_machine):
     bundle = make_bundle("onnx")
     with (bundle / "encoder.onnx").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(BundleError, match="its sha256 differs"):
+    with pytest.raises(BundleError, match="its sha256 differs") as raised:
         check_on(bundle, "x", None)
+    assert str(raised.value).startswith(f"{bundle}/encoder.onnx: ")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"message": {"report": 1}}', '{"message": 1}'])

@@ -47,8 +47,8 @@ def test_the_folder_goes_there_and_the_answer_comes_back(make_bundle, client, tm
 
 def test_a_board_without_python_is_a_crash(make_bundle, client, monkeypatch):
     monkeypatch.setenv(PYTHON, "python-that-is-not-there")
-    with pytest.raises(CrashError, match=r"ended with exit code 127.*python-that-is-not-there"):
-        check_on(make_bundle("onnx"), "ssh://board", None)
+    with pytest.raises(CrashError, match=r"/mine: .*ended with exit code 127.*python-that-is-not-there"):
+        check_on(make_bundle("onnx", out="mine"), "ssh://board", None)
 
 
 def test_a_board_out_of_reach_is_not_verified(make_bundle, client, capsys):
