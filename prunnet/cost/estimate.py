@@ -49,7 +49,7 @@ def estimate(
         parameters=graph.parameters,
         mflops=2 * graph.macs / 1e6,
         artifact_bytes=size,
-        peak_memory_bytes=peak_memory_bytes(graph, target, width, size),
+        peak_memory_bytes=peak_memory_bytes(graph, target, precision, size),
         latency_ms=latency_ms(graph, model, width) if model else None,
         latency_calibrated=bool(model and model.calibrated),
     )

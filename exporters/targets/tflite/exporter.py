@@ -10,7 +10,7 @@ from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
 from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
-from exporters.targets.tflite.int8 import dynamic, quantised
+from exporters.targets.tflite.int8 import dynamic, halved, quantised
 from exporters.targets.tflite.metadata import with_metadata
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class TfliteExporter(Exporter):
     """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
 
     target = "tflite"
-    precisions = ("fp32", "int8", "int8-dynamic")
+    precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     suffix = ".tflite"
     packages = ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
 
@@ -38,6 +38,8 @@ class TfliteExporter(Exporter):
             model = quantised(converted, calibration_images(spec, self.target))
         elif spec.precision == "int8-dynamic":
             model = dynamic(converted)
+        elif spec.precision == "fp16":
+            model = halved(converted)
         else:
             model = converted.read_bytes()
         converted.unlink()

@@ -1,4 +1,4 @@
-"""int8 for TFLite. Static: weights per channel, activations per tensor, float32 at both ends.
+"""Narrower numbers for TFLite. Static int8: weights per channel, activations per tensor, float32 at both ends.
 
 What comes after the last layer with weights stays float32: it divides by the length of the
 embedding, and a sum of squares in 256 levels bends every direction.
@@ -63,6 +63,31 @@ def dynamic(float_model: Path) -> bytes:
 
     quantizer = Quantizer(str(float_model))
     quantizer.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    return bytes(quantizer.quantize().quantized_model)
+
+
+def halved(float_model: Path) -> bytes:
+    """Return the model with the weights of its layers stored as float16; it computes in float32.
+
+    Args:
+        float_model: A float32 `.tflite`.
+    """
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    stored = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    quantizer = Quantizer(str(float_model))
+    quantizer.update_quantization_recipe(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=stored,
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+        algorithm_key=AlgorithmName.FLOAT_CASTING,
+    )
     return bytes(quantizer.quantize().quantized_model)
 
 

@@ -21,6 +21,7 @@ CASES = {
     **{(target, "fp32"): TABLE["fp32"].min_cosine for target in ("executorch", "tflite", "onnx", "coreml")},
     ("coreml", "fp16"): TABLE["fp16"].min_cosine,
     ("executorch", "int8"): max(0.9995, TABLE["int8"].min_cosine),
+    ("tflite", "fp16"): TABLE["fp16"].min_cosine,
     ("tflite", "int8"): max(0.9995, TABLE["int8"].min_cosine),
     ("onnx", "fp16"): TABLE["fp16"].min_cosine,
     ("onnx", "int8"): max(0.9995, TABLE["int8"].min_cosine),

@@ -17,6 +17,7 @@ CASES = [
     ("onnx", "fp16"),
     ("onnx", "int8"),
     ("tflite", "fp32"),
+    ("tflite", "fp16"),
     ("tflite", "int8"),
     ("tflite", "int8-dynamic"),
     ("coreml", "fp32"),
