@@ -61,7 +61,8 @@ class QueryEncoder:
             self._used.wait_for(lambda: self._users == 0)
 
     def __enter__(self) -> Self:
-        return self
+        with self._opened():
+            return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -76,7 +77,6 @@ class QueryEncoder:
         try:
             yield backend
         finally:
-            del backend  # the last one to leave is the last to hold it
             with self._used:
                 self._users -= 1
                 self._used.notify_all()
@@ -126,12 +126,13 @@ class QueryEncoder:
         One picture is in memory at a time, whatever their number.
 
         Args:
-            pictures: Paths, or images opened with Pillow.
+            pictures: Paths; or images of Pillow's, as `runtime_py.picture_files.read_image` takes them.
 
         Returns:
             float32 [N, D], unit length.
 
         Raises:
+            TypeError: One picture is given, not several in a list.
             PictureError: A file is not a readable picture, or an image is of a mode without a stated meaning.
             MissingExtraError: Pillow is not installed.
             InferenceError: The runtime failed.
@@ -139,22 +140,26 @@ class QueryEncoder:
         """
         from runtime_py.picture_files import read_image, read_picture
 
-        size = (self.manifest.preprocessing.height, self.manifest.preprocessing.width)
-        rows = [
-            self.embed(
-                (read_picture(each, size) if isinstance(each, str | Path) else read_image(each, size))[None]
+        if isinstance(pictures, str | Path) or not hasattr(pictures, "__iter__"):
+            raise TypeError(
+                f"one {type(pictures).__name__} is given, not several pictures: put it into a list"
             )
-            for each in pictures
-        ]
-        return np.concatenate(rows) if rows else np.zeros((0, self.manifest.output.shape[-1]), np.float32)
+        size = (self.manifest.preprocessing.height, self.manifest.preprocessing.width)
+        rows = [self.embed(np.zeros((0, *size, 3), np.uint8))]
+        for each in pictures:
+            pixels = read_picture(each, size) if isinstance(each, str | Path) else read_image(each, size)
+            rows.append(self.embed(pixels[None]))
+        return np.concatenate(rows)
 
     def self_check(self, *, every: timedelta) -> DriftReport | None:
         """Check against the bundle's own probes, but no oftener than `every`: for a loop or a timer of the application.
 
-        Nothing calls it by itself, so that no query waits for a check. Of several threads one checks.
+        Nothing calls it by itself, so that no query waits for a check. Of several threads one checks, and the others
+        go on. A check that raised does not count.
 
         Args:
-            every: Least time between the starts of two checks. The first call checks at once.
+            every: Least time between two checks; on Linux the time that a device sleeps counts. The first call checks
+                at once.
 
         Returns:
             The report of a check that was due, None otherwise.
@@ -165,17 +170,23 @@ class QueryEncoder:
         """
         if every < timedelta(0):
             raise ValueError(f"every is {every}; allowed: zero or more")
-        with self._checking:
-            now = time.monotonic()
-            if self._checked is not None and now - self._checked < every.total_seconds():
-                return None
-            self._checked = now
-        return self.check()
+        if not self._checking.acquire(blocking=False):
+            return None
+        try:
+            with self._opened():
+                if self._checked is not None and _clock() - self._checked < every.total_seconds():
+                    return None
+            report = self.check()
+            self._checked = _clock()
+            return report
+        finally:
+            self._checking.release()
 
     def field_report(self, report: DriftReport) -> dict[str, Any]:
         """Return a report with what it is about, as plain JSON types, for a service that collects them.
 
-        It holds the bundle's identity and seal, the time (UTC) and the figures; no picture and no embedding.
+        It holds the bundle's identity and seal, the time of this call (UTC), the figures and the reasons, and of a
+        server's path its last part alone. It holds no picture and no embedding.
         """
         stated = self.manifest
         return {
@@ -187,7 +198,10 @@ class QueryEncoder:
                 "seal": stated.seal,
             },
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "report": report.to_json(),
+            "report": {
+                **report.to_json(),
+                "server": None if report.server is None else Path(report.server).name,
+            },
         }
 
     def check(self, server: str | Path | None = None) -> DriftReport:
@@ -219,3 +233,8 @@ class QueryEncoder:
             reasons = (str(error),)
             return DriftReport("not verified", reasons, None, tolerances, self.runtime, server=where)
         return DriftReport.of(record, recorded)
+
+
+def _clock() -> float:
+    """Return seconds since the machine started, its sleep included where the system tells."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -62,21 +62,33 @@ def read_picture(file: str | Path, size: Size, box: Box | None = None) -> Pixels
 
 
 def read_image(picture: Image.Image, size: Size) -> Pixels:
-    """Bring an image that Pillow has opened to uint8 [height, width, 3], RGB, exactly as `read_picture` does its file.
+    """Bring an image of Pillow's to uint8 [height, width, 3], RGB.
+
+    One that was opened from a path and not decoded yet is read as `read_picture` reads its file. What is decoded, or
+    comes from a stream, no longer tells how its file stored it: it is taken in the modes that leave no doubt.
 
     Args:
-        picture: In any mode that `read_picture` reads. An image without a file has no EXIF and is taken as upright.
+        picture: Of a file; or of mode RGB or L, without a transparent colour. EXIF that it has turns it upright.
         size: (height, width) of the encoder's input, pixels.
 
     Raises:
-        PictureError: As `open_picture`.
+        PictureError: As `open_picture`; or it is decoded and of another mode.
     """
-    name = Path(getattr(picture, "filename", "") or "the given image")
+    stored = getattr(picture, "filename", "")
+    if stored and getattr(picture, "tile", None) and Path(stored).is_file():
+        return read_picture(stored, size)
+    name = Path(stored or "the given image")
     with said(name):
         check_size(name, picture)
-        raw = _raw_mode(picture)
         picture.load()
-        return _resized(_upright(name, picture, raw, None), size)
+        if picture.mode not in ("RGB", "L") or "transparency" in picture.info:
+            raise PictureError(
+                name,
+                "decoded",
+                f"in memory the modes RGB and L are read, without transparency, and this is {picture.mode}; "
+                "give the path of its file, or convert it to RGB as it is to be seen",
+            )
+        return _resized(_upright(name, picture, "", None), size)
 
 
 def thumbnail(file: str | Path, size: Size) -> Pixels:

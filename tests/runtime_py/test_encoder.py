@@ -96,7 +96,14 @@ def test_a_closed_encoder_gives_its_artifact_back_and_says_so(make_bundle, targe
     gc.collect()
     assert backend() is None
     encoder.close()
-    for use in (lambda: encoder.embed(images[:1]), encoder.check):
+    uses = (
+        lambda: encoder.embed(images[:1]),
+        lambda: encoder.embed_pictures([]),
+        encoder.check,
+        lambda: encoder.self_check(every=timedelta(0)),
+        encoder.__enter__,
+    )
+    for use in (*uses, *uses):
         with pytest.raises(ClosedError, match="is closed; load its bundle again"):
             use()
     assert encoder.runtime and encoder.manifest.target == target
@@ -143,6 +150,8 @@ def test_a_report_from_the_field_says_what_it_is_about_and_shows_no_picture(enco
     assert posted["bundle"]["seal"] == encoder.manifest.seal
     assert posted["report"]["verdict"] == "compatible" and posted["time"].endswith("+00:00")
     assert len(json.dumps(posted)) < 20_000
+    against = replace(encoder.check(), server="/home/somebody/dense.onnx")
+    assert encoder.field_report(against)["report"]["server"] == "dense.onnx"
 
 
 def test_pictures_are_read_as_training_reads_them(encoder, tmp_path):
@@ -166,5 +175,20 @@ def test_pictures_are_read_as_training_reads_them(encoder, tmp_path):
     (tmp_path / "torn.png").write_bytes((tmp_path / "plain.png").read_bytes()[:2000])
     with pytest.raises(PictureError, match=r"torn\.png"):
         encoder.embed_pictures([tmp_path / "torn.png"])
+    loaded = Image.open(tmp_path / "turned.jpg")
+    loaded.load()
+    assert np.array_equal(encoder.embed_pictures([loaded]), encoder.embed_pictures([tmp_path / "turned.jpg"]))
+    assert np.array_equal(
+        encoder.embed_pictures([Image.fromarray(np.asarray(wide))]),
+        encoder.embed_pictures([tmp_path / "plain.png"]),
+    )
+    for doubtful in ("clear.png", "words.png", "cmyk.tif"):
+        decoded = Image.open(tmp_path / doubtful)
+        decoded.load()
+        with pytest.raises(PictureError, match="give the path of its file"):
+            encoder.embed_pictures([decoded])
     with pytest.raises(PictureError, match="the given image"):
         encoder.embed_pictures([Image.fromarray(np.zeros((4, 4), np.int32))])
+    for one in (str(files[0]), files[0], wide):
+        with pytest.raises(TypeError, match="put it into a list"):
+            encoder.embed_pictures(one)
