@@ -89,9 +89,6 @@ class ScheduleSpec(Record):
             "warmup_steps and warmup_epochs: both are given; allowed: at most one of the two": (
                 self.warmup_steps is not None and self.warmup_epochs is not None
             ),
-            f"warmup_{unit}: longer than the training of {length} {unit}; allowed: at most {length}": (
-                length is not None and (getattr(self, f"warmup_{unit}") or 0) > length
-            ),
             "milestones: go with decay steps, and only with it; allowed: decay: steps with milestones": (
                 (self.decay == "steps") != bool(self.milestones)
             ),

@@ -94,12 +94,3 @@ def test_the_yaml_error_names_line_and_field(tmp_path: Path) -> None:
     )
     with pytest.raises(RecipeError, match=r"mine.yaml:5: schedule: steps and epochs: both are given"):
         load_recipe(str(file))
-
-
-@pytest.mark.parametrize("unit", ["steps", "epochs"])
-def test_a_warm_up_ends_with_the_training_at_the_latest(unit):
-    assert ScheduleSpec(**{unit: 10, f"warmup_{unit}": 10})
-    with pytest.raises(
-        ValueError, match=f"warmup_{unit}: longer than the training of 10 {unit}; allowed: at most 10"
-    ):
-        ScheduleSpec(**{unit: 10, f"warmup_{unit}": 11})
