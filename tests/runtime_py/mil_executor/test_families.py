@@ -18,10 +18,10 @@ pytestmark = pytest.mark.slow
 
 IMAGES = glyph_images(12, SIDE)
 
-# Largest 1 - cosine. int8 rounds weights to 8 bits. MobileNetV2's 52 layers multiply every rounding: torch's
+# Largest 1 - cosine. int8-weights rounds weights to 8 bits. MobileNetV2's 52 layers multiply every rounding: torch's
 # own half precision errs as much, which the test of fp16 compares.
-TOLERANCE = {"fp32": 1e-6, "fp16": 1e-5, "int8": 1e-3}
-TOLERANCE_OF = {("mobilenetv2_100", "fp16"): 2e-4, ("mobilenetv2_100", "int8"): 1e-2}
+TOLERANCE = {"fp32": 1e-6, "fp16": 1e-5, "int8-weights": 1e-3}
+TOLERANCE_OF = {("mobilenetv2_100", "fp16"): 2e-4, ("mobilenetv2_100", "int8-weights"): 1e-2}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def half_precision(name: str) -> np.ndarray:
         return build(name).half()(pixels).float().numpy()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-weights"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_executed_package_is_the_torch_module(name: str, precision: str, convert: Callable) -> None:
     wanted = torch_embeddings(build(name), IMAGES)
