@@ -20,6 +20,7 @@ from prunnet.profile import DeviceProfile
 from prunnet.solver import Plan
 from runtime_py.bundle.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
 from runtime_py.bundle.probes import Parity, Probes
+from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.bundle.write import expect_place, write_bundle
 from runtime_py.check.parity_pictures import parity_pictures
 from runtime_py.errors import IncompatibleError
@@ -152,11 +153,11 @@ def _attempt(
 
 
 def _remedy(plan: Plan, drift: DriftRecord) -> str:
-    """Say what helps where nothing but the loss of a quantised precision speaks against a bundle."""
-    if not all(reason.startswith("compression.") for reason in drift.reasons):
+    """Say what helps where a quantised precision loses too much, and its conversion is not at fault."""
+    lost = any(reason.startswith("compression.") for reason in drift.reasons)
+    if not lost or any(reason.endswith("twin") for reason in drift.reasons):
         return ""
-    offered = get_exporter(plan.target).precisions
-    gentler = [name for name in offered[: offered.index(plan.precision)] if name != plan.precision]
+    gentler = [name for name in get_exporter(plan.target).precisions if not is_quantised(name)]
     return (
         f". This encoder loses too much in {plan.precision}. What would help: {' or '.join(gentler)} for "
         f"precision.{plan.target}; or, if you measured on photos of your own that you can accept the loss, tolerances "

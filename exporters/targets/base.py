@@ -102,7 +102,7 @@ class Exporter(ABC):
 
     def _twin(self, module: torch.nn.Module, spec: ExportSpec, folder: Path) -> Twin:
         within = folder / "twin"
-        within.mkdir()
+        within.mkdir(exist_ok=True)
         artifact = self.convert(module, replace(spec, precision=self.float_precision), within)
         return Twin(artifact, self.float_precision)
 

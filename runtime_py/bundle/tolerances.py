@@ -100,7 +100,7 @@ def _quantised(**closeness: float) -> Tolerances:
     return Tolerances(
         **closeness,
         max_compression_drop=0.015,
-        min_recorded_cosine=0.9,
+        min_recorded_cosine=0.98,
         min_recorded_mean_cosine=0.997,
         max_recorded_drop=0.02,
         max_recorded_change=0.01,
@@ -136,11 +136,14 @@ TABLE: dict[Precision, Tolerances] = {
     ),
     # Honest int8 of the built-in encoder: 1 - cosine of 1e-3 in the mean and 1.7e-2 at worst, on the parity pictures
     # 9e-2, and at most 0.001 of retrieval. Ranges found on one picture: 8e-3 in the mean, 0.14 at worst; on dark ones
-    # 0.13 to 0.5 in the mean, and 0.07 to 0.41 of retrieval. The same file in other kernels: 8e-4 in the mean, 4e-3 at
-    # worst, since each rounds in its own way.
+    # 0.13 to 0.5 in the mean, and 0.07 to 0.41 of retrieval. The same file in other kernels (LiteRT's reference
+    # kernels, ONNX Runtime's unoptimised graph, emulated Arm): 8e-4 in the mean, 4e-3 at worst over the probes and the
+    # parity pictures, since each rounds in its own way.
     "int8": _quantised(
         min_cosine=0.9, min_mean_cosine=0.995, min_top1_agreement=0.8, min_synthetic_cosine=0.8
     ),
+    # TFLite: 2.4e-4 in the mean, 1.2e-3 at worst, 9e-3 on the parity pictures. As far as int8 may go: what may be lost
+    # does not depend on the way.
     "int8-dynamic": _quantised(
         min_cosine=0.9, min_mean_cosine=0.995, min_top1_agreement=0.8, min_synthetic_cosine=0.8
     ),

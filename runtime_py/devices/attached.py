@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -52,8 +53,6 @@ class EmulatedDevice:
 
     def run(self, job: Path) -> str:
         """Run the guest in the folder itself; see `Device`."""
-        import json
-
         from runtime_py.backends.executorch_runner import RUNNER
 
         environment = guest_environment(dict(os.environ)) | {RUNNER: json.dumps(self.emulator.runner)}

@@ -126,6 +126,7 @@ def _run(command: list[str], name: str, environment: dict[str, str], folder: Pat
     if done.returncode:
         said = "; ".join(line.strip() for line in done.stderr.strip().splitlines()[-3:])
         raise DeviceError(
-            f"{name} failed ({said or f'exit code {done.returncode}'}): is there a network? "
-            "What arrived is kept; the same command goes on from there"
+            f"{name} failed ({said or f'exit code {done.returncode}'}): is there a network, and has the source "
+            f"still these versions ({MIRROR} names another Debian mirror)? What arrived is kept; the same command goes "
+            "on from there"
         )

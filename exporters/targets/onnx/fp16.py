@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporters.targets.onnx.int8 import ends
+from exporters.targets.onnx.ends import ends
 
 if TYPE_CHECKING:
     import onnx

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.targets.onnx.ends import ends
+
 if TYPE_CHECKING:
     import onnx
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def quantised(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
@@ -48,15 +48,6 @@ def quantised(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPr
             nodes_to_exclude=ends(onnx.load(prepared)),
         )
         return _without_unused_domains(onnx.load(written))
-
-
-def ends(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes before the first and after the last layer with weights."""
-    nodes = model.graph.node
-    weighted = [place for place, node in enumerate(nodes) if node.op_type in WEIGHTED]
-    if not weighted:
-        return [node.name for node in nodes]
-    return [node.name for node in [*nodes[: weighted[0]], *nodes[weighted[-1] + 1 :]]]
 
 
 def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,8 +10,8 @@ from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
 from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
-from exporters.targets.tflite.int8 import dynamic, halved, quantised
 from exporters.targets.tflite.metadata import with_metadata
+from exporters.targets.tflite.precision import dynamic, halved, quantised
 
 if TYPE_CHECKING:
     import torch

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from exporters.pipeline.export import _remedy
 from exporters.pipeline.verification import Verified, verify
 from exporters.quiet import quiet
 from exporters.targets.registry import get_exporter
@@ -17,6 +19,7 @@ from prunnet.encoder.embedding import embed
 from prunnet.package.load import load_encoder
 from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.tolerances import TABLE
+from runtime_py.check.drift import measure
 from runtime_py.check.parity_pictures import parity_pictures
 
 CAPACITY = 0.2
@@ -75,3 +78,30 @@ def test_ranges_of_other_pictures_are_caught(case, tmp_path):
     dark = replace(case.spec, calibration_images=np.asarray(case.spec.calibration_images // 4, np.uint8))
     reasons = case.judge(case.module, tmp_path, dark).drift.reasons
     assert {"compression.mean_cosine", "compression.map_drop"} <= {reason.split(" ")[0] for reason in reasons}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "says"),
+    [
+        (
+            ("compression.map_drop is 0.4", "compatibility.map_drop is 0.4"),
+            "What would help: fp32 or fp16 for",
+        ),
+        (("parity.min_cosine is 0.9, in its fp32 twin", "compression.map_drop is 0.4"), None),
+        (("closeness.to_dense is 0.5",), None),
+    ],
+)
+def test_what_helps_is_said_where_rounding_is_at_fault(case, tmp_path, reasons, says):
+    plan = SimpleNamespace(target="tflite", precision="int8")
+    drift = measure(case.probes.subnetwork, case.probes, TABLE["int8"], "torch")
+    remedy = _remedy(plan, drift.model_copy(update={"verdict": "incompatible", "reasons": reasons}))
+    assert (says in remedy) if says else not remedy
+
+
+def test_an_export_into_the_same_folder_replaces_the_twin_too(case, tmp_path):
+    with quiet(Path(os.devnull)):
+        first, second = (
+            get_exporter("tflite").convert(case.module, case.spec, tmp_path).twin.artifact.path.read_bytes()
+            for _ in range(2)
+        )
+    assert first == second
