@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from runtime_py.errors import MissingExtraError, PrunnetError, UnknownNameError
 
@@ -77,6 +78,20 @@ class DocumentError(PrunnetError, ValueError):
             listed = "\n".join(f"  {text}" for text in (own, *map(str, others)))
             own = f"{file}: {len(others) + 1} problems\n{listed}"
         super().__init__(own)
+
+    @classmethod
+    def of(cls, problems: Sequence[Self]) -> Self:
+        """Return one error that lists several of a file, at least one; its attributes are the first one's."""
+        first, *others = problems
+        return cls(
+            first.file,
+            first.problem,
+            line=first.line,
+            field=first.field,
+            given=first.given,
+            allowed=first.allowed,
+            others=others,
+        )
 
 
 class ProfileError(DocumentError):

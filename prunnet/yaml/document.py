@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from prunnet.errors import DocumentError
+from runtime_py.shell import readable
 
 FieldPath = tuple[str | int, ...]
+_STEERING = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's general categories: control characters, halves of pairs, separators of lines and of paragraphs."""
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Unicode's bidirectional classes of characters that turn the text after them."""
 _KEY_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"})
 
 
@@ -49,6 +57,9 @@ MOST_VALUES = 20_000
 DEEPEST = 40
 """Levels of a file; a profile has six."""
 
+MOST_LISTED = 50
+"""Problems that one error lists; a file of another kind has one for every key."""
+
 
 def read_document(path: Path, error_class: type[DocumentError] = DocumentError) -> Document:
     """Return the YAML file's values.
@@ -59,7 +70,8 @@ def read_document(path: Path, error_class: type[DocumentError] = DocumentError) 
 
     Raises:
         DocumentError: The file cannot be read, is too long, is not UTF-8, not YAML 1.2, empty, no mapping, nested too
-            deeply, unfolds through aliases to more than a file may hold, or has a key twice.
+            deeply, unfolds through aliases to more than a file may hold, has a key twice, or holds characters that
+            would steer a terminal instead of being shown.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
@@ -96,7 +108,20 @@ def read_document(path: Path, error_class: type[DocumentError] = DocumentError) 
         )
     lines: dict[FieldPath, int] = {}
     _collect(path, node, (), lines, error_class)
+    unprintable = first_problems(path, _unprintable(path, node, (), error_class), error_class)
+    if unprintable:
+        raise error_class.of(unprintable)
     return Document(path, values, lines, error_class)
+
+
+def first_problems(
+    path: Path, problems: Iterator[DocumentError], error_class: type[DocumentError]
+) -> list[DocumentError]:
+    """Return the first `MOST_LISTED` problems of a file; if there are more, the last entry says so."""
+    listed = list(islice(problems, MOST_LISTED))
+    if next(problems, None) is not None:
+        listed.append(error_class(path, "there are more problems than these"))
+    return listed
 
 
 def _text(path: Path, error_class: type[DocumentError]) -> str:
@@ -172,3 +197,39 @@ def _collect(
         for index, value in enumerate(node.value):
             lines[(*at, index)] = value.start_mark.line + 1
             _collect(path, value, (*at, index), lines, error_class)
+
+
+def _unprintable(
+    path: Path, node: Any, at: FieldPath, error_class: type[DocumentError]
+) -> Iterator[DocumentError]:
+    """Yield every key and text below `node` that cannot be printed as it is; `node`'s shape has been checked."""
+    if node.id == "mapping":
+        for key, value in node.value:
+            here = (*at, "".join(readable(each) if _steers(each) else each for each in key.value))
+            if here[-1] != key.value:
+                yield _steering(path, key, here, error_class)
+            yield from _unprintable(path, value, here, error_class)
+    elif node.id == "sequence":
+        for index, value in enumerate(node.value):
+            yield from _unprintable(path, value, (*at, index), error_class)
+    elif any(map(_steers, node.value)):
+        yield _steering(path, node, at, error_class)
+
+
+def _steering(path: Path, node: Any, at: FieldPath, error_class: type[DocumentError]) -> DocumentError:
+    found = sorted({ascii(each)[1:-1] for each in node.value if _steers(each)})
+    return error_class(
+        path,
+        f"holds characters that a terminal would obey or hide ({', '.join(found)})",
+        line=node.start_mark.line + 1,
+        field=".".join(map(str, at)),
+        given=node.value,
+        allowed="text of characters that can be printed, and line breaks",
+    )
+
+
+def _steers(character: str) -> bool:
+    """Return whether a character moves the cursor, turns the direction of writing, or is half of a pair."""
+    if character.isprintable() or character in "\n\t":
+        return False
+    return unicodedata.category(character) in _STEERING or unicodedata.bidirectional(character) in _TURNING

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -14,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from prunnet.errors import DocumentError
-from prunnet.yaml.document import Document, FieldPath
+from prunnet.yaml.document import Document, FieldPath, first_problems
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,11 +26,12 @@ _WORDS = {
     "list": "a list",
     "tuple": "a list",
 }
+_KINDS = {**_WORDS, "string": _WORDS["str"], "model": _WORDS["dict"]}
+"""Types as pydantic's complaints call them."""
+_OWN_KINDS = ("value_error", "assertion_error")
+"""Complaints whose words are those of our own checks."""
 _CONTAINERS = (dict, tuple, list)
 _BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
-
-MOST_LISTED = 50
-"""Problems that one error lists; a file of another kind has one for every key."""
 
 
 def validate(document: Document, schema: type[Model]) -> Model:
@@ -48,16 +48,7 @@ def validate(document: Document, schema: type[Model]) -> Model:
     try:
         return schema.model_validate(document.values)
     except ValidationError as error:
-        first, *others = problems_of(document, schema, error)
-        raise document.error_class(
-            document.path,
-            first.problem,
-            line=first.line,
-            field=first.field,
-            given=first.given,
-            allowed=first.allowed,
-            others=others,
-        ) from error
+        raise document.error_class.of(problems_of(document, schema, error)) from error
 
 
 def problems_of(document: Document, schema: type[BaseModel], error: ValidationError) -> list[DocumentError]:
@@ -65,19 +56,24 @@ def problems_of(document: Document, schema: type[BaseModel], error: ValidationEr
 
     Unknown keys come first: they explain missing ones. If there are more, the last entry says so.
     """
-    problems = _problems(document, schema, error)
-    listed = list(islice(problems, MOST_LISTED))
-    if next(problems, None) is not None:
-        listed.append(document.error_class(document.path, "there are more problems than these"))
-    return listed
+    return first_problems(document.path, _problems(document, schema, error), document.error_class)
 
 
 def _problems(document: Document, schema: type[BaseModel], error: ValidationError) -> Iterator[DocumentError]:
     complaints = error.errors(include_url=False)
     for complaint in sorted(complaints, key=lambda each: each["type"] != "extra_forbidden"):
+        if _counts_only_sound_entries(document, complaint):
+            continue
         # A check of several fields has a line for each problem.
         for message in complaint["msg"].removeprefix("Value error, ").splitlines() or [""]:
             yield _explain(document, schema, complaint, message)
+
+
+def _counts_only_sound_entries(document: Document, complaint: ErrorDetails) -> bool:
+    """Return whether "too short" comes from entries that are wrong, each of which has a complaint of its own."""
+    given = document.value_at(complaint["loc"])
+    enough: int = complaint.get("ctx", {}).get("min_length", 0)
+    return complaint["type"] == "too_short" and isinstance(given, dict | list) and len(given) >= enough
 
 
 def _explain(
@@ -86,6 +82,8 @@ def _explain(
     field: FieldPath = tuple(part for part in complaint["loc"] if part != "[key]")
     message, _, allowed = message.partition("; allowed: ")
     kind = complaint["type"]
+    if kind not in _OWN_KINDS:
+        message = _in_our_words(message, kind)
     if kind == "value_error":
         field, message = _field_named_in(document, field, message)
     given: object = document.value_at(field)
@@ -118,6 +116,14 @@ def _explain(
         given=given,
         allowed=allowed or _describe(schema, field),
     )
+
+
+def _in_our_words(message: str, kind: str) -> str:
+    """Return what pydantic says of a value without pydantic's words for it: "must be a list", "must be above 0"."""
+    wanted = kind.removesuffix("_type").removesuffix("_attributes").removesuffix("_parsing")
+    if wanted in _KINDS and wanted != kind:
+        return f"must be {_KINDS[wanted]}"
+    return re.sub(r"^\w+ should (?=be |have |match )", "must ", message)
 
 
 def _field_named_in(document: Document, field: FieldPath, message: str) -> tuple[FieldPath, str]:

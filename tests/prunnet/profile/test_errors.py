@@ -72,6 +72,13 @@ CASES = [
     ("precision:", "budgets: {max_mflops: 3}\nprecision:", 8, None, ["duplicate key", "each key once"]),
     ("  max_mflops: 30", "\tmax_mflops: 30", 7, None, ["spaces"]),
     ("[onnx, tflite]", "[onnx, tflite", 4, None, ["not YAML 1.2"]),
+    ("isa: [neon]", "isa: neon", 4, "hardware.isa", ["must be a list", "given 'neon'"]),
+    ("threads: 2", "threads: two", 4, "hardware.threads", ["must be a whole number", "given 'two'"]),
+    ("{onnx: fp32}", "[fp32]", 8, "precision", ["must be a mapping"]),
+    ("ram: c", "ram: 3", 9, "sources.ram", ["must be text", "given 3"]),
+    ("Test SoC", '"Test \\e[2J"', 4, "hardware.soc", ["terminal", r"\x1b"]),
+    ("soc: a", '"\\a": a', 9, r"sources.\x07", ["terminal"]),
+    ("soc: a", "soc: a\u202ez", 9, "sources.soc", ["terminal", r"\u202e"]),
 ]
 
 
@@ -104,6 +111,38 @@ def test_a_wrong_field_is_named(
     for word in words:
         assert word in str(error)
     assert error.exit_code == 2
+
+
+def test_a_list_of_wrong_entries_is_not_called_too_short(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="not one of the known values") as caught:
+        load_profile(
+            write(tmp_path, GOOD.replace("[onnx, tflite]", "[tflight]").replace("{onnx: fp32}", "{}"))
+        )
+    assert (caught.value.field, caught.value.others) == ("targets.0", ())
+
+
+def test_pydantic_is_never_quoted(tmp_path: Path) -> None:
+    """Each field of the good profile, with a value of each type: whatever is refused is refused in our words."""
+    values = ("[]", "{}", "3", "-1.5", "true", "a", "~", "[3]", "{a: 1}")
+    lines = GOOD.splitlines()
+    texts = [
+        "\n".join([*lines[:number], f"{line.partition(':')[0]}: {value}", *lines[number + 1 :]])
+        for number, line in enumerate(lines)
+        for value in values
+    ]
+    said = []
+    for text in texts:
+        try:
+            load_profile(write(tmp_path, text))
+        except ProfileError as error:
+            said.append(str(error))
+    assert len(said) > len(texts) / 2
+    assert not [each for each in said if "Input should" in each or "valid " in each]
+
+
+def test_texts_may_have_several_lines_and_any_script(tmp_path: Path) -> None:
+    text = GOOD.replace("soc: a", '"soc": "größer\u00a0\\n\\tعربي 👩\u200d🔬"')
+    assert load_profile(write(tmp_path, text)).sources["soc"].endswith("🔬")
 
 
 @pytest.mark.parametrize(

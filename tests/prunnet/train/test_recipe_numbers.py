@@ -125,11 +125,13 @@ def test_a_flag_is_true_or_false(field: str, given: object, tmp_path: Path) -> N
         load_recipe(str(file))
 
 
-@pytest.mark.parametrize("path", ["", " ", "a\0b"])
-def test_a_path_names_a_folder(path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "problem"), [("", "names no folder"), (" ", "names no folder"), ("a\0b", "holds characters")]
+)
+def test_a_path_names_a_folder(path: str, problem: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(GOOD | {"data": {"name": "folder", "path": path}}))
-    with pytest.raises(RecipeError, match=r"data\.path: names no folder"):
+    with pytest.raises(RecipeError, match=rf"data\.path: {problem}"):
         load_recipe(str(file))
 
 
