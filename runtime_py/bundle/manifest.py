@@ -18,9 +18,10 @@ from runtime_py.bundle.tolerances import Tolerances as Tolerances
 from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.record import Record
 
-SCHEMA_VERSION: Literal[3] = 3
-"""What is written. Versions 1 and 2 are still read. Version 2 added parity pictures to the probes; version 3 what a
-quantised artifact gave at the export, and the figures of its float twin. `_SINCE` lists the fields."""
+SCHEMA_VERSION: Literal[4] = 4
+"""What is written. Versions 1 to 3 are still read. Version 2 added parity pictures to the probes; version 3 what a
+quantised artifact gave at the export, and the figures of its float twin; version 4 the layers that a mixed artifact
+keeps in float. `_SINCE` lists the fields."""
 
 Target = Literal["executorch", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
@@ -211,9 +212,11 @@ _SINCE: dict[int, dict[str, set[str]]] = {
             "recorded_mean_cosine",
         },
         "tolerances": {"max_compression_drop", "min_recorded_cosine", "min_recorded_mean_cosine"},
+        "drift": {"twin"},
     },
+    4: {"manifest": {"float_layers"}},
 }
-"""Schema version -> fields of `drift` that a manifest of an older one has not."""
+"""Schema version -> fields that a manifest of an older one has not: its own, of `drift`, or of a part of `drift`."""
 
 
 class FloatTwin(Record):
@@ -255,7 +258,7 @@ class DriftRecord(Record):
 class Manifest(Record):
     """Everything about one bundle. See the module for how it is sealed."""
 
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
     """Version of this layout."""
     prunnet_version: str
     """Version of prunnet that wrote the bundle."""
@@ -273,6 +276,9 @@ class Manifest(Record):
     """Format of the artifact."""
     precision: Precision
     """Number format of the artifact."""
+    float_layers: tuple[str, ...] = ()
+    """Layers of a `mixed` artifact that stay in float, the most sensitive first, by their names in torch. Empty for
+    every other precision."""
     profile: str
     """Name of the device profile."""
     artifact: str
@@ -321,6 +327,8 @@ class Manifest(Record):
             raise ValueError(
                 f"{', '.join(missing)} not stated; schema version {self.schema_version} states them"
             )
+        if self.float_layers and (self.precision != "mixed" or self.schema_version < 4):
+            raise ValueError("float_layers are of the precision mixed alone, from schema version 4 on")
         return self
 
     @property
@@ -345,8 +353,7 @@ class Manifest(Record):
         body = self.model_dump(mode="json")
         for version, parts in _SINCE.items():
             for part, names in parts.items() if self.schema_version < version else ():
-                for name in names if body["drift"][part] else ():
-                    del body["drift"][part][name]
-        if self.schema_version < 3:
-            del body["drift"]["twin"]
+                place = {"manifest": body, "drift": body["drift"]}.get(part) or body["drift"][part]
+                for name in names if place else ():
+                    del place[name]
         return body

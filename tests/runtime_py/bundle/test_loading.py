@@ -164,7 +164,7 @@ def test_an_edited_manifest_breaks_the_seal(make_bundle):
 @pytest.mark.parametrize(
     ("edit", "problem"),
     [
-        (lambda body: body | {"schema_version": 4}, "schema version 4"),
+        (lambda body: body | {"schema_version": 5}, "schema version 5"),
         (lambda body: body | {"surprise": 1}, "surprise"),
         (lambda body: body | {"capacity": "0.5"}, "'capacity'"),
         (lambda body: {key: value for key, value in body.items() if key != "space_id"}, "space_id"),
@@ -237,16 +237,16 @@ def test_a_bundle_of_schema_version_1_is_read_and_checked_as_far_as_it_goes(make
         load(bundle)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_manifest_that_an_older_version_really_wrote_is_read(version):
-    """`manifest_v1.json`, `manifest_v2.json`: of the built-in encoder, by the last commit that wrote that version."""
+    """`manifest_v1.json` to `manifest_v3.json`: of the built-in encoder, by the last commit that wrote that version."""
     path = Path(__file__).with_name(f"manifest_v{version}.json")
     manifest = Manifest.model_validate_json(path.read_bytes(), strict=True)
     assert manifest.schema_version == version and manifest.seal == manifest.expected_seal()
     assert manifest_text(manifest) == path.read_text()
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_parity_pictures_and_schema_version_go_together(make_bundle, probes, version):
     wrong = replace(probes, parity=None) if version > 1 else probes
     record = measure(
@@ -265,10 +265,22 @@ def test_a_manifest_of_version_2_states_every_tolerance(probes):
 
 def test_a_manifest_of_version_3_says_what_a_quantised_artifact_was_held_against(probes):
     manifest = bundles.manifest("onnx", probes).model_copy(update={"precision": "int8"})
-    with pytest.raises(ValueError, match=r"max_compression_drop.*drift\.twin.* not stated; schema version 3"):
+    with pytest.raises(ValueError, match=r"max_compression_drop.*drift\.twin.* not stated; schema version 4"):
         Manifest.model_validate(manifest.model_dump())
     old = manifest.model_copy(update={"schema_version": 2})
     assert Manifest.model_validate(old.model_dump()).precision == "int8"
+
+
+@pytest.mark.parametrize(("version", "precision"), [(4, "int8"), (4, "fp32"), (3, "mixed")])
+def test_float_layers_are_of_a_mixed_artifact_alone(version, precision):
+    body = json.loads(Path(__file__).with_name("manifest_v3.json").read_text())
+    assert Manifest.model_validate(
+        body | {"schema_version": 4, "precision": "mixed", "float_layers": ["stem"]}
+    )
+    twin = body["drift"]["twin"] if precision != "fp32" else None
+    changed = {"schema_version": version, "precision": precision, "float_layers": ["stem"]}
+    with pytest.raises(ValueError, match="float_layers are of the precision mixed alone"):
+        Manifest.model_validate(body | changed | {"drift": body["drift"] | {"twin": twin}})
 
 
 def test_what_a_float_artifact_gave_at_the_export_is_not_stored(make_bundle, probes):
