@@ -1,7 +1,8 @@
-"""TFLite: NHWC input, identity as one metadata entry."""
+"""TFLite: NHWC input, one name for each end, the identity and a card for Google's tools as metadata entries."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
 from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
-from exporters.targets.tflite.metadata import with_metadata
+from exporters.targets.tflite.card import CARD_NAME, model_card
+from exporters.targets.tflite.metadata import IDENTITY_NAME, with_metadata
 from exporters.targets.tflite.precision import dynamic, halved, quantised
 
 if TYPE_CHECKING:
@@ -43,13 +45,10 @@ class TfliteExporter(Exporter):
         else:
             model = converted.read_bytes()
         converted.unlink()
-        path.write_bytes(with_metadata(model, spec.identity.entries()))
-        return self._described(spec, path)
-
-    def _described(self, spec: ExportSpec, path: Path) -> Written:
-        """Read the tensors' names, which the converter chooses, back from the file."""
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(model_path=str(path))
-        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        return Written(spec.pixels("NHWC", taken["name"]), spec.embedding(given["name"]))
+        written = Written(spec.pixels("NHWC"), spec.embedding())
+        entries = {
+            CARD_NAME: model_card(spec.identity, written.input, written.output),
+            IDENTITY_NAME: json.dumps(spec.identity.entries()).encode(),
+        }
+        path.write_bytes(with_metadata(model, entries, written.input.name, written.output.name))
+        return written

@@ -1,26 +1,31 @@
-"""One metadata entry in a `.tflite` flatbuffer."""
+"""Metadata entries and names in a `.tflite` flatbuffer."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-METADATA_NAME = "prunnet"
-"""Name of the entry; its buffer holds UTF-8 JSON of the identity."""
+IDENTITY_NAME = "prunnet"
+"""Name of the metadata entry whose buffer holds the identity as UTF-8 JSON."""
 
 FILE_IDENTIFIER = b"TFL3"
 ALIGNMENT = 16
 """The schema demands it of every buffer (`force_align: 16`); kernels rely on it."""
 
 
-def with_metadata(model: bytes, identity: dict[str, str]) -> bytes:
-    """Return the model with its identity in the metadata entry `METADATA_NAME`.
+def with_metadata(model: bytes, entries: Mapping[str, bytes], taken: str, given: str) -> bytes:
+    """Return the model with metadata entries, and with names for its input and output.
+
+    The tensors and the signature get the same names, so that an app and the manifest need one name for each.
 
     Args:
-        model: A `.tflite` file below 2 GB. Buffers that some writers put behind the flatbuffer come inside.
-        identity: What to write; an older entry of the same name is replaced.
+        model: A `.tflite` file below 2 GB with one input, one output and one signature. Buffers that some writers put
+            behind the flatbuffer come inside.
+        entries: Name -> content; an older entry of the same name is replaced.
+        taken: Name of the input.
+        given: Name of the output.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
@@ -42,15 +47,25 @@ def with_metadata(model: bytes, identity: dict[str, str]) -> bytes:
 
     root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     contents = [_content(buffer, model) for buffer in root.buffers]
-    entries = [entry for entry in root.metadata or [] if _text(entry.name) != METADATA_NAME]
-    text = np.frombuffer(json.dumps(identity).encode(), np.uint8)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_NAME, len(root.buffers)
-    root.metadata = [*entries, entry]
-    root.buffers = [AlignedBuffer(data) for data in (*contents, text)]
+    root.metadata = [entry for entry in root.metadata or [] if _text(entry.name) not in entries]
+    for name, content in entries.items():
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, len(contents)
+        root.metadata.append(entry)
+        contents.append(np.frombuffer(content, np.uint8))
+    root.buffers = [AlignedBuffer(data) for data in contents]
+    _name(root, taken, given)
     builder = flatbuffers.Builder(len(model) + 4096)
     builder.Finish(root.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _name(root: Any, taken: str, given: str) -> None:
+    (signature,) = root.signatureDefs
+    (graph_input,), (graph_output,) = signature.inputs, signature.outputs
+    tensors = root.subgraphs[signature.subgraphIndex].tensors
+    for end, name in ((graph_input, taken), (graph_output, given)):
+        end.name = tensors[end.tensorIndex].name = name
 
 
 def _content(buffer: Any, model: bytes) -> Any:

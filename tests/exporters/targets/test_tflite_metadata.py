@@ -38,7 +38,8 @@ def test_every_buffer_is_aligned_as_the_schema_demands(model) -> None:
 
 def test_writing_again_replaces_the_entry_and_keeps_the_rest(model, tmp_path) -> None:
     again = tmp_path / "again.tflite"
-    again.write_bytes(with_metadata(model, {"prunnet.name": "other"}))
+    entries = {"prunnet": b'{"prunnet.name": "other"}'}
+    again.write_bytes(with_metadata(model, entries, "image", "embedding"))
     embeddings, identity = run_tflite(again, glyph_images(2))
     assert identity == {"prunnet.name": "other"}
     first = tmp_path / "first.tflite"
@@ -72,7 +73,8 @@ def test_weights_behind_the_flatbuffer_come_inside(model, tmp_path) -> None:
     outside = packed(start).ljust(start, b"\0")
     outside += b"".join(content.ljust(-(-len(content) // 16) * 16, b"\0") for content in contents)
     inside = tmp_path / "inside.tflite"
-    inside.write_bytes(with_metadata(outside, {"prunnet.name": "inlined"}))
+    entries = {"prunnet": b'{"prunnet.name": "inlined"}'}
+    inside.write_bytes(with_metadata(outside, entries, "image", "embedding"))
     first = tmp_path / "first.tflite"
     first.write_bytes(model)
     found, identity = run_tflite(inside, glyph_images(2))
