@@ -109,8 +109,8 @@ class QueryEncoder:
         if images.shape[1:3] != (wanted.height, wanted.width):
             raise ValueError(
                 f"images are {images.shape[1]} x {images.shape[2]} pixels (H x W), this encoder takes "
-                f"{wanted.height} x {wanted.width}: resize them with {wanted.resize} interpolation, in PIL "
-                f"image.resize(({wanted.width}, {wanted.height}), Image.Resampling.BILINEAR)"
+                f"{wanted.height} x {wanted.width}: use embed_pictures, or resize them with "
+                f"runtime_py.picture_files.resize(image, manifest.preprocessing) ({wanted.resize})"
             )
         try:
             with self._opened() as backend:
@@ -144,10 +144,10 @@ class QueryEncoder:
             raise TypeError(
                 f"one {type(pictures).__name__} is given, not several pictures: put it into a list"
             )
-        size = (self.manifest.preprocessing.height, self.manifest.preprocessing.width)
-        rows = [self.embed(np.zeros((0, *size, 3), np.uint8))]
+        into = self.manifest.preprocessing
+        rows = [self.embed(np.zeros((0, *into.size, 3), np.uint8))]
         for each in pictures:
-            pixels = read_picture(each, size) if isinstance(each, str | Path) else read_image(each, size)
+            pixels = read_picture(each, into) if isinstance(each, str | Path) else read_image(each, into)
             rows.append(self.embed(pixels[None]))
         return np.concatenate(rows)
 

@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     dataset = options.dataset or "glyphs"
     if "=" in dataset:
         return _task(package, dataset, capacities, options)
-    pictures = open_test_pictures(dataset, (package.preprocessing.height, package.preprocessing.width))
+    pictures = open_test_pictures(dataset, package.preprocessing)
     for line in pictures.notes:
         note(line)
     if options.matrix:

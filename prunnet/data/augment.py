@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from prunnet.yaml.numbers import Flag, PositiveShare, Share
 from runtime_py.arrays import Pixels
-from runtime_py.picture_files import Size, resize
+from runtime_py.picture_files import Into, resize
 from runtime_py.record import Record
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -47,12 +47,13 @@ class Augment(Record):
         )
         return torch.cat([torch.stack(first), more], dim=1).double().numpy()
 
-    def apply(self, pixels: Pixels, size: Size, draw: npt.NDArray[np.float64]) -> Pixels:
+    def apply(self, pixels: Pixels, into: Into, draw: npt.NDArray[np.float64]) -> Pixels:
         """Change one picture.
 
         Args:
             pixels: uint8 [H, W, 3].
-            size: (height, width) of the result, pixels.
+            into: The encoder's framing, or (height, width) to stretch to. It is applied to the crop, which has the
+                aspect of the picture.
             draw: float64 [8] in 0..1; one row of `draws`.
 
         Returns:
@@ -63,7 +64,7 @@ class Augment(Record):
         share = (least + (largest - least) * area) ** 0.5
         height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
         top, left = round(y * (pixels.shape[0] - height)), round(x * (pixels.shape[1] - width))
-        crop = resize(pixels[top : top + height, left : left + width], size)
+        crop = resize(pixels[top : top + height, left : left + width], into)
         if self.colour:
             crop = _recoloured(crop, *(1 + self.colour * (2 * each - 1) for each in more[:3]))
         if self.blur:

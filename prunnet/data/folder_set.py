@@ -17,19 +17,19 @@ from prunnet.data.source import RetrievalSet
 from prunnet.errors import DatasetError
 from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
-from runtime_py.picture_files import Size, read_picture
+from runtime_py.picture_files import Into, read_picture
 
 
-def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSet:
-    """Return a folder of pictures as a data set.
+def folder_set(root: Path, into: Into, augment: Augment | None = None) -> DataSet:
+    """Return a folder of pictures as a data set, brought to an encoder's input.
 
     Raises:
         DatasetError: `train` or `test` is missing, a class folder holds no picture, or more pictures are damaged than
             may be left out.
     """
     found = scan(root / "train")
-    train = PictureTraining(found.pictures, found.labels, size, augment)
-    pictures, tested = _decoded(scan(root / "test"), size)
+    train = PictureTraining(found.pictures, found.labels, into, augment)
+    pictures, tested = _decoded(scan(root / "test"), into)
     shared = sorted(set(found.classes) & set(tested.classes))
     notes = [*found.lines("train"), *tested.lines("test"), *_doubles(found, tested)]
     if shared:
@@ -40,21 +40,21 @@ def folder_set(root: Path, size: Size, augment: Augment | None = None) -> DataSe
     return DataSet(train, pictures, root.name, tuple(notes), len(shared))
 
 
-def folder_test_pictures(folder: Path, size: Size) -> RetrievalSet:
+def folder_test_pictures(folder: Path, into: Into) -> RetrievalSet:
     """Return the pictures of `folder/CLASS/**` as images to retrieve.
 
     Raises:
         DatasetError: As `folder_set`; or all pictures are of one class.
     """
-    return _decoded(scan(folder), size)[0]
+    return _decoded(scan(folder), into)[0]
 
 
-def _decoded(found: Scan, size: Size) -> tuple[RetrievalSet, Scan]:
+def _decoded(found: Scan, into: Into) -> tuple[RetrievalSet, Scan]:
     """Decode all pictures; those that turn out to be damaged are left out, too."""
 
     def read(name: str) -> Pixels | PictureError:
         try:
-            return read_picture(found.folder / name, size)
+            return read_picture(found.folder / name, into)
         except PictureError as error:
             return error
 

@@ -14,9 +14,9 @@ from prunnet.errors import DatasetError
 from runtime_py import picture_files as reader
 from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
-from runtime_py.picture_files import Box, Size, resize
+from runtime_py.picture_files import Box, Into, resize
 
-__all__ = ["Box", "Pictures", "Pixels", "Size", "open_picture", "read_picture", "resize"]
+__all__ = ["Box", "Into", "Pictures", "Pixels", "open_picture", "read_picture", "resize"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Pictures:
         """
         return open_picture(self.file(number), self._box(number))
 
-    def read(self, numbers: Iterable[int], size: Size) -> Pixels:
+    def read(self, numbers: Iterable[int], into: Into) -> Pixels:
         """Read some pictures, resized: uint8 [N, height, width, 3].
 
         Raises:
@@ -62,9 +62,9 @@ class Pictures:
         """
         # Pillow decodes without holding the interpreter's lock, so threads share the work.
         with ThreadPoolExecutor() as pool:
-            return np.stack(list(pool.map(lambda number: self._read(int(number), size), numbers)))
+            return np.stack(list(pool.map(lambda number: self._read(int(number), into), numbers)))
 
-    def batches(self, size: Size, count: int = 256) -> Iterator[Pixels]:
+    def batches(self, into: Into, count: int = 256) -> Iterator[Pixels]:
         """Read all pictures in order, `count` at a time: uint8 [<= count, height, width, 3].
 
         The next ones are read while the caller works on these: at most 2 `count` pictures are held.
@@ -76,13 +76,13 @@ class Pictures:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self), count):
                 numbers = range(start, min(start + count, len(self)))
-                ready, ahead = ahead, [pool.submit(self._read, number, size) for number in numbers]
+                ready, ahead = ahead, [pool.submit(self._read, number, into) for number in numbers]
                 if ready:
                     yield np.stack([picture.result() for picture in ready])
             yield np.stack([picture.result() for picture in ahead])
 
-    def _read(self, number: int, size: Size) -> Pixels:
-        return read_picture(self.file(number), size, self._box(number))
+    def _read(self, number: int, into: Into) -> Pixels:
+        return read_picture(self.file(number), into, self._box(number))
 
     def _box(self, number: int) -> Box | None:
         return None if self.boxes is None else self.boxes[number]
@@ -131,14 +131,14 @@ def open_picture(file: Path, box: Box | None = None) -> Pixels:
         return reader.open_picture(file, box)
 
 
-def read_picture(file: Path, size: Size, box: Box | None = None) -> Pixels:
-    """Read a picture and resize what the box keeps of it (bilinear): uint8 [height, width, 3], RGB.
+def read_picture(file: Path, into: Into, box: Box | None = None) -> Pixels:
+    """Read a picture and resize what the box keeps of it: uint8 [height, width, 3], RGB.
 
     Raises:
         DatasetError: As `open_picture`.
     """
     with _as_data():
-        return reader.read_picture(file, size, box)
+        return reader.read_picture(file, into, box)
 
 
 @contextmanager

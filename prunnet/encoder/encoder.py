@@ -16,6 +16,7 @@ from prunnet.errors import EncoderError, PrunnetError, UnknownNameError
 from prunnet.torch_fixes import torchvision as _torchvision
 from prunnet.torch_fixes.compiler import compiler_put_off
 from prunnet.torch_fixes.convolution import guard_convolutions
+from runtime_py.framing import Framing, Resize
 
 guard_convolutions()
 
@@ -77,6 +78,7 @@ class Encoder(nn.Module):
         image_size: (height, width) of the input, pixels.
         mean: Per-channel mean of the pixels, 0..255 scale.
         std: Per-channel standard deviation, 0..255 scale.
+        resize: How pictures are brought to that size; part of the embedding space.
     """
 
     channels_last = True
@@ -90,9 +92,11 @@ class Encoder(nn.Module):
         image_size: tuple[int, int] = (224, 224),
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
+        resize: Resize | None = None,
     ) -> None:
         super().__init__()
         self.image_size = image_size
+        self.resize = resize or Resize()
         self.pixels = PixelNorm(mean, std)
         self.backbone = backbone
         self.head = Head(features, dimension)
@@ -101,6 +105,11 @@ class Encoder(nn.Module):
     def dimension(self) -> int:
         """Dimension D of the embedding."""
         return self.head.norm.num_features
+
+    @property
+    def framing(self) -> Framing:
+        """What a picture is brought to."""
+        return Framing(height=self.image_size[0], width=self.image_size[1], resize=self.resize)
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return the embedding before its normalisation, float32 [N, D]: what the classifier of the training sees."""
@@ -131,6 +140,7 @@ class Encoder(nn.Module):
         image_size: tuple[int, int] | None = None,
         pretrained: bool = False,
         options: dict[str, Any] | None = None,
+        resize: Resize | None = None,
         most: int = MOST_ELEMENTS,
     ) -> Encoder:
         """Build an encoder on a backbone of timm.
@@ -141,6 +151,7 @@ class Encoder(nn.Module):
             image_size: (height, width), pixels; None takes the backbone's own.
             pretrained: Load timm's weights (needs them on this machine or a network).
             options: Further keyword arguments of `timm.create_model` (`prunnet.encoder.options` says which).
+            resize: How pictures are brought to that size; None is Pillow's bilinear, stretched.
             most: Values that the network may hold; one that would be larger is refused before it takes memory.
 
         Raises:
@@ -185,7 +196,7 @@ class Encoder(nn.Module):
         std = tuple(255 * s for s in config.std) if config else IMAGENET_STD
         _wake_residual_branches(backbone)
         return cls.from_module(
-            backbone, dimension=dimension, image_size=(size[0], size[1]), mean=mean, std=std
+            backbone, dimension=dimension, image_size=(size[0], size[1]), mean=mean, std=std, resize=resize
         )
 
     @classmethod
@@ -197,8 +208,11 @@ class Encoder(nn.Module):
         image_size: tuple[int, int] = (224, 224),
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
+        resize: Resize | None = None,
     ) -> Encoder:
         """Build an encoder on the user's own backbone, which maps [N, 3, H, W] to [N, C] or [N, C, h, w].
+
+        `resize` states how your pictures are brought to the input's size; None is Pillow's bilinear, stretched.
 
         Raises:
             EncoderError: The backbone cannot be copied, does not run on such an input, or returns something else.
@@ -219,7 +233,7 @@ class Encoder(nn.Module):
             raise EncoderError(
                 f"the backbone {type(backbone).__name__} returns {shape}; it must return [N, C] or [N, C, h, w]"
             )
-        encoder = cls(backbone, out.shape[1], dimension, image_size, mean, std)
+        encoder = cls(backbone, out.shape[1], dimension, image_size, mean, std, resize)
         encoder.channels_last = _runs_channels_last(probe, image_size)
         return encoder
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from torch import Tensor
 
 from prunnet.encoder.computation import computation_of, operations
 from prunnet.encoder.encoder import Encoder
+from runtime_py.framing import Resize
 
 SECOND = "v2-"
 
@@ -25,8 +27,9 @@ def space_id(encoder: Encoder, computation: tuple[str, ...] | None = None) -> st
     """Fingerprint the space that a dense encoder embeds into.
 
     Two encoders share an id only if their weights, BatchNorm statistics, preprocessing and dimension are the same to
-    the last bit, and the same operations run on them. Names of files and of classes, file formats and dates have no
-    part in it.
+    the last bit, and the same operations run on them. The resize is part of the preprocessing; the default one adds
+    nothing, so that ids from before it could be stated stay valid. Names of files and of classes, file formats and
+    dates have no part in it.
 
     Args:
         encoder: The dense encoder.
@@ -53,7 +56,13 @@ def id_like(known: str, encoder: Encoder, computation: tuple[str, ...]) -> str:
 
 def _weights(encoder: Encoder) -> bytes:
     digest = hashlib.sha256()
-    facts = {"dimension": encoder.dimension, "image_size": list(encoder.image_size), "normalisation": "l2"}
+    facts: dict[str, Any] = {
+        "dimension": encoder.dimension,
+        "image_size": list(encoder.image_size),
+        "normalisation": "l2",
+    }
+    if encoder.resize != Resize():  # ids from before there was another one stay
+        facts["resize"] = encoder.resize.model_dump(mode="json")
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         if not name.endswith("num_batches_tracked"):

@@ -105,4 +105,4 @@ def measure_task(
 
 
 def _embedded(module: Encoder, pictures: Pictures) -> npt.NDArray[np.float32]:
-    return embed_pictures(lambda images: embed(module, images), pictures, module.image_size)
+    return embed_pictures(lambda images: embed(module, images), pictures, module.framing)

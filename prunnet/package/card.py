@@ -21,6 +21,7 @@ def card(metadata: EncoderMetadata) -> str:
         + f", {pre.width} x {pre.height} RGB pixels in, {metadata.dimension}-d unit-length embedding out, "
         f"granularity `{metadata.granularity}`.",
         "",
+        f"* pictures are resized: {pre.resize}",
         f"* space id `{metadata.space_id}`",
         f"* trained capacities {', '.join(f'{c:g}' for c in metadata.training_capacities)}"
         f"{' and any between' if _draws_between(metadata.recipe) else ''}; "

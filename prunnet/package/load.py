@@ -123,7 +123,7 @@ def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path, 
             f"{says}: backbone.features: given {spec.features}; the backbone returns {returned}; "
             "take the package whole from where it was trained"
         )
-    encoder = Encoder(built.backbone, spec.features, metadata.dimension, size, pre.mean, pre.std)
+    encoder = Encoder(built.backbone, spec.features, metadata.dimension, size, pre.mean, pre.std, pre.resize)
     encoder.channels_last = built.channels_last
     return encoder
 

@@ -1,7 +1,7 @@
 """`encoder.json`: what an encoder package says of itself.
 
-Schema version 2 (November 2026) adds `computation`, and reference embeddings in `probes.npz`. Version 1 is read as
-before.
+Schema version 2 (November 2026) adds `computation`, and reference embeddings in `probes.npz`; version 3 states the
+resize exactly. Versions 1 and 2 are read as before: their pictures were stretched with Pillow's bilinear filter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prunnet.encoder.encoder import Encoder
 
 BUILT_IN = "glyphs"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MOST_BYTES = 2**24
 """Of `encoder.json`."""
@@ -102,7 +102,11 @@ def preprocessing_of(encoder: Encoder) -> Preprocessing:
     std = [float(1 / v) for v in encoder.pixels.inverse_std.double().flatten()]
     height, width = encoder.image_size
     return Preprocessing(
-        height=height, width=width, mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2])
+        height=height,
+        width=width,
+        resize=encoder.resize,
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
     )
 
 

@@ -31,7 +31,7 @@ def save_encoder(
         card: Text of README.md.
 
     Raises:
-        EncoderError: Something else is at `folder`, the space id is another encoder's, or the disk refuses.
+        EncoderError: Something else is at `folder`, its id or resize is another encoder's, or the disk refuses.
     """
     from safetensors import SafetensorError
 
@@ -45,6 +45,11 @@ def save_encoder(
         raise EncoderError(
             f"{folder}: the metadata's space id {metadata.space_id} is not that of the encoder; "
             "use space_id(prunable.encoder)"
+        )
+    if metadata.preprocessing.resize != encoder.resize:
+        raise EncoderError(
+            f"{folder}: the metadata's resize ({metadata.preprocessing.resize}) is not that of the encoder "
+            f"({encoder.resize}); use preprocessing_of(prunable.encoder)"
         )
     whole = metadata.model_copy(update={"schema_version": SCHEMA_VERSION, "computation": lines})
     pictures = Probes(

@@ -53,6 +53,7 @@ def build(recipe: Recipe, classes: int, device: torch.device, start: Start) -> J
         image_size=spec.image_size,
         pretrained=spec.pretrained,
         options=spec.options,
+        resize=spec.resize,
     )
     rule = method.cut_rule
     if start.capacity < 1:
@@ -88,10 +89,10 @@ def _take_weights(encoder: Encoder, dense: Encoder, recipe: Recipe) -> None:
     different = [
         n for n in sorted({*given, *wanted}) if given.get(n, _NONE).shape != wanted.get(n, _NONE).shape
     ]
-    if different or dense.image_size != encoder.image_size:
-        what = different[0] if different else "the image size"
+    if different or dense.framing != encoder.framing:
+        what = different[0] if different else "the image size or the resize"
         raise TrainingError(
             f"the dense encoder is not the one that recipe {recipe.name!r} describes: {what} differs; write its "
-            "backbone, options, image_size and dimension into encoder"
+            "backbone, options, image_size, resize and dimension into encoder"
         )
     encoder.load_state_dict(given)

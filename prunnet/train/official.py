@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from prunnet.data.official.task import RetrievalTask
-from prunnet.data.pictures import Size
+from prunnet.data.pictures import Into
 from prunnet.data.source import Images
 from prunnet.errors import DatasetError
 from prunnet.evaluate.family import SeparateFamily
@@ -21,14 +21,14 @@ from runtime_py.arrays import Labels
 _PER_QUERY = 8
 
 
-def official_probes(task: RetrievalTask, size: Size, calibration: Images, count: int) -> Probes:
+def official_probes(task: RetrievalTask, into: Into, calibration: Images, count: int) -> Probes:
     """Take queries of a benchmark with pictures that are right for them, until there are enough.
 
     Two queries that share a right picture would be taken for different classes; only one of them is taken.
 
     Args:
         task: The benchmark.
-        size: (height, width) of the encoder's input, pixels.
+        into: The encoder's framing, or (height, width) to stretch to.
         calibration: uint8 [C, H, W, 3].
         count: Probes wanted, at most.
 
@@ -48,7 +48,7 @@ def official_probes(task: RetrievalTask, size: Size, calibration: Images, count:
             continue
         used |= owned
         chosen = right[: min(_PER_QUERY, left - 1)]
-        images += [task.queries.read([int(query)], size), task.gallery.read(chosen, size)]
+        images += [task.queries.read([int(query)], into), task.gallery.read(chosen, into)]
         labels.append(np.full(1 + len(chosen), len(labels), np.int64))
         left -= 1 + len(chosen)
     if not images:

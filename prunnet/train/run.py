@@ -34,6 +34,7 @@ from prunnet.train.training import train
 from prunnet.train.validation import about_validation, divided
 from prunnet.train.watch.log import events_can_be_written
 from runtime_py.arrays import Labels
+from runtime_py.framing import Into
 
 CALIBRATION_IMAGES = 256
 PROBES = 312
@@ -74,11 +75,11 @@ def train_package(
     check_folder(out, resume)
     if dense is not None:
         _check_backbone(dense, recipe)
-    data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.image_size, recipe.data.augment)
+    data = open_data(recipe.data.name, recipe.data.path, recipe.encoder.framing, recipe.data.augment)
     source, held = divided(recipe, data.train)
     calibration = source.calibration(CALIBRATION_IMAGES)
     # Before the first step: a test in which nothing can be found would be known only after hours of training.
-    probes = _probes_of(data, recipe.encoder.image_size, calibration)
+    probes = _probes_of(data, recipe.encoder.framing, calibration)
     first = os.environ.get("RANK", "0") == "0"
     plan = plan_of(recipe.for_items(source.size), source.size, dense is not None)
     watched = [] if held is None else [about_validation(recipe, held, data.train.classes)]
@@ -184,10 +185,10 @@ def _protocol(data: DataSet) -> str:
     return f"every held-out image against all others, {seen or 'classes unseen in training'}"
 
 
-def _probes_of(data: DataSet, size: tuple[int, int], calibration: Images) -> Probes:
+def _probes_of(data: DataSet, into: Into, calibration: Images) -> Probes:
     if isinstance(data.test, RetrievalSet):
         return _probes(data.test, calibration)
-    return official_probes(data.test, size, calibration, PROBES)
+    return official_probes(data.test, into, calibration, PROBES)
 
 
 def _probes(test: RetrievalSet, calibration: Images) -> Probes:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from runtime_py.bundle.identity import Identity
+from runtime_py.bundle.preprocessing import Preprocessing as Preprocessing
 from runtime_py.bundle.tolerances import Precision as Precision
 from runtime_py.bundle.tolerances import Tolerances as Tolerances
 from runtime_py.bundle.tolerances import is_quantised
@@ -20,24 +21,13 @@ from runtime_py.record import Record
 
 SCHEMA_VERSION: Literal[4] = 4
 """What is written. Versions 1 to 3 are still read. Version 2 added parity pictures to the probes; version 3 what a
-quantised artifact gave at the export, and the figures of its float twin; version 4 the layers that a mixed artifact
-keeps in float. `_SINCE` lists the fields."""
+quantised artifact gave at the export, and the figures of its float twin; version 4 states the resize, and the layers
+that a mixed artifact keeps in float. `_SINCE` lists the fields."""
 
 Target = Literal["executorch", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
 BudgetName = Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
 Verdict = Literal["compatible", "incompatible", "not verified"]
-
-
-def _divides(value: float) -> float:
-    if value < LEAST_SPREAD:
-        raise ValueError(f"divides by zero; allowed: numbers of at least {LEAST_SPREAD:g}")
-    return value
-
-
-LEAST_SPREAD = 1e-6
-"""Of a standard deviation of pixels 0..255; what is far below has no inverse in float32."""
-Spread = Annotated[float, AfterValidator(_divides)]
 
 
 class TensorInfo(Record):
@@ -63,23 +53,6 @@ class TensorInfo(Record):
         if self.layout == "NCHW" or (self.layout == "image" and self.shape[1] == 3):
             return self.shape[2], self.shape[3]
         return self.shape[1], self.shape[2]
-
-
-class Preprocessing(Record):
-    """How a photo becomes the input. The caller resizes; normalisation is inside the artifact."""
-
-    height: int = Field(strict=True, gt=0)
-    """Pixels."""
-    width: int = Field(strict=True, gt=0)
-    """Pixels."""
-    color: Literal["RGB"] = "RGB"
-    """Order of the channels."""
-    resize: Literal["bilinear"] = "bilinear"
-    """How the caller brings a photo to this size."""
-    mean: tuple[float, float, float]
-    """Per-channel mean on the 0..255 scale; applied inside the artifact."""
-    std: tuple[Spread, Spread, Spread]
-    """Per-channel standard deviation on the 0..255 scale; applied inside the artifact."""
 
 
 class Cost(Record):
@@ -186,7 +159,7 @@ class Figures(Record):
 
 _SINCE: dict[int, dict[str, set[str]]] = {
     2: {
-        "figures": {
+        "drift.figures": {
             "queries",
             "queries_that_can_fail",
             "recall_at_1_chance",
@@ -196,7 +169,7 @@ _SINCE: dict[int, dict[str, set[str]]] = {
             "synthetic_min_cosine",
             "worst_picture",
         },
-        "tolerances": {
+        "drift.tolerances": {
             "min_synthetic_cosine",
             "min_closeness",
             "min_own_picture",
@@ -205,18 +178,18 @@ _SINCE: dict[int, dict[str, set[str]]] = {
         },
     },
     3: {
-        "figures": {
+        "drift.figures": {
             "recall_at_1_subnetwork",
             "map_subnetwork",
             "recorded_min_cosine",
             "recorded_mean_cosine",
         },
-        "tolerances": {"max_compression_drop", "min_recorded_cosine", "min_recorded_mean_cosine"},
         "drift": {"twin"},
+        "drift.tolerances": {"max_compression_drop", "min_recorded_cosine", "min_recorded_mean_cosine"},
     },
-    4: {"manifest": {"float_layers"}},
+    4: {"": {"float_layers"}, "preprocessing": {"orientation", "color_space", "transparent"}},
 }
-"""Schema version -> fields that a manifest of an older one has not: its own, of `drift`, or of a part of `drift`."""
+"""Schema version -> part of the manifest -> its fields that a manifest of an older version has not."""
 
 
 class FloatTwin(Record):
@@ -313,9 +286,9 @@ class Manifest(Record):
         """From version 2 on every tolerance of that version is stated, from 3 on also those of a quantised artifact."""
         wanted = set[str]()
         if self.schema_version > 1:
-            wanted |= _SINCE[2]["tolerances"]
+            wanted |= _SINCE[2]["drift.tolerances"]
         if self.schema_version > 2 and is_quantised(self.precision):
-            wanted |= _SINCE[3]["tolerances"]
+            wanted |= _SINCE[3]["drift.tolerances"]
         missing = [
             f"drift.tolerances.{name}"
             for name in sorted(wanted)
@@ -353,7 +326,16 @@ class Manifest(Record):
         body = self.model_dump(mode="json")
         for version, parts in _SINCE.items():
             for part, names in parts.items() if self.schema_version < version else ():
-                place = {"manifest": body, "drift": body["drift"]}.get(part) or body["drift"][part]
-                for name in names if place else ():
-                    del place[name]
+                owner = _part(body, part)
+                for name in names if owner else ():
+                    del owner[name]
+        if self.schema_version < 4:
+            body["preprocessing"]["resize"] = self.preprocessing.resize.filter
         return body
+
+
+def _part(body: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a part of a manifest's body by its dotted path ("": all of it); empty if the manifest has none."""
+    for key in path.split(".") if path else ():
+        body = body.get(key) or {}
+    return body

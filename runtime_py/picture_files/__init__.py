@@ -9,24 +9,26 @@ Pillow is imported when the first picture is read: `pip install 'prunnet[runtime
 from __future__ import annotations
 
 from runtime_py.arrays import Pixels
+from runtime_py.framing import Framing, Into, Resize
 from runtime_py.picture_files.header import Facts, inspect_picture
 from runtime_py.picture_files.modes import BACKGROUND, rgb
 from runtime_py.picture_files.reading import (
     Box,
-    Size,
     open_picture,
     read_image,
     read_picture,
-    resize,
     thumbnail,
 )
+from runtime_py.picture_files.resizing import resize
 
 __all__ = [
     "BACKGROUND",
     "Box",
     "Facts",
+    "Framing",
+    "Into",
     "Pixels",
-    "Size",
+    "Resize",
     "inspect_picture",
     "open_picture",
     "read_image",

@@ -11,15 +11,15 @@ import numpy as np
 
 from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
+from runtime_py.framing import Into
 from runtime_py.picture_files.modes import rgb
-from runtime_py.picture_files.opening import LARGEST, check_size, opened, pillow, reduction, said
+from runtime_py.picture_files.opening import LARGEST, check_size, opened, reduction, said
+from runtime_py.picture_files.resizing import resized
 from runtime_py.picture_files.rows import require_all_rows
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Size = tuple[int, int]
-"""(height, width), pixels."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels of the stored picture; right and bottom are outside."""
 
@@ -46,22 +46,22 @@ def open_picture(file: str | Path, box: Box | None = None) -> Pixels:
     return np.asarray(_decoded(Path(file), box))
 
 
-def read_picture(file: str | Path, size: Size, box: Box | None = None) -> Pixels:
-    """Read a picture, upright, and resize what the box keeps of it (bilinear): uint8 [height, width, 3], RGB.
+def read_picture(file: str | Path, into: Into, box: Box | None = None) -> Pixels:
+    """Read a picture, upright, and resize what the box keeps of it: uint8 [height, width, 3], RGB.
 
     Args:
         file: The picture.
-        size: (height, width) of the encoder's input, pixels.
+        into: The manifest's `preprocessing`, or any framing; (height, width) alone is stretched to (bilinear).
         box: As `open_picture`.
 
     Raises:
         PictureError: As `open_picture`.
         MissingExtraError: As `open_picture`.
     """
-    return _resized(_decoded(Path(file), box), size)
+    return resized(_decoded(Path(file), box), into)
 
 
-def read_image(picture: Image.Image, size: Size) -> Pixels:
+def read_image(picture: Image.Image, into: Into) -> Pixels:
     """Bring an image of Pillow's to uint8 [height, width, 3], RGB.
 
     One that was opened from a path and not decoded yet is read as `read_picture` reads its file. What is decoded, or
@@ -69,14 +69,14 @@ def read_image(picture: Image.Image, size: Size) -> Pixels:
 
     Args:
         picture: Of a file; or of mode RGB or L, without a transparent colour. EXIF that it has turns it upright.
-        size: (height, width) of the encoder's input, pixels.
+        into: As `read_picture`.
 
     Raises:
         PictureError: As `open_picture`; or it is decoded and of another mode.
     """
     stored = getattr(picture, "filename", "")
     if stored and getattr(picture, "tile", None) and Path(stored).is_file():
-        return read_picture(stored, size)
+        return read_picture(stored, into)
     name = Path(stored or "the given image")
     with said(name):
         check_size(name, picture)
@@ -88,30 +88,20 @@ def read_image(picture: Image.Image, size: Size) -> Pixels:
                 f"in memory the modes RGB and L are read, without transparency, and this is {picture.mode}; "
                 "give the path of its file, or convert it to RGB as it is to be seen",
             )
-        return _resized(_upright(name, picture, "", None), size)
+        return resized(_upright(name, picture, "", None), into)
 
 
-def thumbnail(file: str | Path, size: Size) -> Pixels:
+def thumbnail(file: str | Path, size: tuple[int, int]) -> Pixels:
     """Read a picture for a look at it only: as `read_picture`, but a JPEG is decoded no larger than needed.
 
     Raises:
         PictureError: As `open_picture`.
         MissingExtraError: As `open_picture`.
     """
-    return _resized(_decoded(Path(file), None, least=size), size)
+    return resized(_decoded(Path(file), None, least=size), size)
 
 
-def resize(pixels: Pixels, size: Size) -> Pixels:
-    """Resize uint8 [H, W, 3] to `size` (bilinear), without regard to its aspect."""
-    return _resized(pillow().fromarray(pixels), size)
-
-
-def _resized(picture: Image.Image, size: Size) -> Pixels:
-    height, width = size
-    return np.asarray(picture.resize((width, height), pillow().Resampling.BILINEAR))
-
-
-def _decoded(file: Path, box: Box | None, least: Size | None = None) -> Image.Image:
+def _decoded(file: Path, box: Box | None, least: tuple[int, int] | None = None) -> Image.Image:
     """Decode a picture; `least` is the smallest size at which a JPEG may be decoded, None: its own."""
     with opened(file) as picture:
         if least is not None:

@@ -16,11 +16,12 @@ from prunnet.data.augment import Augment
 from prunnet.data.folders.scan import check_damaged
 from prunnet.data.folders.walk import LeftOut
 from prunnet.data.held_out import held_out_rows
-from prunnet.data.pictures import Pictures, Size, resize
+from prunnet.data.pictures import Into, Pictures, resize
 from prunnet.data.source import RetrievalSet, rows_of_step, step_generator
 from prunnet.errors import DatasetError
 from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
+from runtime_py.framing import Framing
 
 
 class PictureTraining:
@@ -32,7 +33,7 @@ class PictureTraining:
     Args:
         pictures: What to train on.
         labels: The class of each; any whole numbers, they are renumbered from 0.
-        size: (height, width) of the crops, pixels.
+        into: The encoder's framing, or (height, width) to stretch to.
         augment: What is done to each picture.
     """
 
@@ -40,11 +41,11 @@ class PictureTraining:
         self,
         pictures: Pictures,
         labels: Sequence[int] | npt.NDArray[np.int64],
-        size: Size,
+        into: Into,
         augment: Augment | None = None,
     ) -> None:
         known, numbers = np.unique(np.asarray(labels, np.int64), return_inverse=True)
-        self._pictures, self._shape = pictures, size
+        self._pictures, self._framing = pictures, Framing.of(into)
         self._augment = augment or Augment()
         self._labels = torch.from_numpy(numbers)
         self.classes, self.size = len(known), len(pictures)
@@ -61,7 +62,7 @@ class PictureTraining:
         return pixels, self._labels[torch.from_numpy(rows)]
 
     def _crop(self, number: int, draw: npt.NDArray[np.float64]) -> Pixels:
-        return self._augment.apply(self._open(number), self._shape, draw)
+        return self._augment.apply(self._open(number), self._framing, draw)
 
     def calibration(self, count: int) -> Pixels:
         """Return fixed pictures without augmentation; see `TrainingSource`."""
@@ -76,22 +77,22 @@ class PictureTraining:
         with ThreadPoolExecutor() as pool:
             found = list(pool.map(self._readable, held.tolist()))
         rows = [row for row, picture in zip(held, found, strict=True) if picture is not None]
-        source = PictureTraining(self._pictures.some(kept), labels[kept], self._shape, self._augment)
+        source = PictureTraining(self._pictures.some(kept), labels[kept], self._framing, self._augment)
         images = [picture for picture in found if picture is not None]
         return source, RetrievalSet(
-            np.stack(images) if images else np.empty((0, *self._shape, 3), np.uint8), labels[rows]
+            np.stack(images) if images else np.empty((0, *self._framing.size, 3), np.uint8), labels[rows]
         )
 
     def _readable(self, number: int) -> Pixels | None:
         """Read one picture; None where it is damaged, which is noted."""
         try:
-            return resize(self._pictures.open(number), self._shape)
+            return resize(self._pictures.open(number), self._framing)
         except DatasetError as error:
             self._note(number, error)
             return None
 
     def _whole(self, number: int) -> Pixels:
-        return resize(self._open(number), self._shape)
+        return resize(self._open(number), self._framing)
 
     def _open(self, number: int) -> Pixels:
         """Read one picture, or the next readable one of its class.

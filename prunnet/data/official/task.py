@@ -11,7 +11,7 @@ import numpy.typing as npt
 from prunnet.data.augment import Augment
 from prunnet.data.folders.picture_training import PictureTraining
 from prunnet.data.official.truth import Truth
-from prunnet.data.pictures import Pictures, Size
+from prunnet.data.pictures import Into, Pictures
 from prunnet.errors import DatasetError
 
 EVALUATION_ONLY = ("roxford5k", "rparis6k")
@@ -85,11 +85,11 @@ class RetrievalTask:
         """The counts that are not the official ones; figures of such a copy are not comparable with published ones."""
         return tuple(count for count in self.counts if count.found != count.official)
 
-    def training(self, size: Size, augment: Augment | None = None) -> PictureTraining:
+    def training(self, into: Into, augment: Augment | None = None) -> PictureTraining:
         """Return the training pictures as a `TrainingSource`.
 
         Args:
-            size: (height, width) of the crops, pixels.
+            into: As `PictureTraining`.
             augment: What is done to each picture.
 
         Raises:
@@ -104,4 +104,4 @@ class RetrievalTask:
             )
             raise DatasetError(f"{self.name} has no list of training pictures here; {remedy}")
         pictures = self.train.pictures.require(f"{self.name} training")
-        return PictureTraining(pictures, self.train.labels, size, augment)
+        return PictureTraining(pictures, self.train.labels, into, augment)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from prunnet.data.pictures import Pictures, Size
+from prunnet.data.pictures import Into, Pictures
 from runtime_py.arrays import Floats, Pixels
 
 
 def embed_pictures(
     embed: Callable[[Pixels], Floats],
     pictures: Pictures,
-    size: Size,
+    into: Into,
     *,
     count: int = 256,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -23,7 +23,7 @@ def embed_pictures(
     Args:
         embed: uint8 [N, height, width, 3] -> float32 [N, D].
         pictures: What to embed.
-        size: (height, width) of the encoder's input, pixels.
+        into: The encoder's framing, or (height, width) to stretch to.
         count: Pictures held at once.
         progress: Told (done, all) after each part.
 
@@ -34,7 +34,7 @@ def embed_pictures(
         DatasetError: A picture is not readable.
     """
     parts, done = [], 0
-    for images in pictures.batches(size, count):
+    for images in pictures.batches(into, count):
         parts.append(embed(images))
         done += len(images)
         progress(done, len(pictures))

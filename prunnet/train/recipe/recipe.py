@@ -17,6 +17,7 @@ from prunnet.train.recipe.validation_spec import ValidationSpec
 from prunnet.yaml.document import read_document
 from prunnet.yaml.numbers import Features, Flag, NoBoolean, Pixels, Seed
 from prunnet.yaml.validation import validate
+from runtime_py.framing import Framing, Resize
 from runtime_py.record import Record
 
 __all__ = [
@@ -41,10 +42,17 @@ class EncoderSpec(Record):
     """Further arguments of the timm model's class, such as `channels` or `depth`, with plain values."""
     image_size: tuple[Pixels, Pixels]
     """[height, width] of the input, pixels."""
+    resize: Resize = Field(default_factory=Resize)
+    """How pictures are brought to that size, in training, on the server and on devices."""
     dimension: Features = 256
     """Length of the embedding."""
     pretrained: Flag = False
     """Start from timm's published weights, which timm downloads."""
+
+    @property
+    def framing(self) -> Framing:
+        """What a picture is brought to."""
+        return Framing(height=self.image_size[0], width=self.image_size[1], resize=self.resize)
 
 
 class Recipe(Record):

@@ -205,7 +205,7 @@ def test_weights_of_another_encoder_are_refused(broken: Path) -> None:
     [
         ({"granularity": "filter"}, "granularity"),
         ({"surprise": 1}, "surprise"),
-        ({"schema_version": 3}, "schema_version"),
+        ({"schema_version": 4}, "schema_version"),
         ({"channel_multiple": 0}, "channel_multiple"),
         ({"spare_narrow": 1.5}, "spare_narrow"),
         ({"keep_factors": {"*": 0}}, "keep_factors"),

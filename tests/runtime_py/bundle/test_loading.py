@@ -16,6 +16,7 @@ from runtime_py.bundle.write import manifest_text
 from runtime_py.check.drift import measure
 from runtime_py.cli.outcome import Outcome
 from runtime_py.cli.table import table
+from runtime_py.framing import Resize
 from tests.runtime_py import bundles, tiny
 
 TARGETS = ["onnx", "tflite", "executorch"]
@@ -244,6 +245,7 @@ def test_a_manifest_that_an_older_version_really_wrote_is_read(version):
     manifest = Manifest.model_validate_json(path.read_bytes(), strict=True)
     assert manifest.schema_version == version and manifest.seal == manifest.expected_seal()
     assert manifest_text(manifest) == path.read_text()
+    assert manifest.preprocessing.resize == Resize()
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
@@ -281,6 +283,22 @@ def test_float_layers_are_of_a_mixed_artifact_alone(version, precision):
     changed = {"schema_version": version, "precision": precision, "float_layers": ["stem"]}
     with pytest.raises(ValueError, match="float_layers are of the precision mixed alone"):
         Manifest.model_validate(body | changed | {"drift": body["drift"] | {"twin": twin}})
+
+
+def test_a_manifest_of_version_4_states_the_resize(make_bundle):
+    stated = {"filter": "bicubic", "antialias": True, "fit": "crop", "scale": 0.875, "fill": [0, 0, 0]}
+    bundle = make_bundle("onnx")
+    manifest = _manifest(bundle)
+    framed = manifest.preprocessing.model_copy(update={"resize": Resize.model_validate(stated)})
+    _write_sealed(bundle, manifest.model_copy(update={"preprocessing": framed}))
+    assert json.loads((bundle / "manifest.json").read_text())["preprocessing"]["resize"] == stated
+    assert load(bundle).manifest.preprocessing.resize == framed.resize
+    old = manifest.model_copy(update={"preprocessing": framed, "schema_version": 3})
+    (bundle / "manifest.json").write_text(
+        json.dumps({**old.sealed().body(), "preprocessing": framed.model_dump(mode="json")})
+    )
+    with pytest.raises(BundleError, match=r"seal is broken|not spelled"):
+        load(bundle)
 
 
 def test_what_a_float_artifact_gave_at_the_export_is_not_stored(make_bundle, probes):

@@ -1,0 +1,134 @@
+"""The stated resize: against Pillow, torchvision's rule, and slow oracles."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from pydantic import ValidationError
+
+from runtime_py.framing import Framing, Resize
+from runtime_py.picture_files import read_image, read_picture, resize
+from runtime_py.picture_files.resizing import placed
+
+SIDES = st.integers(1, 97)
+RNG = np.random.default_rng(3)
+PICTURE = RNG.integers(0, 256, (61, 83, 3), dtype=np.uint8)
+KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("size", [(7, 5), (61, 83), (200, 31)])
+def test_antialiased_and_stretched_is_pillow(kernel: str, size: tuple[int, int]) -> None:
+    framing = Framing(height=size[0], width=size[1], resize=Resize(filter=kernel))
+    wanted = Image.fromarray(PICTURE).resize(size[::-1], KERNELS[kernel])
+    assert np.array_equal(resize(PICTURE, framing), np.asarray(wanted))
+
+
+@given(SIDES, SIDES, SIDES, st.sampled_from([1.0, 0.95, 0.875, 0.5]))
+def test_crop_is_torchvisions_resize_and_center_crop(h: int, w: int, side: int, scale: float) -> None:
+    """torchvision 0.26, transforms.functional: `_compute_resized_output_size` and `center_crop`, timm's scale_size."""
+    short = math.floor(side / scale)
+    long = int(short * max(h, w) / min(h, w))
+    wide = (short, long) if h <= w else (long, short)
+    framing = Framing(height=side, width=side, resize=Resize(fit="crop", scale=scale))
+    assert placed((h, w), framing) == wide
+    pixels = RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)
+    scaled = Image.fromarray(pixels).resize(wide[::-1], Image.Resampling.BILINEAR)
+    top, left = (round((whole - side) / 2.0) for whole in wide)
+    wanted = np.asarray(scaled)[top : top + side, left : left + side]
+    assert np.array_equal(resize(pixels, framing), wanted)
+
+
+@given(SIDES, SIDES, SIDES, SIDES)
+def test_letterbox_is_pillows_pad(h: int, w: int, height: int, width: int) -> None:
+    pixels = RNG.integers(0, 256, (h, w, 3), dtype=np.uint8)
+    framing = Framing(
+        height=height, width=width, resize=Resize(filter="bicubic", fit="letterbox", fill=(9, 99, 199))
+    )
+    across = placed((h, w), framing)
+    if min(h / w * width, w / h * height) <= 0.5:
+        assert min(across) == 1  # Pillow refuses a side of no pixel
+        return
+    pad = ImageOps.pad(Image.fromarray(pixels), (width, height), Image.Resampling.BICUBIC, color=(9, 99, 199))
+    assert np.array_equal(resize(pixels, framing), np.asarray(pad))
+
+
+@given(SIDES, SIDES, SIDES, SIDES, st.sampled_from(["crop", "letterbox"]))
+def test_a_picture_always_comes_out_in_the_size_of_the_input(
+    h: int, w: int, height: int, width: int, fit: str
+) -> None:
+    out = resize(
+        np.full((h, w, 3), 77, np.uint8),
+        Framing(height=height, width=width, resize=Resize(fit=fit, filter="bicubic")),
+    )
+    assert out.shape == (height, width, 3) and out.dtype == np.uint8
+    assert fit == "letterbox" or (out == 77).all()
+
+
+@pytest.mark.parametrize("size", [(7, 5), (200, 31), (61, 83)])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_without_antialias_the_nearest_pixels_are_interpolated(kernel: str, size: tuple[int, int]) -> None:
+    import torch
+    import torch.nn.functional as F
+
+    framing = Framing(height=size[0], width=size[1], resize=Resize(filter=kernel, antialias=False))
+    got = resize(PICTURE, framing)
+    if kernel == "bilinear":
+        planes = torch.from_numpy(PICTURE).permute(2, 0, 1)[None].double()
+        wanted = F.interpolate(planes, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
+    else:
+        wanted = _cubic(PICTURE, size)
+    assert np.abs(got - wanted.clip(0, 255)).max() <= 0.5 + 1e-6
+
+
+def _cubic(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Keys' cubic, a = -0.5, one output pixel at a time."""
+
+    def kernel(x: float) -> float:
+        x = abs(x)
+        if x < 1:
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+    out = np.zeros((*size, 3))
+    for i in range(size[0]):
+        y = (i + 0.5) * pixels.shape[0] / size[0] - 0.5
+        for j in range(size[1]):
+            x = (j + 0.5) * pixels.shape[1] / size[1] - 0.5
+            for dy in range(-1, 3):
+                for dx in range(-1, 3):
+                    row, column = math.floor(y) + dy, math.floor(x) + dx
+                    share = kernel(y - row) * kernel(x - column)
+                    out[i, j] += share * pixels[min(max(row, 0), 60), min(max(column, 0), 82)]
+    return out
+
+
+def test_files_and_images_of_pillow_are_framed_alike(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.fromarray(PICTURE).save(file)
+    framing = Framing(height=20, width=30, resize=Resize(filter="bicubic", fit="letterbox", fill=(1, 2, 3)))
+    wanted = resize(PICTURE, framing)
+    assert np.array_equal(read_picture(file, framing), wanted)
+    assert np.array_equal(read_image(Image.fromarray(PICTURE), framing), wanted)
+    assert np.array_equal(read_picture(file, (20, 30)), resize(PICTURE, Framing(height=20, width=30)))
+
+
+@pytest.mark.parametrize(
+    ("stated", "problem"),
+    [
+        ({"scale": 0.5}, "scale goes with fit: crop"),
+        ({"fill": (1, 2, 3), "scale": 0.5, "fit": "stretch"}, "scale goes.*; fill goes with fit: letterbox"),
+        ({"scale": 0.0, "fit": "crop"}, "greater than or equal to 0.1"),
+        ({"fill": (1, 2, 300), "fit": "letterbox"}, "less than or equal to 255"),
+        ({"filter": "nearest"}, "'bilinear' or 'bicubic'"),
+    ],
+)
+def test_what_means_nothing_is_refused(stated: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Resize.model_validate(stated)
