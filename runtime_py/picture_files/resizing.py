@@ -84,7 +84,9 @@ def _scaled(picture: Image.Image, size: tuple[int, int], rule: Resize) -> Pixels
         return _of_nearest(np.asarray(picture), size, rule.filter)
     kind = pillow().Resampling
     kernel = kind.BILINEAR if rule.filter == "bilinear" else kind.BICUBIC
-    return np.asarray(picture.resize(size[::-1], kernel))
+    # Columns first, in a call of its own: Pillow 13 otherwise begins with the rows where they shrink more, and what is
+    # rounded in between is then another picture (20 levels in places).
+    return np.asarray(picture.resize((size[1], picture.height), kernel).resize(size[::-1], kernel))
 
 
 def _of_nearest(pixels: Pixels, size: tuple[int, int], kernel: str) -> Pixels:

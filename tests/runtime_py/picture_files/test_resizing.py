@@ -24,9 +24,10 @@ KERNELS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("size", [(7, 5), (61, 83), (200, 31)])
-def test_antialiased_and_stretched_is_pillow(kernel: str, size: tuple[int, int]) -> None:
+def test_antialiased_and_stretched_is_pillow_columns_first(kernel: str, size: tuple[int, int]) -> None:
     framing = Framing(height=size[0], width=size[1], resize=Resize(filter=kernel))
-    wanted = Image.fromarray(PICTURE).resize(size[::-1], KERNELS[kernel])
+    picture, across = Image.fromarray(PICTURE), (size[1], len(PICTURE))
+    wanted = picture.resize(across, KERNELS[kernel]).resize(size[::-1], KERNELS[kernel])
     assert np.array_equal(resize(PICTURE, framing), np.asarray(wanted))
 
 
