@@ -15,7 +15,7 @@ The records are in benchmarks/results.
   reordered for blocked kernels, and the arena's growth by powers of two); matrix products keep little more
   than the file. Within 21 % of the measured on x86-64. On ARM fewer kernels are blocked: there it should err
   on the safe side, which nobody measured. It unfolds fp16 to float32 (within 15 %), and holds int8 in fewer
-  copies than fp32 (within 11 %, but for 26 % too little of the smallest attention net).
+  copies than fp32 (within 14 %, but for 18 % too little of the smallest attention net).
 * coreml: nothing can be measured off macOS. Assumed: the file and one copy in the compute unit's layout.
 """
 
@@ -61,7 +61,7 @@ BY_PRECISION: dict[tuple[Target, Precision], Residence] = {
         loading=1.0, conv_copies=6.6, matmul_copies=2.6, workspace=2_160_000, activation=4
     ),
     ("onnx", "int8"): Residence(
-        loading=1.0, conv_copies=1.1, matmul_copies=2.3, workspace=2_540_000, activation=4
+        loading=1.0, conv_copies=0.5, matmul_copies=2.3, workspace=2_500_000, activation=4
     ),
 }
 """Precisions that a runtime holds otherwise than the target's own row says; copies are counted in stored weights."""

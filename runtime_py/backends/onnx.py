@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,12 @@ from runtime_py.errors import BundleError
 
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _ERRORS_ONLY = 3
+_EXACT = ("session.x64quantprecision", "1")
+"""Lets ONNX Runtime add products of int8 in 32 bits on x86 without VNNI, where it would saturate at 16.
+
+Measured with the built-in encoder in int8 on an emulated Haswell (ONNX Runtime 1.31): cosine down to 0.70 without it;
+with it, bitwise what a processor with VNNI computes. Where there is VNNI it would double the latency.
+"""
 
 
 class OnnxBackend:
@@ -72,8 +79,28 @@ def open_session(model: Path) -> onnxruntime.InferenceSession:
     """Open any ONNX model on the CPU; raises BundleError with ONNX Runtime's own words if it cannot."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    if lacks_vnni():
+        options.add_session_config_entry(*_EXACT)
     try:
         with plain_name(model) as name:
             return onnxruntime.InferenceSession(str(name), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
         raise BundleError(model, f"ONNX Runtime does not open it ({error})") from error
+
+
+def lacks_vnni(architecture: str | None = None, cpuinfo: str | None = None) -> bool:
+    """Tell whether this is an x86 processor without VNNI; one whose features cannot be read counts as such.
+
+    Args:
+        architecture: As `platform.machine` names it; None asks.
+        cpuinfo: Text of /proc/cpuinfo; None reads it, where there is one.
+    """
+    if (architecture or platform.machine()).lower() not in ("x86_64", "amd64"):
+        return False
+    if cpuinfo is None:
+        try:
+            cpuinfo = Path("/proc/cpuinfo").read_text()
+        except OSError:
+            return True
+    flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "").split()
+    return not {"avx512_vnni", "avx_vnni"} & set(flags)

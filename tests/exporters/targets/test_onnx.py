@@ -7,9 +7,10 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 
 from exporters.targets.registry import get_exporter
-from tests.exporters.nets import SmallEncoder, spec
+from tests.exporters.nets import DIMENSION, SmallEncoder, spec
 
 PRECISIONS = get_exporter("onnx").precisions
 
@@ -49,3 +50,44 @@ def test_both_ends_stay_float32(converted: Callable, precision: str) -> None:
     assert last.op_type == "Div" and types[last.input[0]] == 1
     readers = [node for node in graph.node if graph.input[0].name in node.input]
     assert [node.op_type for node in readers] == ["Sub"]
+
+
+def test_int8_runs_in_integer_kernels_alone(converted: Callable, tmp_path: Path) -> None:
+    """A convolution left in float32 between two roundings would decide ties otherwise on another processor."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(str(converted("onnx", "int8").path), options)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert kinds.count("QLinearConv") == 4 and "QGemm" in kinds
+    assert not {"Conv", "Gemm", "MatMul", "Add"} & set(kinds)
+
+
+def test_int8_leaves_normalisations_in_float32(tmp_path: Path) -> None:
+    """Their few weights gain nothing, and ONNX Runtime fails on equal ones of two layers on x86 without VNNI."""
+
+    class Normalised(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = SmallEncoder()
+            self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(DIMENSION) for _ in range(2))
+            self.layers = torch.nn.ModuleList(torch.nn.Linear(DIMENSION, DIMENSION) for _ in range(2))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            x = self.inner(image)
+            for norm, layer in zip(self.norms, self.layers, strict=True):
+                x = layer(norm(x))
+            return torch.nn.functional.normalize(x, dim=1)
+
+    import onnxruntime
+
+    path = get_exporter("onnx").convert(Normalised().eval(), spec(precision="int8"), tmp_path).path
+    graph = onnx.load(path).graph
+    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+    weights = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert [weights[node.input[1]] for node in norms] == [onnx.TensorProto.FLOAT] * 2
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    onnxruntime.InferenceSession(str(path), options)

@@ -198,3 +198,33 @@ backend.run(np.zeros((1, *infos({target!r})[0].image_size, 3), np.uint8))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "flags", "lacks"),
+    [
+        ("x86_64", "fpu avx2 fma", True),
+        ("AMD64", "fpu avx2 avx512f", True),
+        ("x86_64", "fpu avx2 avx_vnni", False),
+        ("x86_64", "fpu avx512f avx512_vnni", False),
+        ("aarch64", "", False),
+        ("arm64", "", False),
+    ],
+)
+def test_x86_without_vnni_is_known_by_its_flags(architecture, flags, lacks):
+    from runtime_py.backends.onnx import lacks_vnni
+
+    assert lacks_vnni(architecture, f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\n") is lacks
+
+
+def test_int8_does_not_saturate_on_x86_without_vnni(artifact, monkeypatch):
+    from runtime_py.backends import onnx
+
+    for lacks in (True, False):
+        monkeypatch.setattr(onnx, "lacks_vnni", lambda lacks=lacks: lacks)
+        options = onnx.open_session(artifact("onnx")).get_session_options()
+        if lacks:
+            assert options.get_session_config_entry("session.x64quantprecision") == "1"
+        else:
+            with pytest.raises(RuntimeError, match="does not have configuration"):
+                options.get_session_config_entry("session.x64quantprecision")
