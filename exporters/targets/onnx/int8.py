@@ -57,7 +57,7 @@ def quantised(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPr
 
 
 def _left_float(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes at both ends, and of the normalisations: no runtime has integer kernels for those."""
+    """Return the names of the nodes at both ends, and of the normalisations, which have no integer kernels."""
     normalisations = [node.name for node in model.graph.node if node.op_type in NORMALISATIONS]
     return [*ends(model), *normalisations]
 
