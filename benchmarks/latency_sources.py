@@ -32,6 +32,7 @@ def _torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
 NETS: dict[str, Callable[[], nn.Module]] = {
     "alexnet": _torchvision("alexnet"),
     "convnext_small": _timm("convnext_small"),
+    "deit_tiny": _timm("deit_tiny_patch16_224"),
     "densenet121": _timm("densenet121"),
     "efficientnet_v2_b0": _timm("tf_efficientnetv2_b0"),
     "ghostnet_x1_0": _timm("ghostnet_100"),
@@ -40,6 +41,8 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v1_1.0": _timm("mobilenetv1_100"),
     "mobilenet_v2_0.5": _timm("mobilenetv2_050"),
     "mobilenet_v2_1.0": _timm("mobilenetv2_100"),
+    "mobilenet_v2_1.5": _torchvision("mobilenet_v2", width_mult=1.5),
+    "mobilenet_v2_2.0": _torchvision("mobilenet_v2", width_mult=2.0),
     "mobilenet_v3_large_0.75": _timm("mobilenetv3_large_075"),
     "mobilenet_v3_small_0.5": _timm("mobilenetv3_small_050"),
     "mobilenet_v3_small_0.75": _timm("mobilenetv3_small_075"),
@@ -98,6 +101,9 @@ _NCNN_FP16 = {
     "primary_compute_unit": "CPU",
     "precision": "fp16 (ncnn fp16 storage+arithmetic)",
 }
+_NCNN_INT8 = {"runtime": "ncnn", "primary_compute_unit": "CPU", "precision": "int8", "threads": "4"}
+_S24_INT8 = {"profile": "galaxy_s24", "profile_match": "exact", "precision": "w8a8"}
+_PI5_INT8 = {"profile": "raspberry_pi5", "profile_match": "exact", "precision": "int8"}
 _EXACT_PI5 = {"profile": "raspberry_pi5", "profile_match": "exact", "precision": "fp32"}
 _SD855 = {"profile_match": "same_core(A76 2.84/2.42 vs 2.4 GHz)", "threads": "4"}
 _ANCHOR = "; the proxy rows are of the same core, the Raspberry Pi 5's own rows weigh three times"
@@ -197,5 +203,73 @@ FITS = (
         1.11,
         "CPU, 4 threads, XNNPACK",
         "A class of devices, not one: ncnn fp32 on four Cortex-A53 at 2.0 GHz, times 1.11 for 1.8 GHz",
+    ),
+    Fit(
+        "cortex_x3_int8",
+        "int8",
+        (
+            Rows(
+                {
+                    "profile_match": "same_core(X3; 3.36 vs 2.91 GHz)",
+                    "runtime": "TFLite",
+                    "precision": "int8",
+                }
+            ),
+        ),
+        "",
+        1.155,
+        "CPU, 1 thread, XNNPACK",
+        "TFLite int8 on one Cortex-X3 at 3.36 GHz of a Galaxy S23, times 1.155 for the Pixel's 2.91 GHz; more "
+        "threads are faster",
+    ),
+    Fit(
+        "hexagon_v75_tflite_int8",
+        "int8",
+        (Rows({"runtime": "tflite", **_S24_INT8}),),
+        "Snapdragon 8 Gen 3 for Galaxy",
+        1.0,
+        "QNN delegate (Hexagon HTP)",
+        "TFLite models in int8 on a Galaxy S24 with the QNN delegate",
+    ),
+    Fit(
+        "hexagon_v75_onnx_int8",
+        "int8",
+        (Rows({"runtime": "onnx", "quality": "A", **_S24_INT8}),),
+        "Snapdragon 8 Gen 3 for Galaxy",
+        1.0,
+        "ONNX Runtime QNN execution provider (Hexagon HTP)",
+        "ONNX Runtime models in int8 on a Galaxy S24 with the QNN execution provider; not those of which parts fell "
+        "back to the CPU",
+    ),
+    Fit(
+        "cortex_x4_int8",
+        "int8",
+        (Rows({"profile_match": "same_core(X4 3.25 GHz)", **_NCNN_INT8}),),
+        "",
+        1.0,
+        "CPU, 4 threads",
+        "ncnn int8 on a Dimensity 9300 (Cortex-X4 3.25 GHz)",
+    ),
+    Fit(
+        "cortex_a76_int8",
+        "int8",
+        (
+            Rows({"runtime": "ncnn", "threads": "4", **_PI5_INT8}),
+            Rows({"runtime": "ExecuTorch", **_PI5_INT8}, 3.0),
+            Rows({"runtime": "ExecuTorch XNNPACK", **_PI5_INT8}, 3.0),
+        ),
+        "Broadcom BCM2712",
+        1.0,
+        "CPU, 4 threads, XNNPACK",
+        "ExecuTorch XNNPACK int8 on a Raspberry Pi 5, which weighs three times, and ncnn int8 on the same board",
+    ),
+    Fit(
+        "cortex_a53_int8",
+        "int8",
+        (Rows({"profile_match": "same_core(A53 2.0 GHz, 2-4 GB)", **_NCNN_INT8}),),
+        "",
+        1.11,
+        "CPU, 4 threads",
+        "A class of devices, not one: ncnn int8 on four Cortex-A53 at 2.0 GHz, times 1.11 for 1.8 GHz",
     ),
 )
