@@ -42,7 +42,7 @@ from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.faults import NETWORK_FAULTS, Before, input_faults, reference_faults
 from benchmarks.page import DOCS, put
 from exporters.errors import ExportError
-from exporters.pipeline.expectation import held_against_curve, read_curve
+from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.verification import verify, with_twin
 from exporters.quiet import quiet
 from exporters.targets.base import stage
@@ -50,6 +50,7 @@ from exporters.targets.registry import get_exporter
 from exporters.targets.spec import Artifact, ExportSpec
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.embedding import embed
+from prunnet.package.curve import read_curve
 from prunnet.package.load import load_encoder
 from prunnet.package.package import EncoderPackage
 from runtime_py.backends import Backend, open_backend

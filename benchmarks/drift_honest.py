@@ -31,7 +31,7 @@ import torch
 from torch import nn
 
 from benchmarks.page import DOCS, put
-from exporters.pipeline.expectation import held_against_curve, read_curve
+from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.verification import verify
 from exporters.quiet import quiet
 from exporters.targets.registry import get_exporter
@@ -39,6 +39,7 @@ from exporters.targets.spec import ExportSpec
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
+from prunnet.package.curve import read_curve
 from prunnet.package.load import load_encoder
 from prunnet.package.metadata import preprocessing_of
 from prunnet.package.package import EncoderPackage

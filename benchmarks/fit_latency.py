@@ -106,8 +106,7 @@ class Design:
             ]
         )
 
-    def fit(self) -> np.ndarray:
-        prior = np.log(list(PRIOR.values()))
+    def fit(self, prior: np.ndarray) -> np.ndarray:
 
         def residuals(logs: np.ndarray) -> np.ndarray:
             errors = np.sqrt(self.weights) * np.log(self.predict(logs) / self.measured)
@@ -125,10 +124,22 @@ def inline(*items: Any, **more: Any) -> CommentedMap:
     return mapping
 
 
+def prior_of(fit: Fit, table: list[dict[str, str]]) -> np.ndarray:
+    """Return the logarithms that the rows are to move: a mobile CPU's, or those of the same core's other fit."""
+    if not fit.core:
+        return np.log(list(PRIOR.values()))
+    return coefficients(next(each for each in FITS if each.name == fit.core), table)
+
+
+def coefficients(fit: Fit, table: list[dict[str, str]]) -> np.ndarray:
+    """Return the logarithms of a fit's coefficients."""
+    return Design(chosen(fit, table), fit.precision, fit.factor).fit(prior_of(fit, table))
+
+
 def section(fit: Fit, table: list[dict[str, str]]) -> dict[str, Any]:
     rows = chosen(fit, table)
     design = Design(rows, fit.precision, fit.factor)
-    logs = np.array([float(f"{value:.4g}") for value in np.exp(design.fit())])
+    logs = np.array([float(f"{value:.4g}") for value in np.exp(coefficients(fit, table))])
     fitted = design.predict(np.log(logs))
     errors = np.abs(fitted / design.measured - 1)
     t0, per_op, *rates, bandwidth = (float(value) for value in logs)

@@ -85,6 +85,7 @@ class Fit:
         factor: The coefficients are for the measured milliseconds times this.
         runs_on: Runtime and unit that the figures stand for.
         source: How the rows were chosen.
+        core: Another fit, of the same core: what the rows do not determine is as there.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Fit:
     factor: float
     runs_on: str
     source: str
+    core: str = ""
 
 
 _NCNN_FP16 = {
@@ -220,7 +222,8 @@ FITS = (
         1.155,
         "CPU, 1 thread, XNNPACK",
         "TFLite int8 on one Cortex-X3 at 3.36 GHz of a Galaxy S23, times 1.155 for the Pixel's 2.91 GHz; more "
-        "threads are faster",
+        "threads are faster; what seven nets do not determine is as in the fp32 fit",
+        core="cortex_x3_fp32",
     ),
     Fit(
         "hexagon_v75_tflite_int8",
@@ -248,20 +251,21 @@ FITS = (
         "",
         1.0,
         "CPU, 4 threads",
-        "ncnn int8 on a Dimensity 9300 (Cortex-X4 3.25 GHz)",
+        "ncnn int8 on a Dimensity 9300 (Cortex-X4 3.25 GHz); what five nets do not determine is as in the fp32 fit",
+        core="cortex_x4_fp32",
     ),
     Fit(
         "cortex_a76_int8",
         "int8",
         (
-            Rows({"runtime": "ncnn", "threads": "4", **_PI5_INT8}),
-            Rows({"runtime": "ExecuTorch", **_PI5_INT8}, 3.0),
-            Rows({"runtime": "ExecuTorch XNNPACK", **_PI5_INT8}, 3.0),
+            Rows({"runtime": "ExecuTorch", **_PI5_INT8}),
+            Rows({"runtime": "ExecuTorch XNNPACK", **_PI5_INT8}),
         ),
         "Broadcom BCM2712",
         1.0,
         "CPU, 4 threads, XNNPACK",
-        "ExecuTorch XNNPACK int8 on a Raspberry Pi 5, which weighs three times, and ncnn int8 on the same board",
+        "ExecuTorch XNNPACK int8 on a Raspberry Pi 5; what five nets do not determine is as in the fp32 fit",
+        core="cortex_a76_fp32",
     ),
     Fit(
         "cortex_a53_int8",
@@ -270,6 +274,8 @@ FITS = (
         "",
         1.11,
         "CPU, 4 threads",
-        "A class of devices, not one: ncnn int8 on four Cortex-A53 at 2.0 GHz, times 1.11 for 1.8 GHz",
+        "A class of devices, not one: ncnn int8 on four Cortex-A53 at 2.0 GHz, times 1.11 for 1.8 GHz; what five nets "
+        "do not determine is as in the fp32 fit",
+        core="cortex_a53_fp32",
     ),
 )

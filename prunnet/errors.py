@@ -162,7 +162,7 @@ class InfeasibleError(PrunnetError, ValueError):
         written: tuple[str, int] = ("MiB", 2**20),
     ) -> None:
         self.profile, self.budget, self.limit = profile, budget, limit
-        self.reachable, self.unit, self.remedy = reachable, unit, remedy
+        self.reachable, self.unit, self.remedy, self.written = reachable, unit, remedy, written
         super().__init__(
             f"profile {profile!r}: no capacity fits {budget} = {_show(limit, unit, written)}; "
             f"the smallest reachable is {_show(reachable, unit, written)}. {remedy}"

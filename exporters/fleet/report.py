@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from exporters.fleet.fleet import Outcome
@@ -50,6 +51,9 @@ def _block(outcome: Outcome) -> list[str]:
     if plan.predicted.latency_ms is not None and not plan.predicted.latency_calibrated:
         lines.append("  * the latency model is not calibrated on this device")
     lines.append(f"  why not larger: {plan.why_not_larger}")
+    if plan.rejected and plan.expected_map is not None:
+        lines.append(f"  expected in {plan.precision}: mAP {plan.expected_map:.2f}")
+    lines += [f"  why not {each.precision}: {each.why}" for each in plan.rejected]
     if result is None:
         return [*lines, "  dry run: nothing was exported"]
     drift = result.manifest.drift
@@ -118,6 +122,8 @@ def _record(outcome: Outcome) -> dict[str, Any]:
         "channel_multiple": plan.channel_multiple,
         "binding": plan.binding,
         "why_not_larger": plan.why_not_larger,
+        "expected_map": plan.expected_map,
+        "rejected": [asdict(each) for each in plan.rejected],
         "predicted": plan.predicted.model_dump(mode="json"),
         "budgets": [check.model_dump(mode="json") for check in budgets],
     }

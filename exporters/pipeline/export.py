@@ -9,16 +9,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters.pipeline.expectation import Curve, held_against_curve, read_curve
+from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.measurement import against_budgets, measured_cost
-from exporters.pipeline.planning import broken, plan_export, step_down
+from exporters.pipeline.planning import broken, plan_again, plan_export, step_down
 from exporters.pipeline.verification import verify
 from exporters.progress import Say, silent
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import Artifact, ExportSpec
 from prunnet.profile import DeviceProfile
 from prunnet.solver import Plan
-from runtime_py.bundle.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Target
+from prunnet.solver.choose import Refusal
+from runtime_py.bundle.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Precision, Target
 from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.bundle.write import expect_place, write_bundle
@@ -40,7 +41,7 @@ class Exported:
         plan: The plan that it came from, after any step down.
         notes: What the user should know: of the converter, e.g. ops that run outside the delegate; and how the drop in
             mAP compares with the package's accuracy curve.
-        steps: One line for every capacity that was exported and broke a budget.
+        steps: One line for every artifact that broke a budget, or lost too much where another precision is allowed.
     """
 
     path: Path
@@ -91,30 +92,32 @@ def export_bundle(
     """
     label, place = f"{profile.name}/{target}", Path(out) / profile.name / target
     expect_place(place)
-    curve = read_curve(package.metadata.metrics, package.path / "encoder.json")
+    _ = package.curve  # a malformed one is known before the work
     if plan is None:
         say(f"{label}: plan")
         plan = plan_export(package, profile, target)
     if not package.knows_dense:
         say(f"{label}: embed {len(package.probes.images)} probes with the dense encoder")
     steps: list[str] = []
+    known: dict[Precision, Plan | Refusal] = {}
     with tempfile.TemporaryDirectory(prefix="prunnet-export-", ignore_cleanup_errors=True) as scratch:
         while True:
             folder = Path(scratch) / str(len(steps))
             folder.mkdir()
-            attempt = _attempt(package, profile, plan, curve, folder, say)
-            excess = broken(attempt.checks)
-            if not excess:
+            attempt = _attempt(package, profile, plan, folder, say)
+            if excess := broken(attempt.checks):
+                steps.append(_exported(plan, f"broke a budget: {excess}"))
+                known[plan.precision] = step_down(package, profile, plan, attempt.checks)
+            elif attempt.drift.verdict == "compatible":
                 break
-            steps.append(f"capacity {plan.capacity:.4f} was exported and broke a budget: {excess}")
-            say(f"{label}: {steps[-1]}; stepping down")
-            plan = step_down(package, profile, plan, attempt.checks)
-        if attempt.drift.verdict != "compatible":
-            reasons = "; ".join(attempt.drift.reasons)
-            raise IncompatibleError(
-                f"{label} at capacity {plan.capacity:.4f}, {attempt.drift.verdict} on {attempt.drift.runtime}: "
-                f"{reasons}. No bundle was written{_remedy(plan, attempt.drift)}"
-            )
+            else:
+                refusal = _refusal(plan, attempt.drift)
+                if not _loses_too_much(attempt.drift):
+                    raise refusal
+                steps.append(_exported(plan, f"loses too much: {'; '.join(attempt.drift.reasons)}"))
+                known[plan.precision] = refusal
+            say(f"{label}: {steps[-1]}; look for the next")
+            plan = plan_again(package, profile, plan, known)
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)
         path = write_bundle(draft, attempt.artifact.path, attempt.probes, place)
@@ -126,7 +129,6 @@ def _attempt(
     package: EncoderPackage,
     profile: DeviceProfile,
     plan: Plan,
-    curve: Curve | None,
     folder: Path,
     say: Say,
 ) -> _Attempt:
@@ -145,23 +147,35 @@ def _attempt(
     artifact = get_exporter(plan.target).convert(module, spec, folder)
     say(f"{label}: verify with {len(images)} probes")
     verified = verify(plan.target, artifact, spec, probes, profile.compatibility.of(plan.precision))
-    drift, against_curve = held_against_curve(verified.drift, curve, plan.capacity)
+    drift, against_curve = held_against_curve(verified.drift, package.curve, plan.capacity)
     say(f"{label}: measure")
     measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
     checks = against_budgets(plan, measured)
     return _Attempt(artifact, drift, verified.probes, measured, checks, against_curve)
 
 
-def _remedy(plan: Plan, drift: DriftRecord) -> str:
-    """Say what helps where a quantised precision loses too much, and its conversion is not at fault."""
+def _exported(plan: Plan, problem: str) -> str:
+    return f"capacity {plan.capacity:.4f} in {plan.precision} was exported and {problem}"
+
+
+def _loses_too_much(drift: DriftRecord) -> bool:
+    """Whether a quantised precision loses too much, and its conversion is not at fault."""
     lost = any(reason.startswith("compression.") for reason in drift.reasons)
-    if not lost or any(reason.endswith("twin") for reason in drift.reasons):
-        return ""
-    gentler = [name for name in get_exporter(plan.target).precisions if not is_quantised(name)]
-    return (
-        f". This encoder loses too much in {plan.precision}. What would help: {' or '.join(gentler)} for "
-        f"precision.{plan.target}; or, if you measured on photos of your own that you can accept the loss, tolerances "
-        "of your own under compatibility"
+    return lost and not any(reason.endswith("twin") for reason in drift.reasons)
+
+
+def _refusal(plan: Plan, drift: DriftRecord) -> IncompatibleError:
+    helps = ""
+    if _loses_too_much(drift):
+        gentler = [name for name in get_exporter(plan.target).precisions if not is_quantised(name)]
+        helps = (
+            f". This encoder loses too much in {plan.precision}. What would help: {' or '.join(gentler)} for "
+            f"precision.{plan.target} of the profile, or as --precision; or, if you measured on photos of your own "
+            "that you can accept the loss, tolerances of your own under compatibility"
+        )
+    return IncompatibleError(
+        f"{plan.profile}/{plan.target} at capacity {plan.capacity:.4f}, {drift.verdict} on {drift.runtime}: "
+        f"{'; '.join(drift.reasons)}. No bundle was written{helps}"
     )
 
 

@@ -1,37 +1,69 @@
-"""Which capacity to export, and which one next when the measured artifact breaks a budget."""
+"""Which capacity and precision to export, and which next when the artifact breaks a budget or loses too much."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from exporters.targets.registry import get_exporter
 from prunnet.errors import InfeasibleError
 from prunnet.profile import Budgets, DeviceProfile
 from prunnet.solver import Plan, solve
+from prunnet.solver.choose import Refusal, choose
 from prunnet.solver.explain import written
-from runtime_py.bundle.manifest import BudgetCheck, Target
+from runtime_py.bundle.manifest import BudgetCheck, Precision, Target
 
 if TYPE_CHECKING:
     from prunnet.package.package import EncoderPackage
 
 
 def plan_export(package: EncoderPackage, profile: DeviceProfile, target: Target) -> Plan:
-    """Return the largest capacity that is predicted to fit and whose precision the target offers.
+    """Return the plan that is expected to retrieve best, in precisions that the target offers.
 
     Raises:
         UnknownNameError: No such target, or none of the profile's.
         MissingExtraError: The target's toolchain is not installed.
-        ExportError: The target does not offer the profile's precision.
+        ExportError: The target does not offer one of the profile's precisions.
         InfeasibleError: No capacity fits.
     """
-    get_exporter(target).check_precision(profile.precision_of(target))
+    for precision in profile.precisions_of(target):
+        get_exporter(target).check_precision(precision)
     return solve(package, profile, target)
+
+
+def plan_again(
+    package: EncoderPackage,
+    profile: DeviceProfile,
+    plan: Plan,
+    known: Mapping[Precision, Plan | Refusal],
+) -> Plan:
+    """Return the best plan that is left, after exports have shown what predictions did not.
+
+    Args:
+        package: The encoder.
+        profile: Its budgets and precisions.
+        plan: The plan whose artifact was not good enough.
+        known: For precisions that were exported, the next smaller plan, or why there is none.
+
+    Raises:
+        InfeasibleError: Nothing is left that fits.
+        IncompatibleError: Nothing is left, and what did fit loses too much.
+    """
+    found = dict[Precision, Plan | Refusal]()
+    for precision in dict.fromkeys((*profile.precisions_of(plan.target), *known)):
+        try:
+            found[precision] = known.get(precision) or solve(
+                package, profile, plan.target, precision=precision
+            )
+        except InfeasibleError as error:
+            found[precision] = error
+    return choose(found)
 
 
 def step_down(
     package: EncoderPackage, profile: DeviceProfile, plan: Plan, checks: tuple[BudgetCheck, ...]
-) -> Plan:
-    """Return the next smaller plan worth exporting.
+) -> Plan | InfeasibleError:
+    """Return the next smaller plan in the same precision worth exporting; the error if no smaller capacity exists.
 
     Passes over capacities that would break a budget again if their prediction erred by the same factor, so
     that few exports are needed; the smallest is always worth a try, because the factor is only an estimate.
@@ -41,9 +73,6 @@ def step_down(
         profile: Its budgets.
         plan: The plan whose artifact broke a budget.
         checks: Its budgets with what was measured.
-
-    Raises:
-        InfeasibleError: No smaller capacity exists; says what was measured at the smallest.
     """
     error_factors = {
         check.budget: check.measured / check.predicted for check in checks if check.measured is not None
@@ -52,14 +81,14 @@ def step_down(
     below = plan.capacity_asked
     while True:
         try:
-            candidate = solve(package, profile, plan.target, below=below)
+            candidate = solve(package, profile, plan.target, precision=plan.precision, below=below)
         except InfeasibleError:
             break
         best, below = candidate, candidate.capacity_asked
         if all(check.predicted * error_factors.get(check.budget, 1) <= check.limit for check in best.budgets):
             break
     if best is None:
-        raise measured_infeasible(plan, checks, profile.budgets)
+        return measured_infeasible(plan, checks, profile.budgets)
     return best
 
 

@@ -16,7 +16,7 @@ def estimate(
     graph: CostGraph,
     profile: DeviceProfile,
     target: Target,
-    precision: Precision | None = None,
+    precision: Precision,
     granularity: Granularity = "channel",
 ) -> Cost:
     """Return the predicted cost of one query (batch 1).
@@ -29,7 +29,7 @@ def estimate(
         graph: What `trace` returned for the module that will be exported.
         profile: Gives the latency coefficients; without any for target and precision the latency is None.
         target: Format of the artifact.
-        precision: Of weights and arithmetic; the profile's if None.
+        precision: Of weights and arithmetic.
         granularity: Of the pruning.
 
     Raises:
@@ -37,7 +37,6 @@ def estimate(
     """
     if target not in STORAGE:
         raise UnknownNameError("target", target, STORAGE)
-    precision = precision or profile.precision_of(target)
     if precision not in WIDTHS:
         raise UnknownNameError("precision", precision, WIDTHS)
     if granularity not in ("weight", "channel"):

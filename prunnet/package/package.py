@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
+from prunnet.package.curve import Curve, read_curve
 from prunnet.package.images import Probes
 from prunnet.package.metadata import EncoderMetadata
 from prunnet.pruning.prunable import PrunableEncoder
@@ -58,6 +59,29 @@ class EncoderPackage:
     def min_capacity(self) -> float:
         """The least capacity that was trained."""
         return min(self.capacities)
+
+    @cached_property
+    def curve(self) -> Curve | None:
+        """What training measured at each capacity; None if the package does not say.
+
+        Raises:
+            EncoderError: `metrics.curve` is malformed.
+        """
+        return read_curve(self.metadata.metrics, self.path / "encoder.json")
+
+    def expected_map(self, capacity: float) -> float | None:
+        """Return the mean average precision that a subnetwork's queries reach in the dense gallery, in points, 0..100.
+
+        Args:
+            capacity: Capacity reached, in (0, 1].
+
+        Returns:
+            What the curve says; None without a curve.
+
+        Raises:
+            EncoderError: `metrics.curve` is malformed.
+        """
+        return None if self.curve is None else self.curve.dense_map - 100 * self.curve.map_drop(capacity)
 
     @cached_property
     def probes(self) -> Probes:

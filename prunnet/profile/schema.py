@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -28,6 +29,23 @@ Size = Annotated[
     WithJsonSchema({"type": "string", "format": "size with a unit", "examples": ["12MiB"]}),
 ]
 """Bytes; written with a unit, which they remember."""
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _shortest(precisions: tuple[Precision, ...]) -> str | list[str]:
+    return precisions[0] if len(precisions) == 1 else list(precisions)
+
+
+Precisions = Annotated[
+    tuple[Precision, ...],
+    Field(min_length=1),
+    BeforeValidator(_several),
+    PlainSerializer(_shortest),
+]
+"""One precision, or several that are allowed."""
 Limit = Annotated[float, Field(gt=0, strict=True)]
 BUDGET_UNITS: dict[BudgetName, Literal["bytes", "MFLOPs", "ms"]] = {
     "max_artifact": "bytes",
@@ -87,8 +105,9 @@ class DeviceProfile(Record):
     """Facts of the device."""
     budgets: Budgets = Budgets()
     """What one query may cost."""
-    precision: dict[Target, Precision] = Field(default_factory=dict)
-    """Number format for each target; `fp32` for a target that is not named."""
+    precision: dict[Target, Precisions] = Field(default_factory=dict)
+    """Number format for each target; `fp32` for a target that is not named. Of several, such as `[fp32, int8]`, the
+    plan takes the one that is expected to retrieve best within the budgets."""
     channel_multiple: int = Field(default=8, gt=0, le=256, strict=True)
     """Channel counts are rounded down to a multiple of this."""
     latency: dict[Target, dict[Precision, LatencyModel]] = Field(default_factory=dict)
@@ -116,6 +135,11 @@ class DeviceProfile(Record):
             if target not in self.targets
         ]
         wrong += [
+            f"precision.{target}: a precision is listed twice; allowed: each precision once"
+            for target, precisions in self.precision.items()
+            if len(set(precisions)) < len(precisions)
+        ]
+        wrong += [
             f"sources: the hardware fact {fact!r} names no source; allowed: one entry for each of {', '.join(facts)}"
             for fact in facts
             if fact not in self.sources
@@ -126,29 +150,31 @@ class DeviceProfile(Record):
             if fact not in facts
         ]
         for target in self.targets if self.budgets.max_latency_ms is not None else ():
-            precision = self.precision_of(target)
-            if self.latency_of(target, precision) is None:
-                wrong.append(
-                    f"budgets.max_latency_ms: needs latency coefficients for {target} at {precision}; "
-                    f"allowed: add latency.{target}.{precision}, or leave the budget out"
-                )
+            wrong += [
+                f"budgets.max_latency_ms: needs latency coefficients for {target} at {precision}; "
+                f"allowed: add latency.{target}.{precision}, or leave the budget out"
+                for precision in self.precisions_of(target)
+                if self.latency_of(target, precision) is None
+            ]
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
 
-    def precision_of(self, target: Target) -> Precision:
-        """Return the precision for a target: the profile's, fp32 if it names none."""
-        return self.precision.get(target, "fp32")
+    def precisions_of(self, target: Target) -> tuple[Precision, ...]:
+        """Return the precisions that are allowed for a target, in the profile's order; fp32 if it names none."""
+        return self.precision.get(target, ("fp32",))
 
     def at_precision(self, precision: Precision, targets: Iterable[Target] = ()) -> DeviceProfile:
-        """Return the profile with another precision.
+        """Return the profile with this precision alone.
 
         Args:
             precision: The precision; whether a target offers it is known where it is exported.
             targets: For these of the profile's targets; for all if none is given.
         """
         chosen = [target for target in self.targets if target in (tuple(targets) or self.targets)]
-        return self.model_copy(update={"precision": {**self.precision, **dict.fromkeys(chosen, precision)}})
+        return self.model_copy(
+            update={"precision": {**self.precision, **dict.fromkeys(chosen, (precision,))}}
+        )
 
     def latency_of(self, target: Target, precision: Precision) -> LatencyModel | None:
         """Return the latency coefficients, or None if the profile has none for that pair."""

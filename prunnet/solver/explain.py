@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prunnet.errors import InfeasibleError
 from prunnet.profile import Budgets, DeviceProfile
 from prunnet.profile.units import BYTES_PER_UNIT
@@ -38,7 +40,7 @@ def why_not_larger(larger: Candidate | None, below: float | None, budgets: Budge
 def infeasible(
     profile: DeviceProfile,
     smallest: Candidate,
-    precision: Precision,
+    precisions: Collection[Precision],
     granularity: Granularity,
     untrained: float | None,
 ) -> InfeasibleError:
@@ -47,12 +49,12 @@ def infeasible(
     Args:
         profile: The profile.
         smallest: The smallest capacity that may be chosen.
-        precision: Precision that was costed.
+        precisions: Precisions that were allowed; another may help.
         granularity: Of the encoder's pruning.
         untrained: The largest capacity that would fit but lies below the trained ones, if any.
     """
     check = max((c for c in smallest.checks if not c.fits), key=lambda c: c.predicted / c.limit)
-    helps = [help for help in _SHRINKING[check.budget] if help != precision]
+    helps = [help for help in _SHRINKING[check.budget] if help not in precisions]
     if granularity == "weight":
         helps.insert(0, "an encoder of granularity channel (masked weights save nothing)")
     remedy = (

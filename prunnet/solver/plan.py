@@ -9,8 +9,17 @@ from runtime_py.bundle.manifest import BudgetCheck, Cost, Granularity, Precision
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """Another precision that the profile allows."""
+
+    precision: Precision
+    why: str
+    """A sentence for people."""
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The largest capacity that a profile affords on one target."""
+    """The largest capacity that a profile affords on one target, in the precision that is expected to retrieve best."""
 
     profile: str
     target: Target
@@ -28,6 +37,11 @@ class Plan:
     """The budget that the next larger capacity breaks; None if nothing is larger."""
     why_not_larger: str
     """A sentence for people."""
+    expected_map: float | None = None
+    """Mean average precision of its queries in the dense gallery, in points (0..100): what the package's curve says of
+    the capacity, less what the precision is expected to cost. None without a curve."""
+    rejected: tuple[Rejected, ...] = ()
+    """The other precisions that the profile allows."""
 
     @property
     def slack(self) -> dict[str, float]:

@@ -39,7 +39,7 @@ class Prunable(Protocol):
 
 @runtime_checkable
 class Packaged(Protocol):
-    """A prunable encoder that knows how far down it was trained: `prunnet.package.package.EncoderPackage`."""
+    """A prunable encoder that knows what its training measured: `prunnet.package.package.EncoderPackage`."""
 
     @property
     def prunable(self) -> Prunable:
@@ -48,3 +48,6 @@ class Packaged(Protocol):
     @property
     def min_capacity(self) -> float:
         """The least capacity that was trained, in (0, 1]."""
+
+    def expected_map(self, capacity: float) -> float | None:
+        """Return the mAP of a subnetwork's queries in the dense gallery, in points (0..100); None if not measured."""

@@ -1,10 +1,14 @@
-"""Finds the largest subnetwork that a device affords."""
+"""Finds the largest subnetwork that a device affords, and the precision for it."""
 
 from __future__ import annotations
 
-from prunnet.errors import ProfileError, UnknownNameError
+from dataclasses import replace
+
+from prunnet.cost.loss import map_loss
+from prunnet.errors import InfeasibleError, ProfileError, UnknownNameError
 from prunnet.profile import DeviceProfile
 from prunnet.solver.candidates import Candidate, Candidates
+from prunnet.solver.choose import choose
 from prunnet.solver.explain import infeasible, nothing_below, why_not_larger
 from prunnet.solver.plan import Plan
 from prunnet.solver.protocol import Packaged, Prunable
@@ -23,29 +27,47 @@ def solve(
     """Return the plan with the largest capacity whose predicted costs fit every budget of the profile.
 
     Bisects over the achievable capacities: every cost grows with the capacity, because channels are kept in a
-    fixed order of importance and never dropped again.
+    fixed order of importance and never dropped again. Of several precisions it takes the one whose plan is expected to
+    retrieve best, and says why not the others.
 
     Args:
         encoder: The encoder, or its package.
-        profile: Budgets, precision and latency coefficients.
+        profile: Budgets, precisions and latency coefficients.
         target: One of the profile's targets.
-        precision: Instead of the profile's.
+        precision: This one alone, instead of the profile's.
         below: Only capacities strictly smaller than this: the next step down after a measured violation.
         min_capacity: Nothing smaller is chosen; None means the least that the package was trained at, or any capacity
             of an encoder without a package.
 
     Raises:
         UnknownNameError: The profile does not list the target.
-        ProfileError: A latency budget without latency coefficients for the precision.
-        InfeasibleError: No capacity fits.
+        ProfileError: A latency budget without latency coefficients for a precision.
+        EncoderError: The package's accuracy curve is malformed.
+        InfeasibleError: No capacity fits, in any of the precisions.
     """
+    if target not in profile.targets:
+        raise UnknownNameError(f"target of profile {profile.name!r}", target, profile.targets)
+    found: dict[Precision, Plan | InfeasibleError] = {}
+    for each in (precision,) if precision else profile.precisions_of(target):
+        try:
+            found[each] = _largest(encoder, profile, target, each, below, min_capacity)
+        except InfeasibleError as error:
+            found[each] = error
+    return choose(found)
+
+
+def _largest(
+    encoder: Prunable | Packaged,
+    profile: DeviceProfile,
+    target: Target,
+    precision: Precision,
+    below: float | None,
+    min_capacity: float | None,
+) -> Plan:
     prunable, trained = (
         (encoder.prunable, encoder.min_capacity) if isinstance(encoder, Packaged) else (encoder, 0.0)
     )
     min_capacity = trained if min_capacity is None else min_capacity
-    if target not in profile.targets:
-        raise UnknownNameError(f"target of profile {profile.name!r}", target, profile.targets)
-    precision = precision or profile.precision_of(target)
     if profile.budgets.max_latency_ms is not None and profile.latency_of(target, precision) is None:
         raise ProfileError(
             profile.name,
@@ -63,10 +85,11 @@ def solve(
         smaller = [c for c in candidates.capacities if c < floor]
         untrained = _largest_fitting(candidates, smaller)
         fitting = untrained.asked if untrained else None
-        raise infeasible(profile, candidates.at(allowed[0]), precision, candidates.granularity, fitting)
+        tried = {precision, *profile.precisions_of(target)}
+        raise infeasible(profile, candidates.at(allowed[0]), tried, candidates.granularity, fitting)
     larger = next((candidates.at(c) for c in candidates.capacities if c > best.asked), None)
     reason = why_not_larger(larger, below, profile.budgets)
-    return Plan(
+    plan = Plan(
         profile=profile.name,
         target=target,
         precision=precision,
@@ -79,6 +102,8 @@ def solve(
         binding=larger.worst.budget if larger and larger.worst and not larger.fits else None,
         why_not_larger=reason,
     )
+    reached = encoder.expected_map(plan.capacity) if isinstance(encoder, Packaged) else None
+    return plan if reached is None else replace(plan, expected_map=reached - map_loss(target, precision))
 
 
 def _largest_fitting(candidates: Candidates, ascending: list[float]) -> Candidate | None:

@@ -9,11 +9,12 @@ from runtime_py.bundle.manifest import Cost, Target
 
 
 def every_cost(prunable: Prunable, profile: DeviceProfile, target: Target) -> dict[float, Cost]:
-    """Capacity -> predicted cost, traced afresh."""
+    """Capacity -> predicted cost in the profile's one precision, traced afresh."""
+    (precision,) = profile.precisions_of(target)
     multiple = profile.channel_multiple
     return {
         capacity: estimate(
-            trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape), profile, target
+            trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape), profile, target, precision
         )
         for capacity in prunable.capacities(multiple)
     }

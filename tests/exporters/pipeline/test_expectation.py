@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from exporters.pipeline.expectation import Curve, held_against_curve, read_curve
+from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.export import export_bundle
 from prunnet.errors import EncoderError
+from prunnet.package.curve import Curve, read_curve
 from prunnet.package.load import load_encoder
 from prunnet.package.package import EncoderPackage
 from prunnet.profile import load_profile

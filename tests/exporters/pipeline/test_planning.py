@@ -1,10 +1,12 @@
 """The step down, against a walk over every capacity."""
 
+import re
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporters.pipeline.planning import plan_export, step_down
+from exporters.pipeline.planning import plan_again, plan_export, step_down
 from prunnet.errors import InfeasibleError
 from prunnet.package.load import load_encoder
 from prunnet.profile import load_profile
@@ -50,6 +52,9 @@ def test_below_the_smallest_there_is_nothing(package, tmp_path) -> None:
     smallest = every_plan(package, profile)[-1]
     (check,) = smallest.budgets
     measured = (check.model_copy(update={"measured": 500 * 1024.0}),)
-    with pytest.raises(InfeasibleError, match=r"reachable is 512,000 bytes.*the smallest") as caught:
-        step_down(package, profile, smallest, measured)
+    left = step_down(package, profile, smallest, measured)
+    assert isinstance(left, InfeasibleError)
+    assert re.search("reachable is 512,000 bytes.*the smallest", str(left))
+    with pytest.raises(InfeasibleError, match="512,000 bytes") as caught:
+        plan_again(package, profile, smallest, {"fp32": left})
     assert caught.value.exit_code == 3

@@ -78,7 +78,7 @@ def test_a_fresh_artifact(tmp_path: Path) -> None:
     torch.onnx.export(
         module, (torch.rand(1, *SHAPE),), str(path), dynamo=True, external_data=False, verbose=False
     )
-    cost = estimate(trace(module, SHAPE), load_profile("galaxy_s24"), "onnx")
+    cost = estimate(trace(module, SHAPE), load_profile("galaxy_s24"), "onnx", "fp32")
     assert path.stat().st_size > 10**6
     assert cost.artifact_bytes == pytest.approx(path.stat().st_size, rel=0.05)
 
@@ -96,24 +96,24 @@ def test_precisions_change_what_they_should() -> None:
     assert not costs["fp16"].latency_calibrated
     assert costs["int8"].latency_calibrated
     assert not costs["fp32"].latency_calibrated
-    assert estimate(graph, profile, "tflite") == costs["fp32"]
 
 
 def test_masked_weights_save_nothing() -> None:
     profile = load_profile("iphone15")
     for target in profile.targets:
-        dense = estimate(graphs()["conv56"], profile, target)
-        assert estimate(graphs()["conv56"], profile, target, granularity="weight") == dense
+        (precision,) = profile.precisions_of(target)
+        dense = estimate(graphs()["conv56"], profile, target, precision)
+        assert estimate(graphs()["conv56"], profile, target, precision, granularity="weight") == dense
 
 
 def test_unknown_names() -> None:
     graph, profile = graphs()["conv16"], load_profile("pixel8")
     with pytest.raises(UnknownNameError, match="tflite"):
-        estimate(graph, profile, "tflight")  # type: ignore[arg-type]
+        estimate(graph, profile, "tflight", "fp32")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="int8"):
         estimate(graph, profile, "tflite", "int4")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="channel"):
-        estimate(graph, profile, "tflite", granularity="filter")  # type: ignore[arg-type]
+        estimate(graph, profile, "tflite", "fp32", granularity="filter")  # type: ignore[arg-type]
 
 
 def test_the_roofline_by_hand() -> None:

@@ -61,6 +61,9 @@ CASES = [
         ["not one of the profile's targets", "onnx, tflite"],
     ),
     ("{onnx: fp32}", "{onnx: fp8}", 8, "precision.onnx", ["given 'fp8'", "'int8'"]),
+    ("{onnx: fp32}", "{onnx: [int8, fp8]}", 8, "precision.onnx.1", ["given 'fp8'", "'int8'"]),
+    ("{onnx: fp32}", "{onnx: [int8, int8]}", 8, "precision.onnx", ["listed twice"]),
+    ("{onnx: fp32}", "{onnx: []}", 8, "precision.onnx", ["at least 1"]),
     ("{onnx: fp32}", "{onx: fp32}", 8, "precision.onx", ["given 'onx'", "'onnx'"]),
     ("schema_version: 1", "schema_version: 2", 1, "schema_version", ["given 2", "1"]),
     ("name: bench", "name: Bench One", 2, "name", ["given 'Bench One'", "a-z0-9"]),
@@ -91,7 +94,7 @@ def write(folder: Path, text: str | bytes, name: str = "bench.yaml") -> Path:
 def test_the_good_profile_loads(tmp_path: Path) -> None:
     profile = load_profile(write(tmp_path, GOOD))
     assert profile.budgets.max_artifact == 4 * 2**20
-    assert profile.precision_of("tflite") == "fp32"
+    assert profile.precisions_of("tflite") == ("fp32",)
     assert dict(profile.budgets.items()) == {"max_artifact": 4 * 2**20, "max_mflops": 30}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from prunnet.profile import Budgets, DeviceProfile, load_profile
 from runtime_py.bundle.manifest import Target
 
-BASE = load_profile("raspberry_pi5")
+BASE = load_profile("raspberry_pi5").at_precision("fp32")
 TARGETS: tuple[Target, ...] = ("executorch", "tflite", "onnx")
 
 

@@ -146,8 +146,8 @@ def test_untrained_capacities_are_not_chosen_silently() -> None:
 def test_wrong_requests() -> None:
     with pytest.raises(UnknownNameError, match="executorch, onnx, tflite"):
         solve(ENCODER, profile_with(), "coreml")
-    with pytest.raises(ProfileError, match=r"latency\.tflite\.int8"):
-        solve(ENCODER, profile_with(max_latency_ms=1.0), "tflite", precision="int8")
+    with pytest.raises(ProfileError, match=r"latency\.tflite\.fp16"):
+        solve(ENCODER, profile_with(max_latency_ms=1.0), "tflite", precision="fp16")
 
 
 def test_precision_can_be_asked_for() -> None:
