@@ -107,6 +107,7 @@ def export_bundle(
             attempt = _attempt(package, profile, plan, folder, say)
             if excess := broken(attempt.checks):
                 steps.append(_exported(plan, f"broke a budget: {excess}"))
+                say(f"{label}: {steps[-1]}; stepping down")
                 known[plan.precision] = step_down(package, profile, plan, attempt.checks)
             elif attempt.drift.verdict == "compatible":
                 break
@@ -115,8 +116,8 @@ def export_bundle(
                 if not _loses_too_much(attempt.drift):
                     raise refusal
                 steps.append(_exported(plan, f"loses too much: {'; '.join(attempt.drift.reasons)}"))
+                say(f"{label}: {steps[-1]}; trying another precision")
                 known[plan.precision] = refusal
-            say(f"{label}: {steps[-1]}; look for the next")
             plan = plan_again(package, profile, plan, known)
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -39,11 +39,13 @@ def _shortest(precisions: tuple[Precision, ...]) -> str | list[str]:
     return precisions[0] if len(precisions) == 1 else list(precisions)
 
 
+_NAMED = {"enum": list(get_args(Precision))}
 Precisions = Annotated[
     tuple[Precision, ...],
     Field(min_length=1),
     BeforeValidator(_several),
     PlainSerializer(_shortest),
+    WithJsonSchema({"anyOf": [_NAMED, {"type": "array", "items": _NAMED, "minItems": 1}]}),
 ]
 """One precision, or several that are allowed."""
 Limit = Annotated[float, Field(gt=0, strict=True)]

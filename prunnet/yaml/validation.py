@@ -80,6 +80,8 @@ def _explain(
     document: Document, schema: type[BaseModel], complaint: ErrorDetails, message: str
 ) -> DocumentError:
     field: FieldPath = tuple(part for part in complaint["loc"] if part != "[key]")
+    if field and isinstance(field[-1], int) and not isinstance(document.value_at(field[:-1]), list | dict):
+        field = field[:-1]  # one value, given where a list may stand
     message, _, allowed = message.partition("; allowed: ")
     kind = complaint["type"]
     if kind not in _OWN_KINDS:

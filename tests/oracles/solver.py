@@ -14,7 +14,10 @@ def every_cost(prunable: Prunable, profile: DeviceProfile, target: Target) -> di
     multiple = profile.channel_multiple
     return {
         capacity: estimate(
-            trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape), profile, target, precision
+            trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape),
+            profile,
+            target,
+            precision,
         )
         for capacity in prunable.capacities(multiple)
     }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from exporters.pipeline.export import export_bundle
+from exporters.pipeline.planning import plan_export
 from prunnet.cost.storage import STORAGE, Storage
 from prunnet.encoder.embedding import embed
 from prunnet.errors import InfeasibleError
@@ -19,7 +20,7 @@ from prunnet.package.package import EncoderPackage
 from prunnet.profile import load_profile
 from runtime_py.errors import BundleError, IncompatibleError, UnknownNameError
 from runtime_py.loading import load, read_manifest
-from tests.exporters.packages import write_package, write_profile
+from tests.exporters.packages import UNTRAINED, write_package, write_profile
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +182,29 @@ def test_a_killed_export_leaves_nothing_that_loads(folder, tmp_path, stage) -> N
         except BundleError:
             continue
         assert path.name == "onnx" and stage == "write", "only a finished bundle may load"
+
+
+LOSSLESS = f"{UNTRAINED}, min_mean_cosine: 0.99999"
+"""Tolerances that no int8 artifact meets."""
+
+
+def test_a_precision_that_loses_too_much_gives_way_to_the_next(package, tmp_path) -> None:
+    """int8 has room for more channels, so it comes first; its artifact shows what the plan could not know."""
+    profile = load_profile(
+        write_profile(
+            tmp_path,
+            budgets="max_artifact: 150KiB",
+            precision="onnx: [fp32, int8]",
+            compatibility=LOSSLESS,
+        )
+    )
+    planned = plan_export(package, profile, "onnx")
+    assert planned.precision == "int8"
+    done = export_bundle(package, profile, "onnx", tmp_path / "build")
+    assert (done.plan.precision, read_manifest(done.path).precision) == ("fp32", "fp32")
+    assert done.plan.capacity < planned.capacity
+    (step,) = done.steps
+    assert "in int8 was exported and loses too much: compression.mean_cosine" in step
+    (rejected,) = done.plan.rejected
+    assert rejected.precision == "int8"
+    assert "compression.mean_cosine" in rejected.why

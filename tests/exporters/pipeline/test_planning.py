@@ -11,6 +11,7 @@ from prunnet.errors import InfeasibleError
 from prunnet.package.load import load_encoder
 from prunnet.profile import load_profile
 from prunnet.solver import solve
+from runtime_py.errors import IncompatibleError
 from tests.exporters.packages import write_package, write_profile
 
 
@@ -58,3 +59,16 @@ def test_below_the_smallest_there_is_nothing(package, tmp_path) -> None:
     with pytest.raises(InfeasibleError, match="512,000 bytes") as caught:
         plan_again(package, profile, smallest, {"fp32": left})
     assert caught.value.exit_code == 3
+
+
+def test_where_every_precision_fails_each_is_explained(package, tmp_path) -> None:
+    profile = load_profile(
+        write_profile(tmp_path, budgets="max_artifact: 34KiB", precision="onnx: [fp32, int8]")
+    )
+    plan = plan_export(package, profile, "onnx")
+    assert plan.precision == "int8"
+    known = {"int8": IncompatibleError("int8 loses too much")}
+    with pytest.raises(
+        IncompatibleError, match=r"int8 loses too much\. In fp32: profile 'bench': no capacity"
+    ):
+        plan_again(package, profile, plan, known)
