@@ -16,17 +16,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """(target, precision) -> the folder of a bundle; each is exported once."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """target -> the folder of a bundle in the target's default precision; each is exported once."""
     folder = tmp_path_factory.mktemp("examples")
     package = load_encoder(write_package(folder / "tiny"))
-    made: dict[tuple[str, str], Path] = {}
+    made: dict[str, Path] = {}
 
-    def export(target: str, precision: str = "fp32") -> Path:
-        if (target, precision) not in made:
-            asked = f"{target}: {precision}"
-            profile = write_profile(folder, f"{target}-{precision}", targets=target, precision=asked)
-            made[target, precision] = export_bundle(package, load_profile(profile), target, folder).path
-        return made[target, precision]
+    def export(target: str) -> Path:
+        if target not in made:
+            profile = load_profile(write_profile(folder, target, targets=target))
+            made[target] = export_bundle(package, profile, target, folder).path
+        return made[target]
 
     return export

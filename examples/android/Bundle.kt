@@ -1,0 +1,62 @@
+package com.example.prunnet
+
+import java.io.File
+import java.security.DigestInputStream
+import java.security.MessageDigest
+import org.json.JSONArray
+import org.json.JSONObject
+
+/**
+ * A bundle that `prunnet-export` wrote: its artifact, and what an app must know of it.
+ *
+ * @param folder with `manifest.json`, in the app's files: assets of an APK have no path.
+ * @throws IllegalArgumentException if the artifact is not what was exported, or takes what [inputValues] does not make.
+ */
+class Bundle(folder: File) {
+    private val manifest = JSONObject(File(folder, "manifest.json").readText())
+
+    /** "tflite" or "executorch". */
+    val target = text("target")
+    val artifact = File(folder, text("artifact"))
+
+    /** Fingerprint of the embedding space: a gallery must have the same. */
+    val spaceId = text("space_id")
+    val inputName = text("input.name")
+    val outputName = text("output.name")
+
+    /** Batch 1; "NHWC" for TFLite, "NCHW" for ExecuTorch. */
+    val inputShape = list("input.shape")
+    val layout = text("input.layout")
+    val height = number("preprocessing.height")
+    val width = number("preprocessing.width")
+    val dimension = list("output.shape")[1]
+
+    init {
+        require(value("files").let { it as JSONObject }.getString(artifact.name) == sha256(artifact)) {
+            "$artifact is not what was exported: copy the bundle again"
+        }
+        require(text("input.dtype") == "float32" && list("input.value_range") == listOf(0, 255)) {
+            "the artifact does not take float32 values in 0..255"
+        }
+        require(layout == "NHWC" || layout == "NCHW") { "the artifact takes a $layout, not a tensor" }
+        require(text("preprocessing.color") == "RGB") { "the artifact does not take RGB" }
+    }
+
+    private fun value(path: String): Any =
+        path.split(".").fold(manifest as Any) { part, key -> (part as JSONObject).get(key) }
+
+    private fun text(path: String) = value(path) as String
+
+    private fun number(path: String) = (value(path) as Number).toInt()
+
+    private fun list(path: String) = (value(path) as JSONArray).let { all -> List(all.length()) { all.getInt(it) } }
+}
+
+private fun sha256(file: File): String {
+    val digest = MessageDigest.getInstance("SHA-256")
+    DigestInputStream(file.inputStream().buffered(), digest).use { stream ->
+        val buffer = ByteArray(65536)
+        while (stream.read(buffer) >= 0) Unit
+    }
+    return digest.digest().joinToString("") { "%02x".format(it) }
+}
