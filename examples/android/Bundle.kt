@@ -1,4 +1,4 @@
-package com.example.prunnet
+package ai.prunnet
 
 import java.io.File
 import java.security.DigestInputStream
@@ -27,11 +27,22 @@ class Bundle(folder: File) {
     /** Batch 1; "NHWC" for TFLite, "NCHW" for ExecuTorch. */
     val inputShape = list("input.shape")
     val layout = text("input.layout")
-    val height = number("preprocessing.height")
-    val width = number("preprocessing.width")
     val dimension = list("output.shape")[1]
 
+    /** How the server resizes. */
+    val framing: Framing
+
     init {
+        require(number("schema_version") >= 4) { "the manifest does not state the resize: export the bundle again" }
+        require(flag("preprocessing.resize.antialias")) { "Resize.kt always averages, and this encoder's server does not" }
+        framing = Framing(
+            number("preprocessing.height"),
+            number("preprocessing.width"),
+            Filter.valueOf(text("preprocessing.resize.filter").uppercase()),
+            Fit.valueOf(text("preprocessing.resize.fit").uppercase()),
+            real("preprocessing.resize.scale"),
+            list("preprocessing.resize.fill").toIntArray(),
+        )
         require(value("files").let { it as JSONObject }.getString(artifact.name) == sha256(artifact)) {
             "$artifact is not what was exported: copy the bundle again"
         }
@@ -47,7 +58,11 @@ class Bundle(folder: File) {
 
     private fun text(path: String) = value(path) as String
 
+    private fun flag(path: String) = value(path) as Boolean
+
     private fun number(path: String) = (value(path) as Number).toInt()
+
+    private fun real(path: String) = (value(path) as Number).toDouble()
 
     private fun list(path: String) = (value(path) as JSONArray).let { all -> List(all.length()) { all.getInt(it) } }
 }

@@ -1,4 +1,4 @@
-package com.example.prunnet
+package ai.prunnet
 
 /**
  * Embeddings that the server made, one after the other.

@@ -1,4 +1,4 @@
-package com.example.prunnet
+package ai.prunnet
 
 import com.google.ai.edge.litert.CompiledModel
 import org.pytorch.executorch.EValue

@@ -15,7 +15,7 @@ from tests.examples.sources import at, expression, only
 from tests.exporters.plain import RUNTIMES
 
 HERE = ROOT / "examples" / "android"
-TYPES = {"text": str, "number": int, "list": list}
+TYPES = {"text": str, "number": int, "real": float, "flag": bool, "list": list}
 
 
 @pytest.fixture(params=["tflite", "executorch"])
@@ -28,7 +28,7 @@ def manifest_of(bundle: Path) -> dict:
 
 
 def test_every_key_that_the_app_reads_is_in_the_manifest(bundle) -> None:
-    read = re.findall(r'\b(text|number|list)\("([\w.]+)"\)', (HERE / "Bundle.kt").read_text())
+    read = re.findall(r'\b(text|number|real|flag|list)\("([\w.]+)"\)', (HERE / "Bundle.kt").read_text())
     assert len(read) > 10
     for kind, path in read:
         assert isinstance(at(manifest_of(bundle), path), TYPES[kind]), path
@@ -65,18 +65,24 @@ def test_the_apps_order_of_pixels_gives_the_encoders_embeddings(exported, target
     manifest, probes = manifest_of(bundle), Probes.load(bundle / "probes.npz")
     source = HERE / "Pixels.kt"
     (interleaved,) = only(r'val interleaved = layout == "(\w+)"', source)
-    level = expression(*only(r"val level = (.+)$", source))
+    level, first = (
+        expression(*only(r"val level = (.+)$", source)),
+        expression(*only(r"rgb\[(.+)\] = level", source)),
+    )
     either = only(r"val index = if \(interleaved\) (.+) else (.+)$", source)
     index = expression(either[manifest["input"]["layout"] != interleaved])
+    assert only(r"values\[index\] = \(rgb\[(.+)\]\.toInt\(\) and 0xFF\)\.toFloat\(\)", source) == only(
+        r"rgb\[(.+)\] = level", source
+    )
 
     images = []
     for picture in probes.images[:6].astype(int):
         argb = (255 << 24 | picture[..., 0] << 16 | picture[..., 1] << 8 | picture[..., 2]).ravel()
-        values = np.full(3 * argb.size, -1.0)
+        rgb, values, place = np.full(3 * argb.size, -1), np.full(3 * argb.size, -1), np.arange(argb.size)
         for channel in range(3):
-            place = np.arange(argb.size)
-            where = index(place=place, channel=channel, argb_size=argb.size)
-            values[where] = level(pixel=argb, channel=channel)
+            rgb[first(place=place, channel=channel)] = level(pixel=argb, channel=channel)
+            where = index(place=place, channel=channel, pixels=argb.size)
+            values[where] = rgb[first(place=place, channel=channel)]
         tensor = values.reshape(manifest["input"]["shape"])[0]
         images.append(tensor if manifest["input"]["layout"] == "NHWC" else tensor.transpose(1, 2, 0))
     found, _ = RUNTIMES[target](bundle / manifest["artifact"], np.stack(images).astype(np.uint8))
