@@ -17,6 +17,7 @@ from runtime_py.backends.base import Backend
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.check.drift import examine
+from runtime_py.check.originals import with_preprocessing
 from runtime_py.check.report import DriftReport
 from runtime_py.errors import ClosedError, InferenceError, PrunnetError
 
@@ -225,14 +226,16 @@ class QueryEncoder:
         tolerances = self.manifest.drift.tolerances
         try:
             if server is not None:
-                return check_server(self.manifest, self.probes, self.embed, self.runtime, server)
-            recorded = self.manifest.drift.figures
-            record = examine(self.embed, self.probes, tolerances, self.runtime, recorded)
+                report = check_server(self.manifest, self.probes, self.embed, self.runtime, server)
+            else:
+                recorded = self.manifest.drift.figures
+                record = examine(self.embed, self.probes, tolerances, self.runtime, recorded)
+                report = DriftReport.of(record, recorded)
+            return with_preprocessing(report, self.embed, self.probes, self.manifest.preprocessing)
         except InferenceError as error:
             where = None if server is None else str(server)
             reasons = (str(error),)
             return DriftReport("not verified", reasons, None, tolerances, self.runtime, server=where)
-        return DriftReport.of(record, recorded)
 
 
 def _clock() -> float:

@@ -171,6 +171,11 @@ def _verify_probes(path: Path, manifest: Manifest, probes: Probes) -> None:
     if (probes.parity is not None) != (manifest.schema_version > 1):
         found = "no parity pictures" if probes.parity is None else "parity pictures"
         raise BundleError(path, f"holds {found}, and its manifest is of schema {manifest.schema_version}")
+    if (probes.originals is not None) != (manifest.schema_version > 3):
+        found = "no pictures" if probes.originals is None else "pictures"
+        raise BundleError(
+            path, f"holds {found} of original size, and its manifest is of schema {manifest.schema_version}"
+        )
     quantised = manifest.schema_version > 2 and is_quantised(manifest.precision)
     if (probes.recorded is not None) != quantised:
         found = "none" if probes.recorded is None else "some"

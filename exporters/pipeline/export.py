@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.measurement import against_budgets, measured_cost
+from exporters.pipeline.originals import originals_of
 from exporters.pipeline.planning import broken, plan_again, plan_export, step_down
 from exporters.pipeline.verification import verify
 from exporters.progress import Say, silent
@@ -142,7 +143,14 @@ def _attempt(
     images = package.probes.images
     pictures = parity_pictures(package.preprocessing.height, package.preprocessing.width)
     parity = Parity(pictures, embed(package.subnetwork(1.0), pictures), embed(module, pictures))
-    probes = Probes(images, package.probes.labels, package.dense, embed(module, images), parity)
+    probes = Probes(
+        images,
+        package.probes.labels,
+        package.dense,
+        embed(module, images),
+        parity,
+        originals=originals_of(package, module),
+    )
     spec = ExportSpec.of(package, plan.capacity, plan.precision)
     say(f"{label}: convert ({plan.precision})")
     artifact = get_exporter(plan.target).convert(module, spec, folder)

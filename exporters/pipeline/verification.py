@@ -13,11 +13,14 @@ from exporters.targets.base import stage
 from exporters.targets.spec import Artifact, ExportSpec
 from runtime_py.backends import Backend, open_backend
 from runtime_py.bundle.manifest import DriftRecord, FloatTwin, Precision, Target, Tolerances
+from runtime_py.bundle.originals import Originals
 from runtime_py.bundle.probes import Probes, Recorded
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.check.drift import Embed, measure
 from runtime_py.check.figures import figures_of
 from runtime_py.check.gates import describe, parity_gates
+from runtime_py.check.originals import framed
+from runtime_py.framing import Framing
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,18 @@ def verify(
             return Verified(drift, probes)
         figures = drift.figures
         if synthetic is not None and figures is not None and figures.finite and figures.unit_length:
-            probes = replace(probes, recorded=Recorded(embeddings, synthetic))
+            probes = replace(
+                probes,
+                recorded=Recorded(embeddings, synthetic),
+                originals=_own(probes.originals, backend.run, spec.preprocessing),
+            )
         twin = _opened(target, artifact.twin.artifact, spec)
         return Verified(with_twin(drift, artifact.twin.precision, twin.runtime, twin.run, probes), probes)
+
+
+def _own(originals: Originals | None, embed: Embed, framing: Framing) -> Originals | None:
+    """Return the originals with what a quantised artifact makes of them: no float reference is as close to it."""
+    return originals and replace(originals, embeddings=embed(framed(originals.files, framing)))
 
 
 def _opened(target: Target, artifact: Artifact, spec: ExportSpec) -> Backend:

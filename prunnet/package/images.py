@@ -12,6 +12,7 @@ import numpy.typing as npt
 from prunnet.errors import EncoderError
 from runtime_py.bundle.manifest import Preprocessing
 from runtime_py.bundle.npz import read_npz
+from runtime_py.bundle.originals import packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,21 @@ class Probes:
         calibration: uint8 [C, H, W, 3], RGB, training images without augmentation, in the order of their use.
         references: float32 [R, D], the dense encoder's embeddings of the first R calibration images
             (`prunnet.package.reference`); None in packages of schema version 1.
+        originals: Picture files of some of the test pictures in a larger size, PNG or JPEG; none before schema
+            version 3, or where nothing larger is known.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     calibration: npt.NDArray[np.uint8]
     references: npt.NDArray[np.float32] | None = None
+    originals: tuple[bytes, ...] = ()
 
     def save(self, file: Path) -> None:
         """Write `probes.npz`."""
         extra: dict[str, Any] = {} if self.references is None else {"references": self.references}
+        if self.originals:
+            extra |= packed(self.originals)
         np.savez_compressed(
             file, images=self.images, labels=self.labels, calibration=self.calibration, **extra
         )
@@ -50,6 +56,7 @@ class Probes:
         try:
             stored = read_npz(file)
             found = {name: stored[name] for name in ("images", "labels", "calibration")}
+            originals = unpacked(stored) if "originals" in stored else ()
         except (ValueError, KeyError) as error:
             raise EncoderError(f"{file}: not a readable probes file: {error}") from error
         size = (preprocessing.height, preprocessing.width, 3)
@@ -73,7 +80,7 @@ class Probes:
                 f"{file}: references is {references.dtype} {list(references.shape)}; it must be float32, an embedding "
                 "of each of the first calibration images"
             )
-        return cls(found["images"], labels, found["calibration"], references)
+        return cls(found["images"], labels, found["calibration"], references, originals)
 
 
 def _fit(references: npt.NDArray[Any], calibration: npt.NDArray[np.uint8]) -> bool:

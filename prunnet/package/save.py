@@ -53,7 +53,11 @@ def save_encoder(
         )
     whole = metadata.model_copy(update={"schema_version": SCHEMA_VERSION, "computation": lines})
     pictures = Probes(
-        probes.images, probes.labels, probes.calibration, references_of(encoder, probes.calibration)
+        probes.images,
+        probes.labels,
+        probes.calibration,
+        references_of(encoder, probes.calibration),
+        probes.originals,
     )
     text = json.dumps(whole.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
     try:

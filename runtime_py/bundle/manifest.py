@@ -22,7 +22,7 @@ from runtime_py.record import Record
 SCHEMA_VERSION: Literal[4] = 4
 """What is written. Versions 1 to 3 are still read. Version 2 added parity pictures to the probes; version 3 what a
 quantised artifact gave at the export, and the figures of its float twin; version 4 states the resize, and the layers
-that a mixed artifact keeps in float. `_SINCE` lists the fields."""
+that a mixed artifact keeps in float, and adds pictures of original size to the probes. `_SINCE` lists the fields."""
 
 Target = Literal["executorch", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
@@ -187,7 +187,11 @@ _SINCE: dict[int, dict[str, set[str]]] = {
         "drift": {"twin"},
         "drift.tolerances": {"max_compression_drop", "min_recorded_cosine", "min_recorded_mean_cosine"},
     },
-    4: {"": {"float_layers"}, "preprocessing": {"orientation", "color_space", "transparent"}},
+    4: {
+        "": {"float_layers"},
+        "drift.tolerances": {"min_preprocess_cosine", "min_preprocess_mean_cosine"},
+        "preprocessing": {"orientation", "color_space", "transparent"},
+    },
 }
 """Schema version -> part of the manifest -> its fields that a manifest of an older version has not."""
 
@@ -283,12 +287,15 @@ class Manifest(Record):
 
     @model_validator(mode="after")
     def _is_of_its_version(self) -> Self:
-        """From version 2 on every tolerance of that version is stated, from 3 on also those of a quantised artifact."""
+        """From version 2 on every tolerance of that version is stated, from 3 on also those of a quantised artifact,
+        from 4 on also those of the preprocessing."""
         wanted = set[str]()
         if self.schema_version > 1:
             wanted |= _SINCE[2]["drift.tolerances"]
         if self.schema_version > 2 and is_quantised(self.precision):
             wanted |= _SINCE[3]["drift.tolerances"]
+        if self.schema_version > 3:
+            wanted |= _SINCE[4]["drift.tolerances"]
         missing = [
             f"drift.tolerances.{name}"
             for name in sorted(wanted)

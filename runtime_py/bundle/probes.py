@@ -1,7 +1,8 @@
 """Probes: real held-out images with the embeddings that the dense encoder and the subnetwork gave them.
 
 `probes.npz` of schema version 2 also holds the parity pictures (`runtime_py.check.parity_pictures`) with theirs; that
-of version 1 is read without them. From version 3 on, a quantised artifact's also holds what it gave at the export.
+of version 1 is read without them. From version 3 on, a quantised artifact's also holds what it gave at the export;
+from version 4 on, all hold pictures of original size.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime_py.bundle.npz import read_npz
+from runtime_py.bundle.originals import STORED, Originals
 from runtime_py.errors import BundleError
 
 UNIT_LENGTH_TOLERANCE = 1e-3
@@ -67,6 +69,7 @@ class Probes:
         subnetwork: float32 [P, D], unit length: what the subnetwork made of them in torch, before export.
         parity: The parity pictures; None in a bundle of schema version 1.
         recorded: What the artifact gave at the export, if it is quantised; needs `parity`.
+        originals: Pictures of original size; None before schema version 4.
 
     Raises:
         ValueError: An array is not of that shape or type, not finite, or not of unit length.
@@ -78,6 +81,7 @@ class Probes:
     subnetwork: npt.NDArray[np.float32]
     parity: Parity | None = None
     recorded: Recorded | None = None
+    originals: Originals | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in _DTYPES.items():
@@ -105,6 +109,8 @@ class Probes:
             object.__setattr__(
                 self, "recorded", Recorded(*(_frozen(getattr(self.recorded, n)) for n in _RECORDED))
             )
+        if self.originals is not None:
+            _expect_originals(self.originals, self.dense)
         for name in _DTYPES:
             object.__setattr__(self, name, _frozen(getattr(self, name)))
 
@@ -123,6 +129,8 @@ class Probes:
             arrays |= {stored: getattr(self.parity, name) for name, stored in _PARITY.items()}
         if self.recorded is not None:
             arrays |= {stored: getattr(self.recorded, name) for name, stored in _RECORDED.items()}
+        if self.originals is not None:
+            arrays |= self.originals.arrays()
         with path.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -135,6 +143,9 @@ class Probes:
         """
         try:
             arrays = read_npz(path)
+            framed = {name: arrays.pop(name) for name in STORED if name in arrays}
+            if framed and len(framed) < len(STORED):
+                raise ValueError(f"it holds {sorted(framed)}, not all of {sorted(STORED)}")
             known = {*_DTYPES, *_PARITY.values()}
             if set(arrays) not in (set(_DTYPES), known, known | set(_RECORDED.values())):
                 raise ValueError(f"it holds {sorted(arrays)}, not {sorted(known)}")
@@ -144,6 +155,7 @@ class Probes:
                 **arrays,
                 parity=Parity(**own) if own else None,
                 recorded=Recorded(**given) if given else None,
+                originals=Originals.of(framed) if framed else None,
             )
         except ValueError as error:
             raise BundleError(path, f"holds no probes ({error})") from error
@@ -186,6 +198,15 @@ def _expect_recorded(recorded: Recorded, parity: Parity | None, dense: npt.NDArr
         _expect_embeddings(stored, array, counts[name])
         if array.shape[1] != dense.shape[1]:
             raise ValueError(f"{stored} has {array.shape[1]} dimensions, dense has {dense.shape[1]}")
+
+
+def _expect_originals(originals: Originals, dense: npt.NDArray[np.float32]) -> None:
+    name, array = STORED[-1], originals.embeddings
+    if array.dtype != np.float32:
+        raise ValueError(f"{name} is {array.dtype}, not float32")
+    _expect_embeddings(name, array, len(originals.files))
+    if array.shape[1] != dense.shape[1]:
+        raise ValueError(f"{name} has {array.shape[1]} dimensions, dense has {dense.shape[1]}")
 
 
 def _expect_embeddings(name: str, array: npt.NDArray[np.float32], count: int) -> None:

@@ -41,7 +41,7 @@ def stratified(labels: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int6
 
 
 def share_of(probes: Probes, rows: npt.NDArray[np.int64]) -> Probes:
-    """Return the probes at `rows`, with all the parity pictures.
+    """Return the probes at `rows`, with all the parity pictures and originals.
 
     Args:
         probes: All of them.
@@ -55,4 +55,5 @@ def share_of(probes: Probes, rows: npt.NDArray[np.int64]) -> Probes:
         subnetwork=probes.subnetwork[rows],
         parity=probes.parity,
         recorded=None if recorded is None else Recorded(recorded.probes[rows], recorded.parity),
+        originals=probes.originals,
     )

@@ -56,9 +56,22 @@ def _run(given: argparse.Namespace) -> int:
         return BundleError.exit_code
     if not _places_are_writable(given):
         return BundleError.exit_code
+    if (given.embeddings or given.write_originals) and given.device is not None:
+        note("prunnet-check: --embeddings and --write-originals go with a check on this machine")
+        return USAGE
     fresh = given.update_baseline and not given.baseline.exists()
     baseline = read_baseline(given.baseline) if given.baseline and not fresh else Baseline(bundles={})
     found = find_bundles(given.bundles, given.server)
+    if (given.embeddings or given.write_originals) and len(found) != 1:
+        note(
+            f"prunnet-check: --embeddings and --write-originals are of one bundle, and {len(found)} are given"
+        )
+        return USAGE
+    if given.write_originals and isinstance(found[0], Path):
+        names = _written_originals(found[0], given.write_originals)
+        if not names:
+            return BundleError.exit_code
+        note(f"wrote {len(names)} pictures and originals.json to {given.write_originals}")
     say = note if sys.stderr.isatty() else lambda line: None
     outcomes = list(
         check_bundles(
@@ -71,6 +84,10 @@ def _run(given: argparse.Namespace) -> int:
             say=say,
         )
     )
+    if given.embeddings:
+        from runtime_py.cli.app_test import judge_app
+
+        outcomes = [judge_app(outcome, given.embeddings) for outcome in outcomes]
     if given.expect is not None and len(found) != given.expect:
         problem = f"{len(found)} bundles were found, {given.expect} are expected (--expect)"
         outcomes.append(
@@ -98,6 +115,18 @@ def _places_are_writable(given: argparse.Namespace) -> bool:
     for error in errors:
         note(f"prunnet-check: {error}")
     return not errors
+
+
+def _written_originals(bundle: Path, folder: Path) -> tuple[str, ...]:
+    """Write the pictures for an app's test and return their names; note why not and return none."""
+    from runtime_py.cli.app_test import write_originals
+    from runtime_py.errors import BundleError
+
+    try:
+        return write_originals(bundle, folder)
+    except BundleError as error:
+        note(f"prunnet-check: {error}")
+        return ()
 
 
 def _write_reports(given: argparse.Namespace, outcomes: Sequence[Outcome]) -> int:
@@ -185,6 +214,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         type=_share,
         help="on a device, use so many of the probes, spread over their classes",
+    )
+    parser.add_argument(
+        "--write-originals",
+        metavar="FOLDER",
+        type=Path,
+        help="also write the bundle's pictures of original size, for a test of your app",
+    )
+    parser.add_argument(
+        "--embeddings",
+        metavar="FILE",
+        type=Path,
+        help="also judge what that test made of them (JSON; docs/guide/pictures.md)",
     )
     parser.add_argument("--junit", metavar="FILE", type=Path, help="also write a JUnit report")
     parser.add_argument(

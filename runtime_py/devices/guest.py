@@ -24,6 +24,7 @@ from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.share import share_of, stratified
 from runtime_py.check.drift import examine
 from runtime_py.check.figures import figures_of
+from runtime_py.check.originals import with_preprocessing
 from runtime_py.check.report import DriftReport
 from runtime_py.devices.processor import processor
 from runtime_py.encoder import QueryEncoder
@@ -96,7 +97,8 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
         record = examine(embed, probes, drift.tolerances, encoder.runtime, recorded)
     except InferenceError as error:
         return DriftReport("not verified", (str(error),), None, drift.tolerances, encoder.runtime)
-    return DriftReport.of(record, recorded)
+    report = DriftReport.of(record, recorded)
+    return with_preprocessing(report, encoder.embed, probes, encoder.manifest.preprocessing)
 
 
 def _peak_memory(bundle: Path) -> int | None:

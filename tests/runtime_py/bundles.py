@@ -6,11 +6,15 @@ import functools
 
 import numpy as np
 
+from exporters.pipeline.originals import drawn
 from runtime_py.bundle.manifest import Cost, Manifest, Preprocessing
+from runtime_py.bundle.originals import Originals
 from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.tolerances import TABLE, Tolerances
 from runtime_py.check.drift import measure
+from runtime_py.check.originals import framed
 from runtime_py.check.parity_pictures import parity_pictures
+from runtime_py.framing import Framing
 from tests.runtime_py import tiny
 from tests.runtime_py.artifacts import IDENTITY, SUFFIX, infos
 
@@ -24,6 +28,8 @@ VERSION_1 = Tolerances(
 def probes() -> Probes:
     """The glyph images with the embeddings of the tiny encoder and of its dense relative."""
     images, labels = tiny.glyph_images()
+    size = Framing(height=tiny.SIZE, width=tiny.SIZE)
+    files = drawn(size)
     pictures = parity_pictures(tiny.SIZE, tiny.SIZE)
     return Probes(
         images=images,
@@ -33,6 +39,7 @@ def probes() -> Probes:
         parity=Parity(
             pictures, tiny.embed(tiny.near_encoder(), pictures), tiny.embed(tiny.tiny_encoder(), pictures)
         ),
+        originals=Originals(files, tiny.embed(tiny.tiny_encoder(), framed(files, size))),
     )
 
 

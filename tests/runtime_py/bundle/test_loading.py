@@ -10,12 +10,14 @@ import pytest
 
 from runtime_py import BundleError, load
 from runtime_py.bundle.manifest import Manifest
+from runtime_py.bundle.originals import Originals
 from runtime_py.bundle.probes import Parity, Recorded
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.bundle.write import manifest_text
 from runtime_py.check.drift import measure
 from runtime_py.cli.outcome import Outcome
 from runtime_py.cli.table import table
+from runtime_py.disk.files import sha256
 from runtime_py.framing import Resize
 from tests.runtime_py import bundles, tiny
 
@@ -214,7 +216,18 @@ def test_probes_of_another_size_or_dimension_are_refused(make_bundle, probes):
     axes = np.eye(50, dtype=np.float32)
     wide = Parity(parity.images, axes[: len(parity.images)], axes[: len(parity.images)])
     with pytest.raises(BundleError, match="50 dimensions"):
-        load(make_bundle("onnx", own_probes=replace(probes, dense=axes, subnetwork=axes, parity=wide)))
+        load(
+            make_bundle(
+                "onnx",
+                own_probes=replace(
+                    probes,
+                    dense=axes,
+                    subnetwork=axes,
+                    parity=wide,
+                    originals=Originals(probes.originals.files[:2], axes[:2]),
+                ),
+            )
+        )
 
 
 def test_a_bundle_of_schema_version_1_is_read_and_checked_as_far_as_it_goes(make_bundle, probes):
@@ -276,6 +289,7 @@ def test_a_manifest_of_version_3_says_what_a_quantised_artifact_was_held_against
 @pytest.mark.parametrize(("version", "precision"), [(4, "int8"), (4, "fp32"), (3, "mixed")])
 def test_float_layers_are_of_a_mixed_artifact_alone(version, precision):
     body = json.loads(Path(__file__).with_name("manifest_v3.json").read_text())
+    body["drift"]["tolerances"] |= {"min_preprocess_cosine": 0.98, "min_preprocess_mean_cosine": 0.997}
     assert Manifest.model_validate(
         body | {"schema_version": 4, "precision": "mixed", "float_layers": ["stem"]}
     )
@@ -298,6 +312,20 @@ def test_a_manifest_of_version_4_states_the_resize(make_bundle):
         json.dumps({**old.sealed().body(), "preprocessing": framed.model_dump(mode="json")})
     )
     with pytest.raises(BundleError, match=r"seal is broken|not spelled"):
+        load(bundle)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_originals_and_schema_version_go_together(make_bundle, probes, version):
+    bundle = make_bundle("onnx", schema_version=version)
+    manifest = _manifest(bundle)
+    wrong = replace(probes, originals=None) if version > 3 else probes
+    wrong.save(bundle / "probes.npz")
+    files = manifest.files | {"probes.npz": sha256(bundle / "probes.npz")}
+    _write_sealed(bundle, manifest.model_copy(update={"files": files}))
+    with pytest.raises(
+        BundleError, match=f"pictures of original size, and its manifest is of schema {version}"
+    ):
         load(bundle)
 
 
