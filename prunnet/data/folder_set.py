@@ -68,7 +68,8 @@ def _decoded(found: Scan, into: Into) -> tuple[RetrievalSet, Scan]:
         )
     images = np.stack([each for each in decoded if not isinstance(each, PictureError)])
     notes = kept.lines("test")
-    return RetrievalSet(images, np.array(kept.labels, np.int64), tuple(notes)), kept
+    labels = np.array(kept.labels, np.int64)
+    return RetrievalSet(images, labels, tuple(notes), kept.pictures.open), kept
 
 
 def _doubles(train: Scan, test: Scan) -> list[str]:

@@ -12,8 +12,11 @@ from prunnet.data.held_out import held_out_rows
 from prunnet.data.source import Images, RetrievalSet, rows_of_step, step_generator
 from prunnet.data.views import camera_views
 from runtime_py.arrays import Labels
+from runtime_py.picture_files import resize
 
-_TEST_SEED, _CALIBRATION_SEED, _HELD_OUT_SEED = 1_000_003, 1_000_033, 1_000_037
+_TEST_SEED, _CALIBRATION_SEED, _HELD_OUT_SEED, _ORIGINAL_SEED = 1_000_003, 1_000_033, 1_000_037, 1_000_039
+_ORIGINAL = (240, 320)
+"""(height, width) of a view in its original size, pixels."""
 _CHUNK = 512
 
 
@@ -61,12 +64,23 @@ def fixed_views(pictures: Tensor, seed: int, size: int) -> Images:
     return torch.cat(parts).permute(0, 2, 3, 1).byte().numpy()
 
 
+def _photograph(picture: Tensor, number: int) -> Images:
+    """Return a view of one picture as a camera would store it: uint8 [240, 320, 3]."""
+    view = camera_views(picture, step_generator(_ORIGINAL_SEED, number), _ORIGINAL[1])
+    return resize(view[0].permute(1, 2, 0).byte().numpy(), _ORIGINAL)
+
+
 def glyph_set(size: int) -> DataSet:
     """Return glyphs for square inputs of `size` pixels: one view of every held-out item is the test."""
     glyphs = load_glyphs()
     train, test = glyphs.split()
     views = fixed_views(torch.from_numpy(glyphs.pictures[test]), _TEST_SEED, size)
-    source, test_set = GlyphTraining(glyphs, train, size), RetrievalSet(views, glyphs.classes[test])
+
+    def larger(number: int) -> Images:
+        return _photograph(torch.from_numpy(glyphs.pictures[test[number : number + 1]]), number)
+
+    source = GlyphTraining(glyphs, train, size)
+    test_set = RetrievalSet(views, glyphs.classes[test], open_original=larger)
     tested = f"{len(views):,} of {len(np.unique(test_set.labels)):,} others to measure on"
     notes = f"glyphs: {source.size:,} pictures of {source.classes:,} characters to train on, {tested}"
     return DataSet(source, test_set, "glyphs", (notes,))

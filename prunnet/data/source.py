@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +25,7 @@ class RetrievalSet:
         images: uint8 [N, H, W, 3], RGB.
         labels: int64 [N]; relevant is what has the query's label.
         notes: What is to be said of them before they are measured, a line each.
+        open_original: Opens a picture by its number in a larger size, uint8 [H, W, 3]; None: only these are known.
 
     Raises:
         DatasetError: No two images share a label.
@@ -32,6 +34,7 @@ class RetrievalSet:
     images: Images
     labels: Labels
     notes: tuple[str, ...] = ()
+    open_original: Callable[[int], Images] | None = None
 
     def __post_init__(self) -> None:
         if len(np.unique(self.labels)) == len(self.labels):

@@ -14,9 +14,11 @@ from prunnet.errors import DatasetError
 from prunnet.evaluate.family import SeparateFamily
 from prunnet.evaluate.official import measure_task
 from prunnet.package.images import Probes
+from prunnet.package.originals import original_files
 from prunnet.package.package import EncoderPackage
 from prunnet.pruning.prunable import PrunableEncoder
 from runtime_py.arrays import Labels
+from runtime_py.framing import Framing
 
 _PER_QUERY = 8
 
@@ -39,6 +41,7 @@ def official_probes(task: RetrievalTask, into: Into, calibration: Images, count:
     used: set[int] = set()
     images: list[Images] = []
     labels: list[Labels] = []
+    asked: list[int] = []
     left = count
     for query in np.random.default_rng(1).permutation(truth.queries):
         relevant, ignored = truth.masks(np.array([query]))
@@ -49,13 +52,15 @@ def official_probes(task: RetrievalTask, into: Into, calibration: Images, count:
         used |= owned
         chosen = right[: min(_PER_QUERY, left - 1)]
         images += [task.queries.read([int(query)], into), task.gallery.read(chosen, into)]
+        asked.append(int(query))
         labels.append(np.full(1 + len(chosen), len(labels), np.int64))
         left -= 1 + len(chosen)
     if not images:
         raise DatasetError(
             f"no query of this copy of {task.name} has a right picture; use the official lists"
         )
-    return Probes(np.concatenate(images), np.concatenate(labels), calibration)
+    originals = original_files(task.queries.open, asked, Framing.of(into).size)
+    return Probes(np.concatenate(images), np.concatenate(labels), calibration, originals=originals)
 
 
 def official_metrics(

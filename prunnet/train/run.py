@@ -21,6 +21,7 @@ from prunnet.package.card import card
 from prunnet.package.images import Probes
 from prunnet.package.load import load_encoder
 from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
+from prunnet.package.originals import original_files
 from prunnet.package.package import EncoderPackage
 from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
@@ -211,7 +212,8 @@ def _probes(test: RetrievalSet, calibration: Images) -> Probes:
         if not left:
             break
     rows = np.concatenate(chosen)
-    return Probes(test.images[rows], test.labels[rows], calibration)
+    originals = original_files(test.open_original, rows.tolist(), test.images.shape[1:3])
+    return Probes(test.images[rows], test.labels[rows], calibration, originals=originals)
 
 
 def _about(probes: Probes) -> str:
