@@ -189,9 +189,11 @@ def _gate_names(bundle: Path | BundleError) -> tuple[str, ...]:
 
 
 def _gates_of(manifest: Manifest) -> tuple[str, ...]:
-    from runtime_py.check.gates import gates
+    from runtime_py.check.gates import gates, resize_gates
 
     figures = manifest.drift.figures
     if figures is None:
         return ()
-    return tuple(gate.name for gate in gates(figures, manifest.drift.tolerances, figures))
+    tolerances = manifest.drift.tolerances
+    judged = (*gates(figures, tolerances, figures), *resize_gates(1.0, 1.0, tolerances))
+    return tuple(gate.name for gate in judged)

@@ -7,6 +7,7 @@ Each family answers one question:
 * compatibility: do its queries find, in the **dense** gallery, what dense queries find? What the user feels.
 * closeness: do its embeddings lie where the dense ones lie, whatever the labels say?
 * recorded: are the figures those of the export?
+* preprocess: are pictures of original size decoded and resized as the server's are?
 """
 
 from __future__ import annotations
@@ -83,6 +84,29 @@ def parity_gates(figures: Figures, tolerances: Tolerances) -> tuple[Gate, ...]:
         tolerances: What it may be.
     """
     return tuple(_closeness_to_subnetwork(figures, tolerances))
+
+
+def resize_gates(
+    lowest: float, mean: float, tolerances: Tolerances, where: str = "", family: str = "preprocess"
+) -> tuple[Gate, ...]:
+    """Compare how pictures of original size were decoded and resized; see `runtime_py.check.originals`.
+
+    Args:
+        lowest: Smallest cosine of an original's embedding with the one it must have.
+        mean: Mean of the same.
+        tolerances: What they may be; one that is None is not judged.
+        where: Where the smallest is.
+        family: What the gates are called.
+    """
+    wanted = (
+        ("min_cosine", lowest, tolerances.min_preprocess_cosine),
+        ("mean_cosine", mean, tolerances.min_preprocess_mean_cosine),
+    )
+    return tuple(
+        at_least(f"{family}.{name}", value, least, where)
+        for name, value, least in wanted
+        if least is not None
+    )
 
 
 def _closeness_to_subnetwork(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:

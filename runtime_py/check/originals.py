@@ -18,7 +18,7 @@ from runtime_py.bundle.originals import Originals, suffix_of
 from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.tolerances import Tolerances
 from runtime_py.check.drift import Embed
-from runtime_py.check.gates import Gate, at_least, describe
+from runtime_py.check.gates import Gate, describe, resize_gates
 from runtime_py.check.report import DriftReport
 from runtime_py.errors import MissingExtraError
 from runtime_py.framing import Framing
@@ -59,11 +59,7 @@ def preprocess_gates(
     stand_in = np.where(usable[:, None], embeddings, originals.embeddings)
     cosines = np.where(usable, metrics.row_cosines(stand_in, originals.embeddings), -1.0)
     where = f"worst original: {originals.names[int(cosines.argmin())]}"
-    wanted = (
-        (f"{family}.min_cosine", float(cosines.min()), tolerances.min_preprocess_cosine),
-        (f"{family}.mean_cosine", float(cosines.mean()), tolerances.min_preprocess_mean_cosine),
-    )
-    return tuple(at_least(name, value, least, where) for name, value, least in wanted if least is not None)
+    return resize_gates(float(cosines.min()), float(cosines.mean()), tolerances, where, family)
 
 
 def with_preprocessing(
@@ -82,7 +78,7 @@ def with_preprocessing(
         return replace(report, notes=(*report.notes, said))
     try:
         pixels = framed(probes.originals.files, preprocessing)
-    except MissingExtraError as error:
+    except (MissingExtraError, OSError) as error:  # no Pillow, or no place for temporary files
         return replace(report, notes=(*report.notes, f"not checked: decoding and resizing ({error})"))
     return with_gates(report, preprocess_gates(embed(pixels), probes.originals, report.tolerances))
 
