@@ -56,6 +56,7 @@ def test_the_dense_onnx_model_is_compatible(encoder, onnx_server):
         "parity",
         "compatibility",
         "closeness",
+        "preprocess",
     }
 
 
