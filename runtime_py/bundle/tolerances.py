@@ -117,8 +117,8 @@ def _quantised(**closeness: float) -> Tolerances:
         min_recorded_mean_cosine=0.997,
         max_recorded_drop=0.02,
         max_recorded_change=0.01,
-        # As other kernels for the same file. int8 of the built-in encoder: one level 0.997 at worst, 0.9989 in the mean;
-        # without antialias 0.22 and 0.89, swapped channels 0.972 and 0.996. Bicubic for bilinear (0.998) is not seen.
+        # As other kernels for the same file. int8 of the built-in encoder: one level 0.997 at worst, 0.9989 in the
+        # mean; without antialias 0.22 and 0.89, swapped channels 0.972 and 0.996. Bicubic (0.998) is not seen.
         min_preprocess_cosine=0.98,
         min_preprocess_mean_cosine=0.997,
         **_TASK,

@@ -65,7 +65,7 @@ def test_a_bad_bundle_does_not_hide_the_others(make_bundle, drifting, tmp_path, 
     assert suites["good"].attrib.items() >= {"tests": "17", "failures": "0", "errors": "0"}.items()
     assert suites["bad"].attrib.items() >= {"tests": "1", "failures": "0", "errors": "1"}.items()
     assert int(suites["drifting"].get("failures")) == len(suites["drifting"].findall("testcase/failure")) > 0
-    assert int(root.get("tests")) == 31
+    assert int(root.get("tests")) == 35
 
 
 def test_no_bundle_is_an_error_and_not_a_pass(make_bundle, tmp_path, capsys):
