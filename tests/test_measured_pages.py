@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backbone_trials, drift_faults, drift_honest, precision_matrix
+from benchmarks import backbone_trials, drift_faults, drift_honest, precision_matrix, resize_faults
 from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.page import placed, put
 
@@ -30,6 +30,11 @@ def test_the_page_of_precisions_is_what_was_measured() -> None:
     assert {cell.encoder for cell in cells if not cell.error} >= {precision_matrix.BUILT_IN}
     wanted = precision_matrix.as_page(cells).strip()
     assert placed(precision_matrix.PAGE, precision_matrix.COMMAND) == wanted, precision_matrix.COMMAND
+
+
+def test_the_wrong_resizes_are_the_committed_ones() -> None:
+    rows = resize_faults.read()
+    assert placed(resize_faults.PAGE, resize_faults.COMMAND) == resize_faults.as_page(rows).strip()
 
 
 def test_the_tried_backbones_are_the_committed_ones() -> None:
