@@ -25,12 +25,12 @@ from benchmarks.own_modules import KINDS
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
 from prunnet.encoder.batchnorm import reestimate
-from prunnet.encoder.embedding import as_batch
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.package.metadata import preprocessing_of
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.rule import CutRule
+from prunnet.tensors import as_batch
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.step.step import Classifier, JointStep
 from runtime_py.bundle.identity import Identity

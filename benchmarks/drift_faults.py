@@ -53,6 +53,7 @@ from prunnet.encoder.embedding import embed
 from prunnet.package.curve import read_curve
 from prunnet.package.load import load_encoder
 from prunnet.package.package import EncoderPackage
+from prunnet.tensors import as_batch
 from runtime_py.backends import Backend, open_backend
 from runtime_py.bundle.manifest import DriftRecord, Precision, Target
 from runtime_py.bundle.probes import Parity, Probes
@@ -177,7 +178,7 @@ class Bench:
         def spoiled(
             backend: Backend, images: np.ndarray[Any, np.dtype[np.uint8]]
         ) -> np.ndarray[Any, np.dtype[np.float32]]:
-            pixels = change(torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float())
+            pixels = change(as_batch(images))
             rounded = pixels.round().clamp(0, 255).permute(0, 2, 3, 1).contiguous().numpy()
             return backend.run(rounded.astype(np.uint8))
 

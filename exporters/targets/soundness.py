@@ -58,7 +58,9 @@ def example_input(spec: ExportSpec) -> torch.Tensor:
     """Return float32 [1, 3, H, W] in 0..255: the first calibration image, or a ramp if there is none."""
     import torch
 
+    from prunnet.tensors import as_batch
+
     height, width = spec.preprocessing.height, spec.preprocessing.width
     if len(spec.calibration_images):
-        return torch.from_numpy(spec.calibration_images[:1].copy()).permute(0, 3, 1, 2).float().contiguous()
+        return as_batch(spec.calibration_images[:1]).contiguous()
     return torch.linspace(0, 255, 3 * height * width).reshape(1, 3, height, width)

@@ -9,9 +9,9 @@ from torch import Tensor
 from prunnet.data.data_set import DataSet
 from prunnet.data.glyphs import Glyphs, load_glyphs
 from prunnet.data.held_out import held_out_rows
-from prunnet.data.source import Images, RetrievalSet, rows_of_step, step_generator
+from prunnet.data.source import RetrievalSet, rows_of_step, step_generator
 from prunnet.data.views import camera_views
-from runtime_py.arrays import Labels
+from runtime_py.arrays import Labels, Pixels
 from runtime_py.picture_files import resize
 
 _TEST_SEED, _CALIBRATION_SEED, _HELD_OUT_SEED, _ORIGINAL_SEED = 1_000_003, 1_000_033, 1_000_037, 1_000_039
@@ -42,7 +42,7 @@ class GlyphTraining:
         rows = torch.from_numpy(rows_of_step(self.size, seed, step, count))
         return camera_views(self._pictures[rows], step_generator(seed, step), self._size), self._labels[rows]
 
-    def calibration(self, count: int) -> Images:
+    def calibration(self, count: int) -> Pixels:
         """Return fixed views of fixed train items; see `TrainingSource`. A view is what a camera gives."""
         rows = np.random.default_rng(_CALIBRATION_SEED).permutation(self.size)[:count]
         return fixed_views(self._pictures[torch.from_numpy(rows)], _CALIBRATION_SEED, self._size)
@@ -55,7 +55,7 @@ class GlyphTraining:
         return GlyphTraining(self._glyphs, self._rows[kept], self._size), RetrievalSet(views, labels[held])
 
 
-def fixed_views(pictures: Tensor, seed: int, size: int) -> Images:
+def fixed_views(pictures: Tensor, seed: int, size: int) -> Pixels:
     """Return one view of each picture, always the same: uint8 [N, size, size, 3]."""
     parts = [
         camera_views(part, step_generator(seed, number), size)
@@ -64,7 +64,7 @@ def fixed_views(pictures: Tensor, seed: int, size: int) -> Images:
     return torch.cat(parts).permute(0, 2, 3, 1).byte().numpy()
 
 
-def _photograph(picture: Tensor, number: int) -> Images:
+def _photograph(picture: Tensor, number: int) -> Pixels:
     """Return a view of one picture as a camera would store it: uint8 [240, 320, 3]."""
     view = camera_views(picture, step_generator(_ORIGINAL_SEED, number), _ORIGINAL[1])
     return resize(view[0].permute(1, 2, 0).byte().numpy(), _ORIGINAL)
@@ -76,7 +76,7 @@ def glyph_set(size: int) -> DataSet:
     train, test = glyphs.split()
     views = fixed_views(torch.from_numpy(glyphs.pictures[test]), _TEST_SEED, size)
 
-    def larger(number: int) -> Images:
+    def larger(number: int) -> Pixels:
         return _photograph(torch.from_numpy(glyphs.pictures[test[number : number + 1]]), number)
 
     source = GlyphTraining(glyphs, train, size)

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from prunnet.errors import DatasetError
-from runtime_py.arrays import Labels
-
-Images = npt.NDArray[np.uint8]
+from runtime_py.arrays import Labels, Pixels
 
 
 @dataclass(frozen=True)
@@ -31,10 +28,10 @@ class RetrievalSet:
         DatasetError: No two images share a label.
     """
 
-    images: Images
+    images: Pixels
     labels: Labels
     notes: tuple[str, ...] = ()
-    open_original: Callable[[int], Images] | None = None
+    open_original: Callable[[int], Pixels] | None = None
 
     def __post_init__(self) -> None:
         if len(np.unique(self.labels)) == len(self.labels):
@@ -55,7 +52,7 @@ class TrainingSource(Protocol):
     def batch(self, seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
         """Return (float32 [count, 3, H, W] raw RGB, int64 [count] labels) of one step, augmented."""
 
-    def calibration(self, count: int) -> Images:
+    def calibration(self, count: int) -> Pixels:
         """Return uint8 [count, H, W, 3], training images without augmentation, always the same."""
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from prunnet.errors import EncoderError
+from prunnet.tensors import as_batch
 
 
 @torch.no_grad()
@@ -38,7 +39,7 @@ def reestimate(module: nn.Module, images: Tensor, batch_size: int = 256) -> None
     if len(batches) > 1 and len(batches[-1]) < batch_size / 2:
         batches[-2:] = [torch.cat(batches[-2:])]
     for batch in batches:
-        module(batch.permute(0, 3, 1, 2).float())
+        module(as_batch(batch))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for m, mode in training.items():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from prunnet.tensors import as_batch
 
 
 @torch.no_grad()
@@ -24,8 +24,3 @@ def embed(module: nn.Module, images: npt.NDArray[np.uint8], batch_size: int = 25
     """
     parts = [module(as_batch(images[i : i + batch_size])).numpy() for i in range(0, len(images), batch_size)]
     return np.concatenate(parts)
-
-
-def as_batch(images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    """Turn uint8 [N, H, W, 3] into float32 [N, 3, H, W], still 0..255."""
-    return torch.tensor(images).permute(0, 3, 1, 2).float()

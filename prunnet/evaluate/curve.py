@@ -11,11 +11,12 @@ import numpy.typing as npt
 from torch import nn
 
 from prunnet.cost import trace
-from prunnet.data.source import Images, RetrievalSet
+from prunnet.data.source import RetrievalSet
 from prunnet.encoder.embedding import embed
 from prunnet.evaluate.family import CutFamily, Family
 from prunnet.evaluate.leave_one_out import LeaveOneOut
 from prunnet.pruning.prunable import PrunableEncoder
+from runtime_py.arrays import Pixels
 
 CAPACITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _RESAMPLES = 1000
@@ -73,7 +74,7 @@ def reachable(prunable: PrunableEncoder, capacities: Sequence[float] = CAPACITIE
 
 def measure_curve(
     prunable: PrunableEncoder,
-    calibration: Images,
+    calibration: Pixels,
     benchmark: RetrievalSet,
     capacities: Sequence[float] = CAPACITIES,
     *,
@@ -84,7 +85,7 @@ def measure_curve(
     Args:
         prunable: The encoder; its dense BatchNorm statistics are final.
         calibration: uint8 [C, H, W, 3], for the subnetworks' BatchNorm statistics.
-        benchmark: Images to retrieve, every one against all the others.
+        benchmark: Pixels to retrieve, every one against all the others.
         capacities: Asked capacities in (0, 1].
         say: Told after each capacity.
     """
@@ -102,7 +103,7 @@ def measure_family(
 
     Args:
         family: Where the encoders come from.
-        benchmark: Images to retrieve, every one against all the others.
+        benchmark: Pixels to retrieve, every one against all the others.
         capacities: Some of the family's.
         say: Told after each capacity.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from prunnet.data.source import Images
 from prunnet.encoder.encoder import Encoder
 from prunnet.pruning.prunable import PrunableEncoder
+from runtime_py.arrays import Pixels
 
 
 class Family(Protocol):
@@ -37,7 +37,7 @@ class CutFamily:
     """
 
     def __init__(
-        self, prunable: PrunableEncoder, calibration: Images, capacities: Sequence[float] = ()
+        self, prunable: PrunableEncoder, calibration: Pixels, capacities: Sequence[float] = ()
     ) -> None:
         for capacity in capacities:
             prunable.at(capacity)  # refuses what cannot be cut before anything is measured

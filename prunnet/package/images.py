@@ -16,7 +16,7 @@ from runtime_py.bundle.originals import packed, unpacked
 
 
 @dataclass(frozen=True)
-class Probes:
+class PackageImages:
     """Images of an encoder package.
 
     Attributes:
@@ -45,7 +45,7 @@ class Probes:
         )
 
     @classmethod
-    def load(cls, file: Path, preprocessing: Preprocessing) -> Probes:
+    def load(cls, file: Path, preprocessing: Preprocessing) -> PackageImages:
         """Read `probes.npz`.
 
         Raises:

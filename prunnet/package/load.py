@@ -16,7 +16,7 @@ from prunnet.encoder.computation import computation_of, differences, listed
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import id_like
 from prunnet.errors import EncoderError, PrunnetError
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.metadata import BUILT_IN, EncoderMetadata, read_metadata
 from prunnet.package.package import EncoderPackage
 from prunnet.package.reference import TOLERANCE, distance, references_of
@@ -44,7 +44,9 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
     metadata = read_metadata(folder)
     header = read_header(folder / "model.safetensors")
     probes = (
-        Probes.load(folder / "probes.npz", metadata.preprocessing) if metadata.schema_version > 1 else None
+        PackageImages.load(folder / "probes.npz", metadata.preprocessing)
+        if metadata.schema_version > 1
+        else None
     )
     encoder = _build(metadata, backbone, folder, header)
     scored = {name for name in header.tensors if name.startswith("scores.")}

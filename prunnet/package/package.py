@@ -11,7 +11,7 @@ import numpy.typing as npt
 from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.package.curve import Curve, read_curve
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.metadata import EncoderMetadata
 from prunnet.pruning.prunable import PrunableEncoder
 from runtime_py.bundle.manifest import Preprocessing
@@ -84,13 +84,13 @@ class EncoderPackage:
         return None if self.curve is None else self.curve.dense_map - 100 * self.curve.map_drop(capacity)
 
     @cached_property
-    def probes(self) -> Probes:
+    def probes(self) -> PackageImages:
         """Held-out images with labels, and the calibration images.
 
         Raises:
             EncoderError: `probes.npz` is missing or not what it must be.
         """
-        return Probes.load(self.path / "probes.npz", self.preprocessing)
+        return PackageImages.load(self.path / "probes.npz", self.preprocessing)
 
     def subnetwork(self, capacity: float, multiple: int | None = None) -> Encoder:
         """Extract one subnetwork, ready for use: BatchNorm statistics re-estimated on the calibration images.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from prunnet.encoder.encoder import Encoder
+from prunnet.tensors import as_batch
 
 PICTURES = 4
 """The first of the calibration images; one batch."""
@@ -38,7 +39,7 @@ def references_of(encoder: Encoder, calibration: npt.NDArray[np.uint8]) -> npt.N
         float32 [min(C, PICTURES), D], unit length.
     """
     still = copy.deepcopy(encoder).cpu().eval()
-    pixels = torch.tensor(calibration[:PICTURES]).permute(0, 3, 1, 2).float().contiguous()
+    pixels = as_batch(calibration[:PICTURES]).contiguous()
     with torch.no_grad():
         embeddings: npt.NDArray[np.float32] = still(pixels).float().numpy()
     return embeddings

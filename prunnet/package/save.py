@@ -8,7 +8,7 @@ from pathlib import Path
 from prunnet.encoder.computation import computation_of
 from prunnet.encoder.space import id_like
 from prunnet.errors import EncoderError
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.metadata import SCHEMA_VERSION, EncoderMetadata
 from prunnet.package.reference import references_of
 from prunnet.package.tensors import write_tensors
@@ -17,7 +17,7 @@ from runtime_py.disk.folders import is_replaceable, replaced_folder
 
 
 def save_encoder(
-    folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes, card: str
+    folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: PackageImages, card: str
 ) -> None:
     """Write an encoder package, whole or not at all; an older one at the same place is replaced.
 
@@ -52,7 +52,7 @@ def save_encoder(
             f"({encoder.resize}); use preprocessing_of(prunable.encoder)"
         )
     whole = metadata.model_copy(update={"schema_version": SCHEMA_VERSION, "computation": lines})
-    pictures = Probes(
+    pictures = PackageImages(
         probes.images,
         probes.labels,
         probes.calibration,

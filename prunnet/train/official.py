@@ -9,21 +9,20 @@ import numpy as np
 
 from prunnet.data.official.task import RetrievalTask
 from prunnet.data.pictures import Into
-from prunnet.data.source import Images
 from prunnet.errors import DatasetError
 from prunnet.evaluate.family import SeparateFamily
 from prunnet.evaluate.official import measure_task
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.originals import original_files
 from prunnet.package.package import EncoderPackage
 from prunnet.pruning.prunable import PrunableEncoder
-from runtime_py.arrays import Labels
+from runtime_py.arrays import Labels, Pixels
 from runtime_py.framing import Framing
 
 _PER_QUERY = 8
 
 
-def official_probes(task: RetrievalTask, into: Into, calibration: Images, count: int) -> Probes:
+def official_probes(task: RetrievalTask, into: Into, calibration: Pixels, count: int) -> PackageImages:
     """Take queries of a benchmark with pictures that are right for them, until there are enough.
 
     Two queries that share a right picture would be taken for different classes; only one of them is taken.
@@ -39,7 +38,7 @@ def official_probes(task: RetrievalTask, into: Into, calibration: Images, count:
     """
     truth, same = task.truths[0], task.queries is task.gallery
     used: set[int] = set()
-    images: list[Images] = []
+    images: list[Pixels] = []
     labels: list[Labels] = []
     asked: list[int] = []
     left = count
@@ -60,7 +59,7 @@ def official_probes(task: RetrievalTask, into: Into, calibration: Images, count:
             f"no query of this copy of {task.name} has a right picture; use the official lists"
         )
     originals = original_files(task.queries.open, asked, Framing.of(into).size)
-    return Probes(np.concatenate(images), np.concatenate(labels), calibration, originals=originals)
+    return PackageImages(np.concatenate(images), np.concatenate(labels), calibration, originals=originals)
 
 
 def official_metrics(

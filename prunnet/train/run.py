@@ -12,13 +12,12 @@ import numpy as np
 import torch
 
 from prunnet.data import DataSet, RetrievalSet, open_data
-from prunnet.data.source import Images
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.space import space_id
 from prunnet.errors import TrainingError
 from prunnet.evaluate.curve import Curve, measure_curve, reachable
 from prunnet.package.card import card
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.load import load_encoder
 from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
 from prunnet.package.originals import original_files
@@ -34,7 +33,7 @@ from prunnet.train.rounds import plan_of
 from prunnet.train.training import train
 from prunnet.train.validation import about_validation, divided
 from prunnet.train.watch.log import events_can_be_written
-from runtime_py.arrays import Labels
+from runtime_py.arrays import Labels, Pixels
 from runtime_py.framing import Into
 
 CALIBRATION_IMAGES = 256
@@ -134,14 +133,14 @@ def _check_backbone(dense: EncoderPackage, recipe: Recipe) -> None:
         )
 
 
-def _save(folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: Probes) -> None:
+def _save(folder: Path, metadata: EncoderMetadata, prunable: PrunableEncoder, probes: PackageImages) -> None:
     save_encoder(folder, metadata, prunable, probes, card(metadata))
 
 
 def _measured(
     prunable: PrunableEncoder,
     alone: PrunableEncoder | None,
-    calibration: Images,
+    calibration: Pixels,
     test: RetrievalSet,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -157,7 +156,7 @@ def _measured(
 
 
 def _magnitude(
-    prunable: PrunableEncoder, calibration: Images, test: RetrievalSet, say: Callable[[str], None]
+    prunable: PrunableEncoder, calibration: Pixels, test: RetrievalSet, say: Callable[[str], None]
 ) -> Curve:
     """Measure what the dense weights alone give when they are cut by magnitude, without scores or corrections."""
     learned = {name: score.detach().clone() for name, score in prunable.scores.items()}
@@ -186,13 +185,13 @@ def _protocol(data: DataSet) -> str:
     return f"every held-out image against all others, {seen or 'classes unseen in training'}"
 
 
-def _probes_of(data: DataSet, into: Into, calibration: Images) -> Probes:
+def _probes_of(data: DataSet, into: Into, calibration: Pixels) -> PackageImages:
     if isinstance(data.test, RetrievalSet):
         return _probes(data.test, calibration)
     return official_probes(data.test, into, calibration, PROBES)
 
 
-def _probes(test: RetrievalSet, calibration: Images) -> Probes:
+def _probes(test: RetrievalSet, calibration: Pixels) -> PackageImages:
     """Take a few pictures of each class, so that chance finds little, and of classes of two or more first.
 
     With fewer than 312 pictures in such classes, single pictures fill up: they have nothing to find, and are there to
@@ -213,10 +212,10 @@ def _probes(test: RetrievalSet, calibration: Images) -> Probes:
             break
     rows = np.concatenate(chosen)
     originals = original_files(test.open_original, rows.tolist(), test.images.shape[1:3])
-    return Probes(test.images[rows], test.labels[rows], calibration, originals=originals)
+    return PackageImages(test.images[rows], test.labels[rows], calibration, originals=originals)
 
 
-def _about(probes: Probes) -> str:
+def _about(probes: PackageImages) -> str:
     counts = np.unique(probes.labels, return_counts=True)[1]
     pairs = counts[counts > 1]
     text = (

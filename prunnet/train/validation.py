@@ -10,17 +10,18 @@ import numpy as np
 import torch
 
 from prunnet.data.held_out import DivisibleSource
-from prunnet.data.source import Images, RetrievalSet, TrainingSource
+from prunnet.data.source import RetrievalSet, TrainingSource
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import TrainingError
 from prunnet.evaluate.leave_one_out import LeaveOneOut
+from prunnet.tensors import as_batch
 from prunnet.train.checkpoint.best import Best, known_best, save_best
 from prunnet.train.checkpoint.checkpoint import RunIdentity
 from prunnet.train.draw import capacities_of_step
 from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.step.step import JointStep
-from runtime_py.arrays import Floats
+from runtime_py.arrays import Floats, Pixels
 
 CALIBRATION_IMAGES = 256
 _BATCH = 128
@@ -146,11 +147,11 @@ def described(found: Mapping[str, Figures]) -> str:
     return "  ".join(f"{name} mAP {each.map:.1f} R@1 {each.recall_at_1:.1f}" for name, each in found.items())
 
 
-def _parts(images: Images) -> list[Images]:
+def _parts(images: Pixels) -> list[Pixels]:
     return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 
-def _embed(module: Encoder, images: Images, device: torch.device) -> Floats:
-    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+def _embed(module: Encoder, images: Pixels, device: torch.device) -> Floats:
+    pixels = as_batch(torch.from_numpy(images).to(device))
     embedded: Floats = module(pixels).cpu().numpy()
     return embedded

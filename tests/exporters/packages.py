@@ -10,7 +10,7 @@ import torch
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
 from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
@@ -40,7 +40,7 @@ def write_package(folder: Path) -> Path:
         space_id=space_id(encoder),
     )
     twice = np.r_[0:12, 26:38]  # the same twelve letters in other inks
-    probes = Probes(images[twice], np.arange(24) % 12, images)
+    probes = PackageImages(images[twice], np.arange(24) % 12, images)
     save_encoder(folder, metadata, prunable, probes, "# tiny\n")
     return folder
 

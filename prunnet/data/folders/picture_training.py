@@ -19,6 +19,7 @@ from prunnet.data.held_out import held_out_rows
 from prunnet.data.pictures import Into, Pictures, resize
 from prunnet.data.source import RetrievalSet, rows_of_step, step_generator
 from prunnet.errors import DatasetError
+from prunnet.tensors import as_batch
 from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
 from runtime_py.framing import Framing
@@ -58,7 +59,7 @@ class PictureTraining:
         draws = self._augment.draws(len(rows), step_generator(seed, step))
         with ThreadPoolExecutor() as pool:
             crops = list(pool.map(self._crop, rows.tolist(), draws))
-        pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
+        pixels = as_batch(torch.from_numpy(np.stack(crops)))
         return pixels, self._labels[torch.from_numpy(rows)]
 
     def _crop(self, number: int, draw: npt.NDArray[np.float64]) -> Pixels:

@@ -11,9 +11,10 @@ import numpy as np
 
 from prunnet.data.official.lists import find, integer, rows, wrong
 from prunnet.data.official.task import Count, Labelled, RetrievalTask, Rules
-from prunnet.data.official.truth import ListTruth, Numbers
+from prunnet.data.official.truth import ListTruth
 from prunnet.data.pictures import Pictures
 from prunnet.errors import DatasetError
+from runtime_py.arrays import Labels
 
 _SOLUTION = "retrieval_solution_v2.1.csv"
 _SPLITS = {"Private": "private", "Public": "public"}
@@ -26,7 +27,7 @@ def open_gldv2(root: Path) -> RetrievalTask:
     number = {name: i for i, name in enumerate(index)}
     solution = find(root, [f"test/{_SOLUTION}", _SOLUTION], "the ground truth")
     names: list[str] = []
-    relevant: list[Numbers] = []
+    relevant: list[Labels] = []
     splits: dict[str, list[int]] = {split: [] for split in _SPLITS.values()}
     for line, (query, images, usage) in rows(solution, ("id", "images", "Usage"), separator=",", header=True):
         if usage == _UNUSED:

@@ -14,9 +14,10 @@ import numpy as np
 from prunnet.data.official.lists import find
 from prunnet.data.official.plain_pickle import read_plain_pickle
 from prunnet.data.official.task import Count, RetrievalTask, Rules
-from prunnet.data.official.truth import ListTruth, Numbers
+from prunnet.data.official.truth import ListTruth
 from prunnet.data.pictures import Box, Pictures
 from prunnet.errors import DatasetError
+from runtime_py.arrays import Labels
 
 DIFFICULTIES = {
     "E": (("easy",), ("junk", "hard")),
@@ -100,7 +101,7 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _items(entry: Any, key: str, number: int, gallery: int, file: Path) -> Numbers:
+def _items(entry: Any, key: str, number: int, gallery: int, file: Path) -> Labels:
     items = entry.get(key)
     if not isinstance(items, list | tuple) or not all(_is_item(item, gallery) for item in items):
         raise _damaged(file, f"query {number}: {key!r} is not a list of numbers below {gallery}")

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from runtime_py.arrays import Mask
-
-Numbers = npt.NDArray[np.int64]
+from runtime_py.arrays import Labels, Mask
 
 
 class Truth(Protocol):
@@ -21,10 +18,10 @@ class Truth(Protocol):
         """Name of the split or difficulty."""
 
     @property
-    def queries(self) -> Numbers:
+    def queries(self) -> Labels:
         """int64 [n], the numbers of the queries that it judges."""
 
-    def masks(self, queries: Numbers) -> tuple[Mask, Mask | None]:
+    def masks(self, queries: Labels) -> tuple[Mask, Mask | None]:
         """Judge some queries.
 
         Args:
@@ -48,19 +45,19 @@ class LabelTruth:
         name: Of the split.
     """
 
-    query_labels: Numbers
-    gallery_labels: Numbers
+    query_labels: Labels
+    gallery_labels: Labels
     same_set: bool = False
-    query_cameras: Numbers | None = None
-    gallery_cameras: Numbers | None = None
+    query_cameras: Labels | None = None
+    gallery_cameras: Labels | None = None
     name: str = "all"
 
     @property
-    def queries(self) -> Numbers:
+    def queries(self) -> Labels:
         """All of them."""
         return np.arange(len(self.query_labels))
 
-    def masks(self, queries: Numbers) -> tuple[Mask, Mask | None]:
+    def masks(self, queries: Labels) -> tuple[Mask, Mask | None]:
         """Judge some queries; see `Truth`."""
         relevant = self.query_labels[queries, None] == self.gallery_labels
         ignored: Mask | None = None
@@ -85,18 +82,18 @@ class ListTruth:
     """
 
     name: str
-    queries: Numbers
-    relevant: tuple[Numbers, ...]
-    ignored: tuple[Numbers, ...] | None
+    queries: Labels
+    relevant: tuple[Labels, ...]
+    ignored: tuple[Labels, ...] | None
     gallery: int
 
-    def masks(self, queries: Numbers) -> tuple[Mask, Mask | None]:
+    def masks(self, queries: Labels) -> tuple[Mask, Mask | None]:
         """Judge some queries; see `Truth`."""
         return self._mask(self.relevant, queries), (
             None if self.ignored is None else self._mask(self.ignored, queries)
         )
 
-    def _mask(self, lists: tuple[Numbers, ...], queries: Numbers) -> Mask:
+    def _mask(self, lists: tuple[Labels, ...], queries: Labels) -> Mask:
         mask = np.zeros((len(queries), self.gallery), dtype=bool)
         for row, query in enumerate(queries):
             mask[row, lists[query]] = True

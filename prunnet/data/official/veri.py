@@ -13,8 +13,9 @@ import numpy as np
 
 from prunnet.data.official.lists import find, rows, wrong
 from prunnet.data.official.task import Count, Labelled, RetrievalTask, Rules
-from prunnet.data.official.truth import LabelTruth, Numbers
+from prunnet.data.official.truth import LabelTruth
 from prunnet.data.pictures import Pictures
+from runtime_py.arrays import Labels
 
 _NAME = re.compile(r"(\d+)_c(\d+)_[^/\\]*")
 
@@ -45,7 +46,7 @@ def open_veri776(root: Path) -> RetrievalTask:
     )
 
 
-def _part(root: Path, part: str) -> tuple[Pictures, Numbers, Numbers]:
+def _part(root: Path, part: str) -> tuple[Pictures, Labels, Labels]:
     """Return the pictures of one list, and vehicle and camera of each."""
     file = find(root, [f"name_{part}.txt"], f"the list of {part} pictures")
     names: list[str] = []

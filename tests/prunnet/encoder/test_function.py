@@ -19,7 +19,7 @@ from prunnet.encoder.computation import computation_of, differences
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id, weights_id
 from prunnet.errors import EncoderError
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.load import load_encoder
 from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
 from prunnet.package.reference import TOLERANCE, distance, references_of
@@ -78,7 +78,7 @@ def written(folder: Path, net: nn.Module) -> Path:
         training_capacities=(0.4, 1.0),
         space_id=space_id(encoder),
     )
-    save_encoder(folder, metadata, prunable, Probes(images[:8], np.arange(8) // 2, images), "own\n")
+    save_encoder(folder, metadata, prunable, PackageImages(images[:8], np.arange(8) // 2, images), "own\n")
     return folder
 
 
@@ -261,7 +261,9 @@ def test_a_module_that_is_frozen_when_loading_is_cut_as_it_was_trained(tmp_path:
         training_capacities=(0.4, 1.0),
         space_id=space_id(encoder),
     )
-    save_encoder(tmp_path / "own", metadata, prunable, Probes(images[:8], np.arange(8) // 2, images), "own\n")
+    save_encoder(
+        tmp_path / "own", metadata, prunable, PackageImages(images[:8], np.arange(8) // 2, images), "own\n"
+    )
     whole = net().requires_grad_(False)
     stem = net()
     stem[0].requires_grad_(False)

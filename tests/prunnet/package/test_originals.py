@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from prunnet.data import open_data
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.load import load_encoder
 from prunnet.package.originals import COUNT, MOST_BYTES, encoded, original_files
 from prunnet.train.run import _probes
@@ -46,7 +46,7 @@ def test_a_folder_gives_its_own_pictures(tmp_path: Path) -> None:
     assert set(levels.tolist()) <= {20 * number + 10 for number in range(6)} and len(set(levels)) > 2
     probes.save(tmp_path / "probes.npz")
     stated = load_encoder().preprocessing.model_copy(update={"height": 32, "width": 32})
-    assert Probes.load(tmp_path / "probes.npz", stated).originals == probes.originals
+    assert PackageImages.load(tmp_path / "probes.npz", stated).originals == probes.originals
 
 
 def test_pictures_no_larger_than_the_input_are_no_originals() -> None:

@@ -18,7 +18,7 @@ from prunnet.encoder.space import space_id
 from prunnet.errors import EncoderError
 from prunnet.evaluate.family import CutFamily
 from prunnet.evaluate.matrix import measure_matrix
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.load import load_encoder
 from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
 from prunnet.package.save import save_encoder
@@ -45,7 +45,7 @@ def package_folder(
         torch.nn.init.uniform_(correction, -0.1, 0.1)
     prunable.adapters.round()
     images = glyph_images.numpy()
-    probes = Probes(images[:32], np.arange(32, dtype=np.int64) // 4, images[32:])
+    probes = PackageImages(images[:32], np.arange(32, dtype=np.int64) // 4, images[32:])
     metadata = EncoderMetadata(
         name="small",
         backbone=BackboneSpec(timm="resnet18", options=BACKBONES["resnet18"][0], features=48),
@@ -231,10 +231,10 @@ def test_a_failed_save_leaves_the_old_package(broken: Path, monkeypatch: pytest.
     package = load_encoder(broken)
     probes = package.probes
 
-    def full_disk(self: Probes, file: Path) -> None:
+    def full_disk(self: PackageImages, file: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Probes, "save", full_disk)
+    monkeypatch.setattr(PackageImages, "save", full_disk)
     with pytest.raises(EncoderError, match=r"cannot be written.*No space left"):
         save_encoder(broken, package.metadata, package.prunable, probes, "")
     assert load_encoder(broken).space_id == package.space_id
@@ -265,7 +265,7 @@ def test_a_users_own_module(glyph_images: torch.Tensor, tmp_path: Path) -> None:
         training_capacities=(0.3, 1.0),
         space_id=space_id(encoder),
     )
-    probes = Probes(images[:4], np.zeros(4, np.int64), images[4:])
+    probes = PackageImages(images[:4], np.zeros(4, np.int64), images[4:])
     save_encoder(tmp_path / "own", metadata, prunable, probes, "")
     with pytest.raises(EncoderError, match="module of your own"):
         load_encoder(tmp_path / "own")

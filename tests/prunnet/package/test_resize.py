@@ -14,7 +14,7 @@ from prunnet.data import open_data, open_test_pictures
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id, weights_id
 from prunnet.errors import DatasetError, EncoderError
-from prunnet.package.images import Probes
+from prunnet.package.images import PackageImages
 from prunnet.package.load import load_encoder
 from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessing_of
 from prunnet.package.save import save_encoder
@@ -49,7 +49,7 @@ def _saved(folder: Path, encoder: Encoder, **changes: object) -> Path:
         space_id=space_id(encoder),
     )
     prunable = PrunableEncoder(encoder, CutRule("channel"))
-    probes = Probes(images[:4], np.array([0, 0, 1, 1]), images[4:])
+    probes = PackageImages(images[:4], np.array([0, 0, 1, 1]), images[4:])
     save_encoder(folder, about.model_copy(update=changes), prunable, probes, "")
     return folder
 
