@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from prunnet import DeviceProfile, Recipe, load_profile, load_recipe
 from prunnet.errors import DocumentError
-from runtime_py.bundle.tolerances import TABLE, Tolerances
+from runtime_py.bundle.tolerances import TABLE, Tolerances, as_precision
 from tests.pages import PAGES, ROOT, Block, anchors, blocks, prose
 
 SIGNATURES = {"docs/reference/datasets.md"}
@@ -148,3 +148,14 @@ def test_the_page_of_gates_states_the_tolerances_in_force() -> None:
         for name in Tolerances.model_fields
     }
     assert stated == in_force
+    rows = re.findall(r"^\| Core ML, `(\w+)` \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|", text, re.M)
+    assert {name for name, *_ in rows} == {"palette6", "palette4"}
+    for precision, *values in rows:
+        given = TABLE[as_precision(precision)]
+        parity = (
+            given.min_cosine,
+            given.min_mean_cosine,
+            given.min_top1_agreement,
+            given.min_synthetic_cosine,
+        )
+        assert parity == tuple(map(float, values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from prunnet.cost.graph import Op
@@ -12,15 +13,26 @@ from runtime_py.bundle.manifest import Precision
 class Width:
     """Bytes per element of what an artifact stores and a runtime moves."""
 
-    weight: int
+    weight: float
     bias: int
     channel: int
     """Bytes per output channel besides the weights: an int8 scale."""
     activation: int
+    whole: int = 0
+    """Compression by size: tensors of more elements than this are compressed, whatever they are, and no other."""
+    table: int = 0
+    """Bytes of a compressed tensor's palette."""
 
     def of_weights(self, op: Op) -> int:
         """Return the bytes that the artifact stores for the op."""
-        return op.weights * self.weight + (op.biases + op.constants) * self.bias + op.channels * self.channel
+        if not self.whole:
+            stored = math.ceil(op.weights * self.weight) + (op.biases + op.constants) * self.bias
+            return stored + op.channels * self.channel
+        sizes = (op.weights, op.biases, op.constants)
+        return sum(self._of_tensor(size) for size in sizes) + op.channels * self.channel
+
+    def _of_tensor(self, size: int) -> int:
+        return math.ceil(size * self.weight) + self.table if size > self.whole else size * self.bias
 
     def of_traffic(self, op: Op) -> int:
         """Return the bytes that the op reads and writes."""
@@ -35,5 +47,7 @@ WIDTHS: dict[Precision, Width] = {
     # when the export has searched. The measured artifact is held against the budgets.
     "mixed": Width(weight=2, bias=4, channel=4, activation=4),
     "int8-dynamic": Width(weight=1, bias=4, channel=4, activation=4),
-    "int8-weights": Width(weight=1, bias=2, channel=2, activation=2),
+    "int8-weights": Width(weight=1, bias=2, channel=3, activation=2, whole=2048),
+    "palette6": Width(weight=0.75, bias=2, channel=3, activation=2, whole=2048, table=128),
+    "palette4": Width(weight=0.5, bias=2, channel=3, activation=2, whole=2048, table=32),
 }

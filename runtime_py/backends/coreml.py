@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from runtime_py.arrays import Floats, Pixels
 from runtime_py.backends.base import expect_shape, identity_of, machine, stack
-from runtime_py.backends.weights import Stored, stored
+from runtime_py.backends.coreml_weights import read_weights
+from runtime_py.backends.weights import Stored
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError, MissingExtraError
@@ -70,20 +71,7 @@ class CoreMLBackend:
 
     def weights(self) -> list[Stored]:
         """Read the program's constants, and what is unfolded to constants when it loads."""
-        program = read_program(self._package)
-        folded = [
-            argument
-            for operation in program.operations
-            if operation.kind.startswith("constexpr_")
-            for arguments in operation.operands.values()
-            for argument in arguments
-        ]
-        return [
-            weight
-            for each in (*program.constants.values(), *folded)
-            if isinstance(each, np.ndarray)
-            for weight in stored(each.dtype.name, each.shape)
-        ]
+        return read_weights(read_program(self._package))
 
 
 def _executed_prediction(package: Package, stated_in: TensorInfo, stated_out: TensorInfo) -> Predict:

@@ -13,10 +13,11 @@ from pydantic import Field
 from runtime_py.errors import UnknownNameError
 from runtime_py.record import Record
 
-Precision = Literal["fp32", "fp16", "int8", "mixed", "int8-dynamic", "int8-weights"]
+Precision = Literal["fp32", "fp16", "int8", "mixed", "int8-dynamic", "int8-weights", "palette6", "palette4"]
 """`int8`: weights and activations, at ranges found before. `mixed`: the same, but the most sensitive layers stay in
-float. `int8-dynamic`: the ranges of activations are found anew for each picture. `int8-weights`: weights alone. (Core
-ML's bundles of schema version 2 call the last `int8`.)"""
+float. `int8-dynamic`: the ranges of activations are found anew for each picture. `int8-weights`: weights alone.
+`palette6`, `palette4`: weights alone, each one of 64 or 16 values of its layer. (Core ML's bundles of schema version 2
+call `int8-weights` `int8`.)"""
 
 
 def as_precision(name: str) -> Precision:
@@ -173,6 +174,17 @@ TABLE: dict[Precision, Tolerances] = {
     # Core ML: 7.2e-5 in the mean, 1.7e-4 at worst.
     "int8-weights": _quantised(
         min_cosine=0.99, min_mean_cosine=0.999, min_top1_agreement=0.9, min_synthetic_cosine=0.95
+    ),
+    # Core ML, built-in encoder at capacity 1 and 0.2: at most 1.8e-3 in the mean, 3.6e-3 at worst, 3e-3 on the parity
+    # pictures, nearest neighbours agree on 0.93. A table that lost its last entry: 9.7e-3 in the mean, 2.6e-2 at worst;
+    # evenly spaced entries: 5e-3 to 1e-2 in the mean; a palette of 5 bits at capacity 0.2: 8e-3.
+    "palette6": _quantised(
+        min_cosine=0.98, min_mean_cosine=0.995, min_top1_agreement=0.85, min_synthetic_cosine=0.98
+    ),
+    # The same: at most 3.1e-2 in the mean, 6.6e-2 at worst, 4.6e-2 on the parity pictures, agreement on 0.69. Two
+    # neighbouring entries exchanged: at least 4.8e-2 in the mean, 0.13 at worst; a palette of 3 bits: 0.1 in the mean.
+    "palette4": _quantised(
+        min_cosine=0.88, min_mean_cosine=0.955, min_top1_agreement=0.6, min_synthetic_cosine=0.9
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Core ML: an ML Program with an image input, in fp32, fp16 or with int8 weights."""
+"""Core ML: an ML Program with an image input, in fp32, fp16, or fp16 with compressed weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from exporters.targets.base import Exporter, Written
+from exporters.targets.coreml.compression import compressed
 from exporters.targets.coreml.coremltools_import import coremltools
 from exporters.targets.coreml.package import make_reproducible
 from exporters.targets.coreml.precision import runs_in_fp16
@@ -25,12 +26,14 @@ OUTPUT = "embedding"
 class CoreMLExporter(Exporter):
     """Writes an `.mlpackage` for iOS 17 and macOS 14 or later.
 
-    fp16 keeps the normalisation of the pixels and of the embedding in fp32; int8-weights is fp16 with the weights of
-    every layer of more than 2048 stored as symmetric int8 per output channel, and unfolded when it loads.
+    fp16 keeps the normalisation of the pixels and of the embedding in fp32. int8-weights, palette6 and palette4 are
+    fp16 with the weights of every layer of more than 2048 in 8, 6 or 4 bits, unfolded when it loads.
     """
 
     target: ClassVar[Target] = "coreml"
-    precisions: ClassVar[tuple[Precision, ...]] = ("fp16", "fp32", "int8-weights")
+    precisions: ClassVar[tuple[Precision, ...]] = (
+        "fp16", "fp32", "int8-weights", "palette6", "palette4"
+    )  # fmt: skip
     float_precision: ClassVar[Precision] = "fp16"
     suffix: ClassVar[str] = ".mlpackage"
     packages: ClassVar[tuple[str, ...]] = ("coremltools",)
@@ -80,15 +83,4 @@ def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec)
         compute_precision=compute,
         skip_model_load=True,
     )
-    return _with_int8_weights(model) if spec.precision == "int8-weights" else model
-
-
-def _with_int8_weights(model: Any) -> Any:
-    from coremltools.optimize import coreml as compression
-
-    per_channel = compression.OpLinearQuantizerConfig(
-        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=2048
-    )
-    return compression.linear_quantize_weights(
-        model, config=compression.OptimizationConfig(global_config=per_channel)
-    )
+    return compressed(model, spec.precision)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from exporters.errors import ExportError
+from exporters.targets.coreml.compression import palette
 from exporters.targets.coreml.exporter import CoreMLExporter
 from exporters.targets.spec import Artifact
 from runtime_py.backends.coreml import CoreMLBackend
@@ -137,3 +139,37 @@ def test_an_operation_without_conversion_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ExportError, match=r"coreml: convert failed: .*bicubic"):
         CoreMLExporter().convert(Odd(), spec(), tmp_path)
+
+
+@pytest.mark.parametrize(("precision", "entries"), [("palette6", 64), ("palette4", 16)])
+def test_a_palette_stores_an_index_per_weight(
+    converted: Callable[[str, str], Artifact], precision: str, entries: int
+) -> None:
+    small, half = converted("coreml", precision), converted("coreml", "fp16")
+    (unfolded,) = [o for o in operations(small) if o.kind == "constexpr_lut_to_dense"]
+    (table,), (indices,) = unfolded.operands["lut"], unfolded.operands["indices"]
+    assert (table.size, table.dtype) == (entries, np.float16)
+    assert indices.nbytes == 4608 * (entries.bit_length() - 1) // 8
+    assert small.size < half.size
+
+
+def test_palettes_are_the_same_bytes_again(tmp_path: Path, converted: Callable[[str, str], Artifact]) -> None:
+    again = CoreMLExporter().convert(SmallEncoder(), spec(precision="palette4"), tmp_path)
+    assert hashes(again.path) == hashes(converted("coreml", "palette4").path)
+
+
+def test_a_palette_has_the_least_squared_error() -> None:
+    """Against every split of the sorted values into runs, whose best table entries are their means."""
+    values = np.random.default_rng(0).normal(size=9).astype(np.float16)
+    weights = np.concatenate([values, values[:3]])
+    table, indices = palette(weights, 3)
+    assert indices.dtype == np.uint8 and (np.diff(table) > 0).all()
+    ordered = np.sort(weights.astype(np.float64))
+
+    def loss(cuts: tuple[int, int]) -> float:
+        return sum(((run - run.mean()) ** 2).sum() for run in np.split(ordered, cuts))
+
+    least = min(loss(cuts) for cuts in combinations(range(1, len(ordered)), 2))
+    assert ((table[indices].astype(np.float64) - weights) ** 2).sum() == pytest.approx(least, rel=0.01)
+    few, exact = palette(np.array([[1.0, 2.0], [2.0, 1.0]], np.float16), 16)
+    assert few[exact].tolist() == [1, 2, 2, 1] and few.size == 16

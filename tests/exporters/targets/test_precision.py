@@ -23,6 +23,8 @@ CASES = [
     ("coreml", "fp32"),
     ("coreml", "fp16"),
     ("coreml", "int8-weights"),
+    ("coreml", "palette6"),
+    ("coreml", "palette4"),
     ("executorch", "int8"),
 ]
 
