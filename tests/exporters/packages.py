@@ -15,15 +15,18 @@ from prunnet.package.metadata import BackboneSpec, EncoderMetadata, preprocessin
 from prunnet.package.save import save_encoder
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.rule import CutRule
+from runtime_py.framing import Resize
 from tests.exporters.nets import SIDE, glyph_images
 
 OPTIONS = {"channels": [16, 24, 32, 48], "stem_width": 8}
 
 
-def write_package(folder: Path) -> Path:
+def write_package(folder: Path, resize: Resize | None = None) -> Path:
     """Write an untrained ResNet of 10 layers whose BatchNorm statistics fit the images."""
     torch.manual_seed(3)
-    encoder = Encoder.from_timm("resnet10t", dimension=32, image_size=(SIDE, SIDE), options=OPTIONS)
+    encoder = Encoder.from_timm(
+        "resnet10t", dimension=32, image_size=(SIDE, SIDE), options=OPTIONS, resize=resize
+    )
     images = glyph_images(48)
     reestimate(encoder, torch.from_numpy(images.copy()))
     encoder.eval()
