@@ -20,7 +20,7 @@ from runtime_py.bundle.tolerances import Tolerances
 from runtime_py.check.drift import Embed
 from runtime_py.check.gates import Gate, describe, resize_gates
 from runtime_py.check.report import DriftReport
-from runtime_py.errors import MissingExtraError
+from runtime_py.errors import MissingExtraError, PictureError
 from runtime_py.framing import Framing
 from runtime_py.picture_files import read_picture
 from runtime_py.retrieval import metrics
@@ -80,6 +80,11 @@ def with_preprocessing(
         pixels = framed(probes.originals.files, preprocessing)
     except (MissingExtraError, OSError) as error:  # no Pillow, or no place for temporary files
         return replace(report, notes=(*report.notes, f"not checked: decoding and resizing ({error})"))
+    except PictureError as error:
+        said = (
+            f"preprocess: a picture of original size cannot be decoded here ({error.kind}: {error.problem})"
+        )
+        return replace(report, verdict="incompatible", reasons=(*report.reasons, said))
     return with_gates(report, preprocess_gates(embed(pixels), probes.originals, report.tolerances))
 
 

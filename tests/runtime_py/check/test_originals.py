@@ -95,6 +95,14 @@ def test_without_pillow_the_report_says_what_was_not_checked(
     assert any("not checked: decoding and resizing" in note and "pillow" in note for note in report.notes)
 
 
+def test_what_cannot_be_decoded_is_no_pass(make_bundle, probes: Probes) -> None:
+    files = (probes.originals.files[0][:60], *probes.originals.files[1:])
+    damaged = replace(probes, originals=replace(probes.originals, files=files))
+    report = load(make_bundle("onnx", own_probes=damaged)).check()
+    assert report.verdict == "incompatible"
+    assert "a picture of original size cannot be decoded here (damaged: " in report.reasons[0]
+
+
 def test_an_older_bundle_says_that_it_has_no_originals(make_bundle) -> None:
     report = load(make_bundle("onnx", schema_version=3)).check()
     assert any("no pictures of original size" in note for note in report.notes)
