@@ -16,7 +16,7 @@ from runtime_py.arrays import Floats, Pixels
 from runtime_py.backends.base import Backend
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
-from runtime_py.check.drift import examine
+from runtime_py.check.drift import Embed, examine
 from runtime_py.check.originals import with_preprocessing
 from runtime_py.check.report import DriftReport
 from runtime_py.errors import ClosedError, InferenceError, PrunnetError
@@ -205,12 +205,13 @@ class QueryEncoder:
             },
         }
 
-    def check(self, server: str | Path | None = None) -> DriftReport:
+    def check(self, server: str | Path | None = None, *, embed: Embed | None = None) -> DriftReport:
         """Measure drift on this machine's own kernels, from the bundle's probes.
 
         Args:
             server: What embeds or holds the server's index: an encoder package, an ONNX model, a TensorFlow
                 SavedModel, or a stored gallery (.npz). None: the dense embeddings stored in the bundle.
+            embed: Called instead of this encoder's own `embed`; for a caller that needs what it returns too.
 
         Returns:
             The verdict with its figures; `not verified` if the server does not say which space it embeds in,
@@ -224,14 +225,15 @@ class QueryEncoder:
         from runtime_py.check.against_server import check_server
 
         tolerances = self.manifest.drift.tolerances
+        embed = embed or self.embed
         try:
             if server is not None:
-                report = check_server(self.manifest, self.probes, self.embed, self.runtime, server)
+                report = check_server(self.manifest, self.probes, embed, self.runtime, server)
             else:
                 recorded = self.manifest.drift.figures
-                record = examine(self.embed, self.probes, tolerances, self.runtime, recorded)
+                record = examine(embed, self.probes, tolerances, self.runtime, recorded)
                 report = DriftReport.of(record, recorded)
-            return with_preprocessing(report, self.embed, self.probes, self.manifest.preprocessing)
+            return with_preprocessing(report, embed, self.probes, self.manifest.preprocessing)
         except InferenceError as error:
             where = None if server is None else str(server)
             reasons = (str(error),)

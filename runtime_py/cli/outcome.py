@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from runtime_py.arrays import Floats, Pixels
 from runtime_py.bundle.manifest import Verdict
 from runtime_py.check.gates import Gate
 from runtime_py.check.report import DriftReport
@@ -95,7 +96,7 @@ def check_bundle(
         server: See `QueryEncoder.check`; for this machine alone.
         device: Where to check it, see `runtime_py.devices.attached.open_device`; None for this machine.
         probes: How many probes to use on the device; None for all.
-        exhibits: Whether to make what a page shows, on this machine alone; embeds the probes once more.
+        exhibits: Whether to make what a page shows, on this machine alone, of the embeddings that the check makes.
     """
     about = None
     try:
@@ -105,10 +106,16 @@ def check_bundle(
 
             return Outcome(bundle, check_on(bundle, device, probes), about=about)
         encoder = load(bundle)
-        report = encoder.check(server)
-        shown = None
-        if exhibits and report.figures is not None:
-            shown = exhibits_of(encoder.embed(encoder.probes.images), encoder.probes)
+        made: list[Floats] = []
+
+        def embed(images: Pixels) -> Floats:
+            vectors = encoder.embed(images)
+            if images is encoder.probes.images:
+                made.append(vectors)
+            return vectors
+
+        report = encoder.check(server, embed=embed)
+        shown = exhibits_of(made[0], encoder.probes) if exhibits and report.figures is not None else None
         return Outcome(bundle, report, about=about, exhibits=shown)
     except PrunnetError as error:
         return Outcome(bundle, error=error, about=about)

@@ -8,14 +8,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from runtime_py.bundle.tolerances import TABLE
-from runtime_py.check.drift import Gate
 from runtime_py.check.report import DriftReport
 from runtime_py.cli.check import main
-from runtime_py.cli.junit import junit_xml
 from runtime_py.cli.outcome import Outcome, exit_code
 from runtime_py.errors import BundleError, IncompatibleError, MissingExtraError, UnsupportedProgramError
 from tests.runtime_py import tiny
@@ -92,7 +88,7 @@ def test_a_server_is_passed_on(make_bundle, probes, tmp_path, capsys):
     junit = tmp_path / "drift.xml"
     assert main([str(bundle), "--server", str(tmp_path / "anonymous.npz"), "--junit", str(junit)]) == 5
     assert "not verified" in capsys.readouterr().out
-    assert ElementTree.parse(junit).getroot().get("skipped") == "1"
+    assert ElementTree.parse(junit).getroot()[0].get("skipped") == "1"
     assert main([str(bundle), "--server", str(tmp_path / "absent.npz")]) == 2
 
 
@@ -121,39 +117,6 @@ def report(verdict="compatible", reasons=()):
 )
 def test_exit_codes(outcomes, code):
     assert exit_code(outcomes) == code
-
-
-@given(st.text(), st.text())
-def test_junit_escapes_anything(name, problem):
-    outcomes = [
-        Outcome(Path("b\0" + name), error=BundleError("f", problem)),
-        Outcome(Path(name), report("not verified", (problem,))),
-        Outcome(Path(name), error=IncompatibleError(problem)),
-    ]
-    root = ElementTree.fromstring(junit_xml(outcomes))
-    assert [suite[0][0].tag for suite in root] == ["error", "skipped", "failure"]
-    assert {key: root.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "3",
-        "failures": "1",
-        "errors": "1",
-        "skipped": "1",
-    }
-
-
-def test_junit_shows_a_check_that_found_nothing_wrong_and_proves_nothing():
-    """Every gate may pass on probes on which no drop could show; CI that reads the file must see it."""
-    passed = (Gate("parity.finite", 1.0, 1.0, True),)
-    toothless = DriftReport("not verified", ("toothless",), None, TABLE["fp32"], "test", gates=passed)
-    (suite,) = ElementTree.fromstring(junit_xml([Outcome(Path("b"), toothless)]))
-    assert (suite.get("tests"), suite.get("skipped")) == ("2", "1")
-    assert suite[1][0].get("message") == "toothless"
-
-
-def test_markup_in_a_message_stays_text():
-    evil = '</failure><testcase name="x"/>]]>&"\''
-    (suite,) = ElementTree.fromstring(junit_xml([Outcome(Path("b"), error=IncompatibleError(evil))]))
-    assert suite[0][0].get("message") == evil
-    assert len(suite) == 1
 
 
 def test_help_imports_nothing_heavy():

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from runtime_py import load
 from runtime_py.bundle.manifest import BudgetCheck
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.check.report import DriftReport
@@ -24,7 +25,8 @@ from runtime_py.cli.exhibits import NEIGHBOURS, exhibits_of
 from runtime_py.cli.html.page import html_page
 from runtime_py.cli.html.pictures import MOST_PIXELS, png, thumbnail
 from runtime_py.cli.isolation import check_bundles
-from runtime_py.cli.outcome import Outcome
+from runtime_py.cli.outcome import Outcome, check_bundle
+from runtime_py.encoder import QueryEncoder
 from runtime_py.errors import BundleError
 from tests.runtime_py import bundles
 
@@ -83,6 +85,24 @@ def test_exhibits_are_made_only_for_a_page(make_bundle):
     )
     assert with_page.exhibits is not None and without.exhibits is None
     assert with_page.about == without.about is not None
+
+
+@pytest.mark.parametrize("server", [None, "own.npz"])
+def test_a_page_costs_no_second_embedding(make_bundle, probes, tmp_path, monkeypatch, server):
+    arrays = {"embeddings": probes.dense, "labels": probes.labels}
+    np.savez(tmp_path / "own.npz", space_id=np.array("space-of-tiny"), **arrays)
+    embedded: list[int] = []
+    honest = QueryEncoder.embed
+
+    def counted(self, images):
+        embedded.append(len(images))
+        return honest(self, images)
+
+    monkeypatch.setattr(QueryEncoder, "embed", counted)
+    outcome = check_bundle(make_bundle("onnx"), None if server is None else tmp_path / server, exhibits=True)
+    assert outcome.verdict == "compatible"
+    assert outcome.exhibits == exhibits_of(honest(load(outcome.bundle), probes.images), probes)
+    assert sorted(embedded) == sorted((len(probes), len(probes.parity.images)))
 
 
 def _about(evil: str) -> About:
