@@ -30,7 +30,7 @@ from torch import nn
 
 from benchmarks.drift_honest import UNTRAINED, Encoders
 from benchmarks.page import DOCS, put
-from exporters.pipeline.verification import verify
+from exporters.pipeline.conversion import convert_and_verify
 from exporters.quiet import quiet
 from exporters.targets.registry import TARGETS, as_target, get_exporter
 from exporters.targets.spec import Artifact, ExportSpec
@@ -170,10 +170,12 @@ def measure(subjects: Subjects, subject: Subject, asked: float, target: Target, 
         tolerances = tolerances.model_copy(update=nothing_asked)
     with tempfile.TemporaryDirectory() as scratch, quiet(Path(os.devnull)):
         try:
-            artifact = get_exporter(target).convert(subject.module, spec, Path(scratch))
-            drift = verify(target, artifact, spec, subject.probes, tolerances).drift
+            artifact, verified = convert_and_verify(
+                target, subject.module, spec, subject.probes, tolerances, Path(scratch)
+            )
         except PrunnetError as error:
             return replace(cell, error=f"{type(error).__name__}: {error}")
+        drift = verified.drift
         figures = drift.figures
         assert figures is not None
         twin = artifact.twin

@@ -9,11 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters.pipeline.conversion import convert_and_verify
 from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.measurement import against_budgets, measured_cost
 from exporters.pipeline.originals import originals_of
 from exporters.pipeline.planning import broken, plan_again, plan_export, step_down
-from exporters.pipeline.verification import verify
 from exporters.progress import Say, silent
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import Artifact, ExportSpec
@@ -113,7 +113,7 @@ def export_bundle(
             elif attempt.drift.verdict == "compatible":
                 break
             else:
-                refusal = _refusal(plan, attempt.drift)
+                refusal = _refusal(plan, attempt.drift, len(attempt.artifact.float_layers))
                 if not _loses_too_much(attempt.drift):
                     raise refusal
                 steps.append(_exported(plan, f"loses too much: {'; '.join(attempt.drift.reasons)}"))
@@ -152,10 +152,15 @@ def _attempt(
         originals=originals_of(package, module),
     )
     spec = ExportSpec.of(package, plan.capacity, plan.precision)
-    say(f"{label}: convert ({plan.precision})")
-    artifact = get_exporter(plan.target).convert(module, spec, folder)
-    say(f"{label}: verify with {len(images)} probes")
-    verified = verify(plan.target, artifact, spec, probes, profile.compatibility.of(plan.precision))
+    artifact, verified = convert_and_verify(
+        plan.target,
+        module,
+        spec,
+        probes,
+        profile.compatibility.of(plan.precision),
+        folder,
+        lambda line: say(f"{label}: {line}"),
+    )
     drift, against_curve = held_against_curve(verified.drift, package.curve, plan.capacity)
     say(f"{label}: measure")
     measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
@@ -173,17 +178,22 @@ def _loses_too_much(drift: DriftRecord) -> bool:
     return lost and not any(reason.endswith("twin") for reason in drift.reasons)
 
 
-def _refusal(plan: Plan, drift: DriftRecord) -> IncompatibleError:
-    helps = ""
+def _is_gentler(offered: Precision, than: Precision) -> bool:
+    return offered == "mixed" and than == "int8"
+
+
+def _refusal(plan: Plan, drift: DriftRecord, in_float: int = 0) -> IncompatibleError:
+    helps, share = "", f", with {in_float} layers in float, all but one" if in_float else ""
     if _loses_too_much(drift):
-        gentler = [name for name in get_exporter(plan.target).precisions if not is_quantised(name)]
+        offered = get_exporter(plan.target).precisions
+        gentler = [name for name in offered if not is_quantised(name) or _is_gentler(name, plan.precision)]
         helps = (
             f". This encoder loses too much in {plan.precision}. What would help: {' or '.join(gentler)} for "
             f"precision.{plan.target} of the profile, or as --precision; or, if you measured on photos of your own "
             "that you can accept the loss, tolerances of your own under compatibility"
         )
     return IncompatibleError(
-        f"{plan.profile}/{plan.target} at capacity {plan.capacity:.4f}, {drift.verdict} on {drift.runtime}: "
+        f"{plan.profile}/{plan.target} at capacity {plan.capacity:.4f}{share}, {drift.verdict} on {drift.runtime}: "
         f"{'; '.join(drift.reasons)}. No bundle was written{helps}"
     )
 
@@ -199,6 +209,7 @@ def _draft(package: EncoderPackage, plan: Plan, attempt: _Attempt) -> Manifest:
         granularity=plan.granularity,
         target=plan.target,
         precision=plan.precision,
+        float_layers=attempt.artifact.float_layers,
         profile=plan.profile,
         artifact=attempt.artifact.path.name,
         input=attempt.artifact.input,

@@ -58,13 +58,16 @@ class Exporter(ABC):
     suffix: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
 
-    def convert(self, module: torch.nn.Module, spec: ExportSpec, scratch: Path | None = None) -> Artifact:
+    def convert(
+        self, module: torch.nn.Module, spec: ExportSpec, scratch: Path | None = None, twin: Twin | None = None
+    ) -> Artifact:
         """Convert `module` and return the artifact, written in a scratch folder; a quantised one with its float twin.
 
         Args:
             module: float32 [1, 3, H, W] RGB in 0..255 -> unit-length float32 [1, D]; in eval mode.
             spec: Identity, input size, precision and calibration images.
             scratch: Folder to write in; a new temporary one, which the caller removes, if None.
+            twin: The float twin, if the caller has it.
 
         Returns:
             The artifact with its tensors, tool versions and notes.
@@ -87,8 +90,10 @@ class Exporter(ABC):
             raise ExportError(self.target, "convert", cause) from error
         if not path.exists():
             raise ExportError(self.target, "convert", f"the converter returned without writing {path.name}")
-        twin = self._twin(module, spec, folder) if is_quantised(spec.precision) else None
-        return Artifact(path, written.input, written.output, self._tools(), written.notes, twin)
+        twin = (twin or self._twin(module, spec, folder)) if is_quantised(spec.precision) else None
+        return Artifact(
+            path, written.input, written.output, self._tools(), written.notes, twin, spec.float_layers
+        )
 
     def check_precision(self, precision: Precision) -> None:
         """Raise ExportError of stage "plan", naming what is offered, unless `precision` is."""
@@ -103,7 +108,9 @@ class Exporter(ABC):
     def _twin(self, module: torch.nn.Module, spec: ExportSpec, folder: Path) -> Twin:
         within = folder / "twin"
         within.mkdir(exist_ok=True)
-        artifact = self.convert(module, replace(spec, precision=self.float_precision), within)
+        artifact = self.convert(
+            module, replace(spec, precision=self.float_precision, float_layers=()), within
+        )
         return Twin(artifact, self.float_precision)
 
     @abstractmethod

@@ -29,12 +29,14 @@ class ExportSpec:
         preprocessing: Input size and the normalisation that the module already contains.
         precision: Number format of the artifact's weights and arithmetic.
         calibration_images: uint8 [C, H, W, 3], real images for int8 ranges and the check before.
+        float_layers: Layers of a `mixed` artifact that stay in float, by their names in torch.
     """
 
     identity: Identity
     preprocessing: Preprocessing
     precision: Precision
     calibration_images: NDArray[np.uint8]
+    float_layers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, package: EncoderPackage, capacity: float, precision: Precision) -> ExportSpec:
@@ -91,6 +93,7 @@ class Artifact:
         tools: Distribution name -> version of every package that made it.
         notes: What the user should know though it succeeded, e.g. ops outside the delegate.
         twin: The same module in the target's float precision, of an artifact that is quantised.
+        float_layers: Layers that stay in float, of a `mixed` one.
     """
 
     path: Path
@@ -99,6 +102,7 @@ class Artifact:
     tools: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     twin: Twin | None = None
+    float_layers: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

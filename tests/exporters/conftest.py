@@ -18,7 +18,9 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
         key = (target, precision)
         if key not in made:
             folder = tmp_path_factory.mktemp(f"{target}-{precision}")
-            made[key] = get_exporter(target).convert(SmallEncoder(), spec(precision=precision), folder)
+            float_layers = ("down.0",) if precision == "mixed" else ()
+            wanted = spec(precision=precision, float_layers=float_layers)
+            made[key] = get_exporter(target).convert(SmallEncoder(), wanted, folder)
         return made[key]
 
     return convert

@@ -28,7 +28,7 @@ class ExecuTorchExporter(Exporter):
     """Exports to a `.pte` whose ops run in XNNPACK; the ops that do not are told in the notes."""
 
     target = "executorch"
-    precisions = ("fp32", "int8")
+    precisions = ("fp32", "int8", "mixed")
     suffix = ".pte"
     packages = ("executorch", "torchao")
 
@@ -39,8 +39,8 @@ class ExecuTorchExporter(Exporter):
         with torch.inference_mode():
             expected = module(example)
         module = with_fixed_windows(module, example)
-        if spec.precision == "int8":
-            module = quantised(module, calibration_images(spec, self.target))
+        if spec.precision in ("int8", "mixed"):
+            module = quantised(module, calibration_images(spec, self.target), spec.float_layers)
         text = json.dumps(spec.identity.entries()).encode()
         lowered = lower(
             partial(torch.export.export, module, (example,)),

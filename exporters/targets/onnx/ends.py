@@ -1,4 +1,4 @@
-"""The two ends of a network: what comes before its first and after its last layer with weights stays float32."""
+"""Which nodes have weights, and the two ends: what comes before the first and after the last of them stays float32."""
 
 from __future__ import annotations
 
@@ -17,3 +17,14 @@ def ends(model: onnx.ModelProto) -> list[str]:
     if not weighted:
         return [node.name for node in nodes]
     return [node.name for node in [*nodes[: weighted[0]], *nodes[weighted[-1] + 1 :]]]
+
+
+def weights(model: onnx.ModelProto) -> list[tuple[int, ...] | None]:
+    """Return the shape of each node's weights, None for a node without."""
+    shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
+    return [
+        next((shapes[name] for name in node.input if len(shapes.get(name, ())) > 1), None)
+        if node.op_type in WEIGHTED
+        else None
+        for node in model.graph.node
+    ]

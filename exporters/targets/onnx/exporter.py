@@ -1,4 +1,4 @@
-"""ONNX: NCHW input, one file, identity in `metadata_props`; fp32, fp16 or int8 (QDQ)."""
+"""ONNX: NCHW input, one file, identity in `metadata_props`; fp32, fp16, int8 (QDQ) or mixed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
+from exporters.targets.layers import float_places
 from exporters.targets.onnx.fp16 import halved
 from exporters.targets.onnx.int8 import quantised
 from exporters.targets.soundness import example_input
@@ -21,7 +22,7 @@ class OnnxExporter(Exporter):
     """Exports with `torch.onnx.export` on top of `torch.export`; the saved file passes the checker."""
 
     target = "onnx"
-    precisions = ("fp32", "fp16", "int8")
+    precisions = ("fp32", "fp16", "int8", "mixed")
     suffix = ".onnx"
     packages = ("onnx", "onnxscript", "onnxruntime")
 
@@ -41,8 +42,9 @@ class OnnxExporter(Exporter):
         )
         assert program is not None
         model = _without_traces(program.model_proto)
-        if spec.precision == "int8":
-            model = quantised(model, calibration_images(spec, self.target))
+        if spec.precision in ("int8", "mixed"):
+            in_float = float_places(self.target, module, example, spec.float_layers)
+            model = quantised(model, calibration_images(spec, self.target), in_float)
         elif spec.precision == "fp16":
             model = halved(model)
         onnx.helper.set_model_props(model, spec.identity.entries())

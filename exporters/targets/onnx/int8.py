@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.targets.onnx.ends import ends
+from exporters.targets.layers import Places
+from exporters.targets.onnx.ends import ends, weights
 
 if TYPE_CHECKING:
     import onnx
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 NORMALISATIONS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization")
 
 
-def quantised(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
+def quantised(model: onnx.ModelProto, images: NDArray[np.uint8], in_float: Places) -> onnx.ModelProto:
     """Return the int8 model.
 
     Args:
         model: A float32 model with one NCHW input in 0..255.
         images: uint8 [C, H, W, 3] to find the ranges of activations by.
+        in_float: Tells which operations stay in float.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -42,6 +44,9 @@ def quantised(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPr
         given, prepared, written = (Path(scratch) / f"{name}.onnx" for name in ("given", "prepared", "int8"))
         onnx.save(model, given)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        named = _named(onnx.load(prepared))
+        onnx.save(named, prepared)
+        kept = in_float(weights(named))
         quantize_static(
             prepared,
             written,
@@ -51,7 +56,10 @@ def quantised(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelPr
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_left_float(onnx.load(prepared)),
+            nodes_to_exclude=[
+                *_left_float(named),
+                *(node.name for node, stays in zip(named.graph.node, kept, strict=True) if stays),
+            ],
         )
         return _without_unused_domains(onnx.load(written))
 
@@ -60,6 +68,13 @@ def _left_float(model: onnx.ModelProto) -> list[str]:
     """Return the names of the nodes at both ends, and of the normalisations, which have no integer kernels."""
     normalisations = [node.name for node in model.graph.node if node.op_type in NORMALISATIONS]
     return [*ends(model), *normalisations]
+
+
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give every node a name: the quantizer keeps nodes in float by their names."""
+    for place, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{place}"
+    return model
 
 
 def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:

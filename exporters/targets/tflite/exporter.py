@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
+from exporters.targets.layers import float_places
 from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
 from exporters.targets.tflite.card import CARD_NAME, model_card
@@ -23,7 +24,7 @@ class TfliteExporter(Exporter):
     """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
 
     target = "tflite"
-    precisions = ("fp32", "fp16", "int8", "int8-dynamic")
+    precisions = ("fp32", "fp16", "int8", "mixed", "int8-dynamic")
     suffix = ".tflite"
     packages = ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
 
@@ -36,8 +37,9 @@ class TfliteExporter(Exporter):
         pixels = example.permute(0, 2, 3, 1).contiguous()
         converted = path.with_name("converted.tflite")
         litert_torch.convert(channel_last, (pixels,)).export(str(converted))
-        if spec.precision == "int8":
-            model = quantised(converted, calibration_images(spec, self.target))
+        if spec.precision in ("int8", "mixed"):
+            in_float = float_places(self.target, module, example, spec.float_layers)
+            model = quantised(converted, calibration_images(spec, self.target), in_float)
         elif spec.precision == "int8-dynamic":
             model = dynamic(converted)
         elif spec.precision == "fp16":

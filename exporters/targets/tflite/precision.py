@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
+from exporters.targets.layers import Places
+from exporters.targets.tflite.operators import operators_of
 
 
-def quantised(float_model: Path, images: NDArray[np.uint8]) -> bytes:
+def quantised(float_model: Path, images: NDArray[np.uint8], in_float: Places) -> bytes:
     """Return the int8 model.
 
     Args:
         float_model: A float32 `.tflite` with one NHWC input in 0..255.
         images: uint8 [C, H, W, 3] to find the ranges of activations by.
+        in_float: Tells which operations stay in float.
     """
     from ai_edge_quantizer import qtyping, recipe
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -37,7 +39,7 @@ def quantised(float_model: Path, images: NDArray[np.uint8]) -> bytes:
     keep_float: list[tuple[str, Any]] = [
         (".*", qtyping.TFLOperationName.INPUT),
         (".*", qtyping.TFLOperationName.OUTPUT),
-        (_any_of(outputs_of_the_tail(float_model)), qtyping.TFLOperationName.ALL_SUPPORTED),
+        (_any_of(_outputs_in_float(float_model, in_float)), qtyping.TFLOperationName.ALL_SUPPORTED),
     ]
     for regex, operation in keep_float:
         quantizer.update_quantization_recipe(
@@ -91,17 +93,17 @@ def halved(float_model: Path) -> bytes:
     return bytes(quantizer.quantize().quantized_model)
 
 
-def outputs_of_the_tail(model: Path) -> list[str]:
-    """Return the names of the tensors that come after the last layer with weights."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model.read_bytes(), 0))
-    weighted = {getattr(schema.BuiltinOperator, name) for name in WEIGHTED}
-    graph = root.subgraphs[0]
-    codes = [root.operatorCodes[operator.opcodeIndex].builtinCode for operator in graph.operators]
-    last = max((place for place, code in enumerate(codes) if code in weighted), default=-1)
-    names = [graph.tensors[index].name for tail in graph.operators[last + 1 :] for index in tail.outputs]
-    return [name.decode() for name in names]
+def _outputs_in_float(model: Path, in_float: Places) -> list[str]:
+    """Return the names of the tensors that come after the last layer with weights, or out of a layer that stays."""
+    operators = operators_of(model)
+    last = max((place for place, each in enumerate(operators) if each.weighted), default=-1)
+    kept = in_float([each.weights for each in operators])
+    return [
+        name
+        for place, (each, stays) in enumerate(zip(operators, kept, strict=True))
+        if stays or place > last
+        for name in each.outputs
+    ]
 
 
 def _signatures(model: Path) -> dict[str, dict[str, list[str]]]:

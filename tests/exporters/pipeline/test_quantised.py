@@ -85,7 +85,7 @@ def test_ranges_of_other_pictures_are_caught(case, tmp_path):
     [
         (
             ("compression.map_drop is 0.4", "compatibility.map_drop is 0.4"),
-            "What would help: fp32 or fp16 for",
+            "What would help: fp32 or fp16 or mixed for",
         ),
         (("parity.min_cosine is 0.9, in its fp32 twin", "compression.map_drop is 0.4"), None),
         (("closeness.to_dense is 0.5",), None),

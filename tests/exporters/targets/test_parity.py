@@ -25,6 +25,10 @@ CASES = {
     ("tflite", "int8"): max(0.9995, TABLE["int8"].min_cosine),
     ("onnx", "fp16"): TABLE["fp16"].min_cosine,
     ("onnx", "int8"): max(0.9995, TABLE["int8"].min_cosine),
+    **{
+        (target, "mixed"): max(0.9995, TABLE["mixed"].min_cosine)
+        for target in ("executorch", "tflite", "onnx")
+    },
     ("tflite", "int8-dynamic"): max(0.9995, TABLE["int8-dynamic"].min_cosine),
     ("coreml", "int8-weights"): max(0.9995, TABLE["int8-weights"].min_cosine),
     ("coreml", "palette6"): max(0.999, TABLE["palette6"].min_cosine),

@@ -1,0 +1,163 @@
+"""The layers of a network: each operation with weights, and what follows it up to the next one.
+
+Formats keep the order of the layers but not their names, so a layer is found in an artifact by its place, and the shape
+of its weights must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from exporters.errors import ExportError
+from exporters.targets.retraced import kind_of, shape_of
+
+if TYPE_CHECKING:
+    import torch
+
+_WEIGHTED = {"conv1d": 1, "conv2d": 1, "conv3d": 1, "convolution": 1, "conv_transpose1d": 1, "conv_transpose2d": 1,
+             "linear": 1, "matmul": 1, "mm": 1, "addmm": 2}  # fmt: skip
+"""ATen operation -> place of its weights among the arguments."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An operation with weights.
+
+    Args:
+        name: Path of its module in torch, e.g. "backbone.blocks.0.conv".
+        shape: Shape of its weights, in any order of the axes.
+    """
+
+    name: str
+    shape: Shape
+
+
+def weights_of(node: Any) -> Any:
+    """Return the node of an operation's weights; None if it has no constant ones."""
+    place = _WEIGHTED.get(kind_of(node))
+    if place is None or len(node.args) <= place:
+        return None
+    return node.args[place] if is_constant(node.args[place]) else None
+
+
+def is_constant(node: Any) -> bool:
+    """Tell whether a node's value does not depend on the picture."""
+    if node.op == "get_attr":
+        return True
+    return node.op == "call_function" and all(map(is_constant, node.all_input_nodes))
+
+
+def owners(graph: torch.fx.Graph) -> dict[Any, Layer | None]:
+    """Return each operation's layer: the last one with weights up to it, in the order in which they run.
+
+    Args:
+        graph: Of `torch.export.export(...).module()`.
+
+    Returns:
+        Node -> layer. None before the first and after the last operation with weights: both ends stay in float.
+    """
+    nodes = [node for node in graph.nodes if node.op == "call_function" and not is_constant(node)]
+    last = max((place for place, node in enumerate(nodes) if weights_of(node) is not None), default=-1)
+    owned: dict[Any, Layer | None] = {}
+    current: Layer | None = None
+    for place, node in enumerate(nodes):
+        weights = weights_of(node)
+        if weights is not None:
+            current = Layer(_name(weights), shape_of(weights))
+        owned[node] = current if place <= last else None
+    return owned
+
+
+def layers_of(module: torch.nn.Module, example: torch.Tensor) -> tuple[Layer, ...]:
+    """Return the layers in the order in which they run; one that runs twice stands there twice.
+
+    Args:
+        module: Takes `example`.
+        example: An input.
+    """
+    import torch
+
+    graph = torch.export.export(module, (example,)).module().graph
+    owned = owners(graph)
+    return tuple(layer for node, layer in owned.items() if layer and weights_of(node) is not None)
+
+
+Places = Callable[[Sequence[Shape | None]], list[bool]]
+"""Takes the shape of the weights of each operation of an artifact, in order, None for one without; tells of each
+whether it stays in float."""
+
+
+def float_places(
+    target: str, module: torch.nn.Module, example: torch.Tensor, names: Collection[str]
+) -> Places:
+    """Return what finds the layers that stay in float in an artifact.
+
+    Args:
+        target: Format of the artifact, for the error.
+        module: The network that the artifact is made of.
+        example: Its input.
+        names: Layers that stay in float; none for plain int8.
+    """
+    if not names:
+        return lambda weights: [False] * len(weights)
+    return partial(_places, target, layers_of(module, example), names)
+
+
+def _places(
+    target: str, layers: Sequence[Layer], names: Collection[str], weights: Sequence[Shape | None]
+) -> list[bool]:
+    check_names(target, layers, names)
+    theirs = [shape for shape in weights if shape is not None]
+    if list(map(_plain, theirs)) != [_plain(layer.shape) for layer in layers]:
+        raise ExportError(
+            target,
+            "quantise",
+            f"{_difference(layers, theirs)}, so that none can be kept in float: choose "
+            "another precision than mixed",
+        )
+    following = iter(layers)
+    kept, current = [], False
+    for shape in weights:
+        if shape is not None:
+            current = next(following).name in names
+        kept.append(current)
+    return kept
+
+
+def check_names(target: str, layers: Sequence[Layer], names: Collection[str]) -> None:
+    """Raise ExportError unless every name is a layer's."""
+    known = dict.fromkeys(layer.name for layer in layers)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ExportError(
+            target, "quantise", f"not layers of the network: {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+
+
+def _difference(layers: Sequence[Layer], theirs: Sequence[Shape]) -> str:
+    for layer, shape in zip(layers, theirs, strict=False):
+        if _plain(layer.shape) != _plain(shape):
+            return f"layer {layer.name} has weights {layer.shape} in torch and {shape} in the artifact"
+    return f"the network has {len(layers)} layers and the artifact {len(theirs)}"
+
+
+def _plain(shape: Shape) -> list[int]:
+    """Return the shape whatever the order of its axes: formats order them in their own ways."""
+    return sorted(length for length in shape if length > 1)
+
+
+def _name(weights: Any) -> str:
+    """Return the path of the module that holds the weights, or of the first tensor that they are made of."""
+    return str(next(_tensors(weights)).target).removesuffix(".weight")
+
+
+def _tensors(node: Any) -> Iterator[Any]:
+    if node.op == "get_attr":
+        yield node
+    for each in node.all_input_nodes:
+        yield from _tensors(each)
