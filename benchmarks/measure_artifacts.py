@@ -22,7 +22,7 @@ from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
 from prunnet.cost import trace
 from prunnet.cost.graph import WEIGHTED
-from prunnet.cost.width import WIDTHS
+from prunnet.cost.width import WIDTHS, width_of
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Preprocessing
 from tests.prunnet.cost.nets import AttentionEncoder, ConvEncoder, DepthwiseEncoder, settle
@@ -57,7 +57,7 @@ def measure(target: str, precision: str, name: str, module: nn.Module) -> dict[s
     with tempfile.TemporaryDirectory() as scratch:
         artifact = get_exporter(target).convert(module, spec, Path(scratch))
         size, peak = artifact.size, peak_memory_bytes(target, artifact)
-    graph, width = trace(module, (3, SIDE, SIDE)), WIDTHS[precision]
+    graph, width = trace(module, (3, SIDE, SIDE)), width_of(target, precision)
     return {
         "net": name,
         "precision": precision,

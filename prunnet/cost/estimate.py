@@ -6,7 +6,7 @@ from prunnet.cost.graph import CostGraph
 from prunnet.cost.latency import latency_ms
 from prunnet.cost.memory import peak_memory_bytes
 from prunnet.cost.storage import STORAGE, artifact_bytes
-from prunnet.cost.width import WIDTHS
+from prunnet.cost.width import WIDTHS, width_of
 from prunnet.errors import UnknownNameError
 from prunnet.profile import DeviceProfile
 from runtime_py.bundle.manifest import Cost, Granularity, Precision, Target
@@ -41,7 +41,7 @@ def estimate(
         raise UnknownNameError("precision", precision, WIDTHS)
     if granularity not in ("weight", "channel"):
         raise UnknownNameError("granularity", granularity, ("weight", "channel"))
-    width = WIDTHS[precision]
+    width = width_of(target, precision)
     size = artifact_bytes(graph, target, width)
     model = profile.latency_of(target, precision)
     return Cost(

@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prunnet.cost.graph import CostGraph
-from prunnet.cost.width import WIDTHS
+from prunnet.cost.width import width_of
 from runtime_py.bundle.manifest import Precision, Target
 
 
@@ -78,7 +78,7 @@ def peak_memory_bytes(graph: CostGraph, target: Target, precision: Precision, ar
         precision: Of the artifact.
         artifact_bytes: Size of the artifact.
     """
-    residence, width = BY_PRECISION.get((target, precision), RESIDENCE[target]), WIDTHS[precision]
+    residence, width = BY_PRECISION.get((target, precision), RESIDENCE[target]), width_of(target, precision)
     conv = sum(op.weights for op in graph.ops if op.kind != "matmul") * width.weight
     other = sum(width.of_weights(op) for op in graph.ops) - conv
     loading = residence.loading * artifact_bytes

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prunnet.cost.graph import Op
-from runtime_py.bundle.manifest import Precision
+from runtime_py.bundle.manifest import Precision, Target
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,13 @@ class Width:
     """Compression by size: tensors of more elements than this are compressed, whatever they are, and no other."""
     table: int = 0
     """Bytes of a compressed tensor's palette."""
+    linear_alone: bool = False
+    """Linear layers are compressed, convolutions are not: their weights are stored like biases."""
 
     def of_weights(self, op: Op) -> int:
         """Return the bytes that the artifact stores for the op."""
+        if self.linear_alone and op.kind != "matmul":
+            return (op.weights + op.biases + op.constants) * self.bias
         if not self.whole:
             stored = math.ceil(op.weights * self.weight) + (op.biases + op.constants) * self.bias
             return stored + op.channels * self.channel
@@ -48,6 +52,17 @@ WIDTHS: dict[Precision, Width] = {
     "mixed": Width(weight=2, bias=4, channel=4, activation=4),
     "int8-dynamic": Width(weight=1, bias=4, channel=4, activation=4),
     "int8-weights": Width(weight=1, bias=2, channel=3, activation=2, whole=2048),
-    "palette6": Width(weight=0.75, bias=2, channel=3, activation=2, whole=2048, table=128),
-    "palette4": Width(weight=0.5, bias=2, channel=3, activation=2, whole=2048, table=32),
+    "palette6": Width(weight=0.75, bias=2, channel=0, activation=2, whole=2048, table=128),
+    "palette4": Width(weight=0.5, bias=2, channel=0, activation=2, whole=2048, table=32),
 }
+
+BY_TARGET: dict[tuple[Target, Precision], Width] = {
+    ("executorch", "int8-dynamic"): replace(WIDTHS["int8-dynamic"], linear_alone=True),
+    ("tflite", "int8-weights"): Width(weight=1, bias=4, channel=4, activation=4),
+}
+"""Precisions that a target stores otherwise than the others do."""
+
+
+def width_of(target: Target, precision: Precision) -> Width:
+    """Return what a target's artifact stores at a precision."""
+    return BY_TARGET.get((target, precision), WIDTHS[precision])

@@ -11,7 +11,7 @@ from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
 from exporters.targets.executorch.delegate import lower
-from exporters.targets.executorch.int8 import quantised
+from exporters.targets.executorch.int8 import dynamic, quantised
 from exporters.targets.soundness import example_input
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ExecuTorchExporter(Exporter):
     """Exports to a `.pte` whose ops run in XNNPACK; the ops that do not are told in the notes."""
 
     target = "executorch"
-    precisions = ("fp32", "int8", "mixed")
+    precisions = ("fp32", "int8", "mixed", "int8-dynamic")
     suffix = ".pte"
     packages = ("executorch", "torchao")
 
@@ -41,6 +41,8 @@ class ExecuTorchExporter(Exporter):
         module = with_fixed_windows(module, example)
         if spec.precision in ("int8", "mixed"):
             module = quantised(module, calibration_images(spec, self.target), spec.float_layers)
+        elif spec.precision == "int8-dynamic":
+            module = dynamic(module, example)
         text = json.dumps(spec.identity.entries()).encode()
         lowered = lower(
             partial(torch.export.export, module, (example,)),

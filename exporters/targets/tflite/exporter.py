@@ -14,7 +14,7 @@ from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
 from exporters.targets.tflite.card import CARD_NAME, model_card
 from exporters.targets.tflite.metadata import IDENTITY_NAME, with_metadata
-from exporters.targets.tflite.precision import dynamic, halved, quantised
+from exporters.targets.tflite.precision import dynamic, halved, quantised, stored_as_int8
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ class TfliteExporter(Exporter):
     """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
 
     target = "tflite"
-    precisions = ("fp32", "fp16", "int8", "mixed", "int8-dynamic")
+    precisions = ("fp32", "fp16", "int8", "mixed", "int8-dynamic", "int8-weights")
     suffix = ".tflite"
     packages = ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
 
@@ -42,6 +42,8 @@ class TfliteExporter(Exporter):
             model = quantised(converted, calibration_images(spec, self.target), in_float)
         elif spec.precision == "int8-dynamic":
             model = dynamic(converted)
+        elif spec.precision == "int8-weights":
+            model = stored_as_int8(converted)
         elif spec.precision == "fp16":
             model = halved(converted)
         else:

@@ -68,6 +68,20 @@ def dynamic(float_model: Path) -> bytes:
     return bytes(quantizer.quantize().quantized_model)
 
 
+def stored_as_int8(float_model: Path) -> bytes:
+    """Return the model with int8 weights, unfolded to float32 before it computes.
+
+    Args:
+        float_model: A float32 `.tflite`.
+    """
+    from ai_edge_quantizer import recipe
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    quantizer = Quantizer(str(float_model))
+    quantizer.load_quantization_recipe(recipe.weight_only_wi8_afp32())
+    return bytes(quantizer.quantize().quantized_model)
+
+
 def halved(float_model: Path) -> bytes:
     """Return the model with the weights of its layers stored as float16; it computes in float32.
 

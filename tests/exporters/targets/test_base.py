@@ -58,10 +58,10 @@ def test_a_zero_weight_head_gives_no_direction_and_is_refused(tmp_path) -> None:
 @pytest.mark.parametrize("target", ["executorch", "tflite", "onnx"])
 def test_a_precision_that_is_not_offered_names_those_that_are(target: str, tmp_path) -> None:
     offered = get_exporter(target).precisions
-    wrong: Precision = "int8-weights"
+    wrong: Precision = "palette4"
     assert wrong not in offered
     with pytest.raises(
-        ExportError, match=f"'int8-weights' is not offered; offered: {', '.join(offered)}"
+        ExportError, match=f"'palette4' is not offered; offered: {', '.join(offered)}"
     ) as caught:
         get_exporter(target).convert(SmallEncoder(), spec(precision=wrong), tmp_path)
     assert caught.value.stage == "plan"
@@ -129,3 +129,17 @@ def test_the_table_imports_no_toolchain() -> None:
         f"import sys, exporters.targets.base, exporters.targets.registry; print({heavy!r} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_int8_dynamic_is_refused_where_nothing_is_linear(tmp_path) -> None:
+    class Pointwise(SmallEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Conv2d(32, DIMENSION, 1).eval()
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            features = self.down(self.stem((image - self.mean) / self.std))
+            return nn.functional.normalize(self.last(features).mean((2, 3)), dim=1)
+
+    with pytest.raises(ExportError, match="quantises linear layers, and this network has none"):
+        get_exporter("executorch").convert(Pointwise(), spec(precision="int8-dynamic"), tmp_path)

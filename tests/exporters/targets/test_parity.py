@@ -31,6 +31,8 @@ CASES = {
     },
     ("tflite", "int8-dynamic"): max(0.9995, TABLE["int8-dynamic"].min_cosine),
     ("coreml", "int8-weights"): max(0.9995, TABLE["int8-weights"].min_cosine),
+    ("executorch", "int8-dynamic"): max(0.9995, TABLE["int8-dynamic"].min_cosine),
+    ("tflite", "int8-weights"): max(0.9995, TABLE["int8-weights"].min_cosine),
     ("coreml", "palette6"): max(0.999, TABLE["palette6"].min_cosine),
     ("coreml", "palette4"): max(0.99, TABLE["palette4"].min_cosine),
 }

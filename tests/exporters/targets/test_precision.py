@@ -20,12 +20,14 @@ CASES = [
     ("tflite", "fp16"),
     ("tflite", "int8"),
     ("tflite", "int8-dynamic"),
+    ("tflite", "int8-weights"),
     ("coreml", "fp32"),
     ("coreml", "fp16"),
     ("coreml", "int8-weights"),
     ("coreml", "palette6"),
     ("coreml", "palette4"),
     ("executorch", "int8"),
+    ("executorch", "int8-dynamic"),
 ]
 
 
