@@ -57,7 +57,8 @@ OTHER = [
     ("onnx", "int8", 0.075, 0.19),
     ("coreml", "int8-weights", 0.01, None),
     ("coreml", "palette6", 0.02, None),
-    ("coreml", "palette4", 0.03, None),
+    ("coreml", "palette4", 0.02, None),
+    ("tflite", "int8-weights", 0.05, 0.05),
 ]
 
 
