@@ -47,6 +47,11 @@ class ExecuTorchEncoder(bundle: Bundle) : QueryEncoder {
     private val module = Module.load(bundle.artifact.path)
     private val shape = bundle.inputShape.map { it.toLong() }.toLongArray()
 
+    init {
+        val inside = module.execute("get_space_id")[0].toStr()
+        require(inside == bundle.spaceId) { "the program is of space $inside, its manifest of ${bundle.spaceId}" }
+    }
+
     @Synchronized
     override fun embed(values: FloatArray): FloatArray =
         module.forward(EValue.from(Tensor.fromBlob(values, shape)))[0].toTensor().dataAsFloatArray

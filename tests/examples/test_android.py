@@ -89,3 +89,16 @@ def test_the_apps_order_of_pixels_gives_the_encoders_embeddings(exported, target
     np.testing.assert_allclose(found, probes.subnetwork[:6], atol=1e-5)
     swapped, _ = RUNTIMES[target](bundle / manifest["artifact"], probes.images[:6, :, :, ::-1])
     assert np.abs(swapped - probes.subnetwork[:6]).max() > 1e-3, "swapped channels would not be seen"
+
+
+def test_the_program_has_the_methods_that_the_app_calls(exported) -> None:
+    from executorch.runtime import Runtime
+
+    bundle = exported("executorch")
+    manifest = manifest_of(bundle)
+    program = Runtime.get().load_program(bundle / manifest["artifact"])
+    (method,) = only(r'module\.execute\("(\w+)"\)\[0\]\.toStr\(\)', HERE / "QueryEncoder.kt")
+    assert program.load_method(method).execute([]) == [manifest["space_id"]]
+    assert tuple(program.metadata("forward").input_tensor_meta(0).sizes()) == tuple(
+        manifest["input"]["shape"]
+    )

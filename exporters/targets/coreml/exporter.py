@@ -47,8 +47,14 @@ class CoreMLExporter(Exporter):
         model.short_description = f"Query encoder {spec.identity.name}: RGB image to unit-length embedding."
         model.author = "prunnet"
         model.version = spec.identity.version
-        model.input_description[INPUT] = "RGB image; its normalisation is part of the model"
-        model.output_description[OUTPUT] = "unit-length embedding"
+        height, width = spec.preprocessing.size
+        model.input_description[INPUT] = (
+            f"RGB picture of {width} x {height} pixels, resized as the manifest states; its normalisation is part of "
+            "the model"
+        )
+        model.output_description[OUTPUT] = (
+            f"Embedding of length 1, {spec.identity.dimension} values, for galleries of space {spec.identity.space_id}"
+        )
         model.user_defined_metadata.update(spec.identity.entries())
         model.save(str(path))
         make_reproducible(path)

@@ -43,7 +43,7 @@ class Lowered:
 
 def lower(
     exported: Callable[[], torch.export.ExportedProgram],
-    constants: dict[str, torch.Tensor],
+    constants: dict[str, Any],
     example: torch.Tensor,
     expected: torch.Tensor | None,
 ) -> Lowered:
@@ -77,7 +77,7 @@ def lower(
 
 
 def _lowered(
-    exported: torch.export.ExportedProgram, constants: dict[str, torch.Tensor], outside: frozenset[str]
+    exported: torch.export.ExportedProgram, constants: dict[str, Any], outside: frozenset[str]
 ) -> Lowered:
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner

@@ -1,11 +1,11 @@
-"""ExecuTorch with the XNNPACK delegate: NCHW input, identity as a constant method."""
+"""ExecuTorch with the XNNPACK delegate: NCHW input; identity, space and sizes as constant methods."""
 
 from __future__ import annotations
 
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
@@ -43,16 +43,32 @@ class ExecuTorchExporter(Exporter):
             module = quantised(module, calibration_images(spec, self.target), spec.float_layers)
         elif spec.precision == "int8-dynamic":
             module = dynamic(module, example)
-        text = json.dumps(spec.identity.entries()).encode()
         lowered = lower(
             partial(torch.export.export, module, (example,)),
-            {IDENTITY_METHOD: torch.tensor(list(text), dtype=torch.uint8)},
+            constants(spec),
             example,
             expected.clone() if spec.precision == "fp32" else None,
         )
         path.write_bytes(lowered.buffer)
         notes = (*lowered.notes, *undelegated(lowered.program))
         return Written(spec.pixels("NCHW"), spec.embedding(), notes)
+
+
+def constants(spec: ExportSpec) -> dict[str, Any]:
+    """Return the constant methods: what an app can ask the program itself, named as ExecuTorch's own examples do.
+
+    `runtime_py` reads the identity, whose bytes every binding of the runtime can hand out.
+    """
+    import torch
+
+    text = json.dumps(spec.identity.entries()).encode()
+    return {
+        IDENTITY_METHOD: torch.tensor(list(text), dtype=torch.uint8),
+        "get_space_id": spec.identity.space_id,
+        "get_dimension": spec.identity.dimension,
+        "get_input_height": spec.preprocessing.height,
+        "get_input_width": spec.preprocessing.width,
+    }
 
 
 def undelegated(graph: torch.fx.GraphModule) -> tuple[str, ...]:

@@ -60,6 +60,11 @@ def test_the_model_describes_itself(converted: Callable[[str, str], Artifact]) -
     assert model.specificationVersion == 8  # iOS 17
     (taken,), (given,) = model.description.input, model.description.output
     assert (taken.name, taken.type.imageType.width, taken.type.imageType.height) == ("image", 32, 32)
+    assert taken.shortDescription.startswith("RGB picture of 32 x 32 pixels")
+    assert (
+        given.shortDescription.startswith("Embedding of length 1, 24 values")
+        and "0123" in given.shortDescription
+    )
     assert (given.name, list(given.type.multiArrayType.shape)) == ("embedding", [1, 24])
     assert artifact.input.layout == "image" and artifact.tools["coremltools"].startswith("9")
 
