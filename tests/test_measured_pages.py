@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backbone_trials, drift_faults, drift_honest, precision_matrix, resize_faults
+from benchmarks import (
+    backbone_trials,
+    drift_faults,
+    drift_honest,
+    int8_methods,
+    precision_matrix,
+    resize_faults,
+)
 from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.page import placed, put
 
@@ -30,6 +37,12 @@ def test_the_page_of_precisions_is_what_was_measured() -> None:
     assert {cell.encoder for cell in cells if not cell.error} >= {precision_matrix.BUILT_IN}
     wanted = precision_matrix.as_page(cells).strip()
     assert placed(precision_matrix.PAGE, precision_matrix.COMMAND) == wanted, precision_matrix.COMMAND
+
+
+def test_the_methods_of_int8_are_the_committed_ones() -> None:
+    assert (
+        placed(int8_methods.PAGE, int8_methods.COMMAND) == int8_methods.as_page(int8_methods.read()).strip()
+    )
 
 
 def test_the_wrong_resizes_are_the_committed_ones() -> None:

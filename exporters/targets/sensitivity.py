@@ -8,7 +8,7 @@ activation) is not rounded.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,11 +57,11 @@ def sensitivities(
         unlike: uint8 [S, H, W, 3], pictures that go beyond those ranges; the effect is measured on both.
     """
     chosen = np.linspace(0, len(images) - 1, min(len(images), PICTURES)).round().astype(int)
-    rounded = RoundedNetwork(module, np.asarray(images[chosen], np.uint8), unlike)
-    exact = rounded.run(()).double()
+    network = RoundedNetwork(module, np.asarray(images[chosen], np.uint8), unlike)
+    exact = network.run(()).double()
     effects = [
-        Sensitivity(name, float((1 - (exact * rounded.run({name}).double()).sum(1)).mean()))
-        for name in rounded.layers
+        Sensitivity(name, float((1 - (exact * network.run({name}).double()).sum(1)).mean()))
+        for name in network.layers
     ]
     return sorted(effects, key=lambda each: -each.effect)
 
@@ -71,25 +71,36 @@ class RoundedNetwork:
 
     Attributes:
         layers: Names of its layers in the order in which they run, each once.
+        network: What is executed.
+        nodes: Every operation of a layer -> the layer's name.
+        ranges: Result that a layer takes or stores -> its smallest and largest value.
     """
 
-    def __init__(self, module: torch.nn.Module, images: NDArray[np.uint8], others: NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        images: NDArray[np.uint8],
+        others: NDArray[np.uint8],
+        find: Callable[[torch.Tensor], Range] | None = None,
+    ) -> None:
         pictures = np.concatenate([images, others])
         self._pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().contiguous()
         program = torch.export.export(module, (self._pictures,)).run_decompositions({})
-        self._network = program.module()
-        owned = owners(self._network.graph)
-        self._layer_of = {node: layer.name for node, layer in owned.items() if layer is not None}
-        self.layers = tuple(dict.fromkeys(self._layer_of.values()))
-        self._ranges: dict[Node, Range] = {}
-        self._execute(_Observer(self._network, self._layer_of, self._ranges, len(images) / len(pictures)))
+        self.network = program.module()
+        owned = owners(self.network.graph)
+        self.nodes = {node: layer.name for node, layer in owned.items() if layer is not None}
+        self.layers = tuple(dict.fromkeys(self.nodes.values()))
+        observer = _Observer(self.network, self.nodes, find or extremes, len(images) / len(pictures))
+        self.execute(observer)
+        self.ranges = observer.ranges
 
     def run(self, names: Collection[str]) -> torch.Tensor:
         """Return float32 [N, D], the embeddings with the named layers in int8."""
-        layers = {node for node, name in self._layer_of.items() if name in names}
-        return self._execute(_Rounder(self._network, layers, self._ranges))
+        layers = {node for node, name in self.nodes.items() if name in names}
+        return self.execute(Rounder(self.network, layers, self.ranges))
 
-    def _execute(self, interpreter: Interpreter) -> torch.Tensor:
+    def execute(self, interpreter: Interpreter) -> torch.Tensor:
+        """Return what an interpreter of the network makes of all pictures."""
         with torch.inference_mode():
             embedding: torch.Tensor = torch.utils._pytree.tree_leaves(interpreter.run(self._pictures))[0]
         return embedding
@@ -99,22 +110,22 @@ class _Observer(Interpreter):
     """Notes the range, over the first pictures, of every value that an int8 layer takes or stores."""
 
     def __init__(
-        self, network: Any, layers: Collection[Node], ranges: dict[Node, Range], share: float
+        self, network: Any, layers: Collection[Node], find: Callable[[torch.Tensor], Range], share: float
     ) -> None:
         super().__init__(network)
-        self._ranges, self._share = ranges, share
+        self.ranges: dict[Node, Range] = {}
+        self._find, self._share = find, share
         inputs = {_input_of(node) for node in layers if weights_of(node) is not None}
         self._stored = {node for node in layers if _is_stored(node)} | inputs
 
     def run_node(self, n: Node) -> Any:
         value = None if n.op == "call_module" else super().run_node(n)  # guards of torch.export
         if n in self._stored and isinstance(value, torch.Tensor) and value.is_floating_point():
-            seen = value[: round(len(value) * self._share)]
-            self._ranges[n] = (min(float(seen.min()), 0.0), max(float(seen.max()), 0.0))
+            self.ranges[n] = self._find(value[: round(len(value) * self._share)])
         return value
 
 
-class _Rounder(Interpreter):
+class Rounder(Interpreter):
     """Rounds the weights, the input and what is stored of some layers."""
 
     def __init__(self, network: Any, layers: Collection[Node], ranges: dict[Node, Range]) -> None:
@@ -122,6 +133,7 @@ class _Rounder(Interpreter):
         self._layers, self._ranges = layers, ranges
 
     def run_node(self, n: Node) -> Any:
+        """Compute one operation, rounding what its layer rounds."""
         if n.op == "call_module":
             return None
         if n not in self._layers:
@@ -131,7 +143,7 @@ class _Rounder(Interpreter):
         if weights is not None:
             source = _input_of(n)
             changed = {
-                source: _rounded(self.env[source], self._ranges[source]),
+                source: rounded(self.env[source], self._ranges[source]),
                 weights: _rounded_weights(self.env[weights], _CHANNEL_AXIS.get(kind_of(n), 0)),
             }
             args = tuple(
@@ -139,7 +151,7 @@ class _Rounder(Interpreter):
                 for given, value in zip(n.args, args, strict=True)
             )
         value = self.call_function(n.target, args, kwargs)
-        return _rounded(value, self._ranges[n]) if n in self._ranges and _is_stored(n) else value
+        return rounded(value, self._ranges[n]) if n in self._ranges and _is_stored(n) else value
 
 
 def _input_of(node: Node) -> Node:
@@ -165,7 +177,12 @@ def _is_fused(users: list[Node]) -> bool:
     return len(users) == 1 and kind_of(users[0]) in _ACTIVATIONS
 
 
-def _rounded(value: torch.Tensor, limits: Range) -> torch.Tensor:
+def extremes(values: torch.Tensor) -> Range:
+    """Return the smallest and the largest value, zero included."""
+    return min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+
+
+def rounded(value: torch.Tensor, limits: Range) -> torch.Tensor:
     """Round to 256 levels, of which one is zero."""
     low, high = limits
     scale = (high - low) / 255 or 1.0

@@ -47,9 +47,10 @@ WIDTHS: dict[Precision, Width] = {
     "fp32": Width(weight=4, bias=4, channel=0, activation=4),
     "fp16": Width(weight=2, bias=2, channel=0, activation=2),
     "int8": Width(weight=1, bias=4, channel=4, activation=1),
-    # As if a third of the weights, and all that flows between layers, stayed in float: how much really does is known
-    # when the export has searched. The measured artifact is held against the budgets.
-    "mixed": Width(weight=2, bias=4, channel=4, activation=4),
+    # As if two thirds of the weights, and all that flows between layers, stayed in float: so much did of the built-in
+    # encoder where a tolerance of 0.9997 kept 11 of its 23 layers there. How much really does is known when the export
+    # has searched; the measured artifact is held against the budgets.
+    "mixed": Width(weight=3, bias=4, channel=4, activation=4),
     "int8-dynamic": Width(weight=1, bias=4, channel=4, activation=4),
     "int8-weights": Width(weight=1, bias=2, channel=3, activation=2, whole=2048),
     "palette6": Width(weight=0.75, bias=2, channel=0, activation=2, whole=2048, table=128),
