@@ -91,3 +91,12 @@ def test_int8_leaves_normalisations_in_float32(tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
     onnxruntime.InferenceSession(str(path), options)
+
+
+@pytest.mark.parametrize("precision", [each for each in PRECISIONS if each != "mixed"])
+def test_names_and_opset_are_those_that_the_page_states(converted: Callable, precision: str) -> None:
+    model = onnx.load(converted("onnx", precision).path)
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "artifacts.md").read_text()
+    standard = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    assert [f"opset {version} |" in page for version in standard] == [True]
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "embedding"]
