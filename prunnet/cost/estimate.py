@@ -22,8 +22,9 @@ def estimate(
     """Return the predicted cost of one query (batch 1).
 
     Granularity `weight` costs what the graph costs: masked weights are stored and multiplied as zeros by
-    ExecuTorch, TFLite and ONNX Runtime, and the Core ML exporter writes dense weights too. So a masked
-    subnetwork costs the dense encoder's bytes, FLOPs and milliseconds.
+    ExecuTorch, TFLite and ONNX Runtime. So a masked subnetwork costs the dense encoder's bytes, FLOPs and
+    milliseconds. The Core ML exporter leaves the zeros out of the file; how many remain is not known here, so that
+    its size is predicted too large.
 
     Args:
         graph: What `trace` returned for the module that will be exported.

@@ -38,7 +38,7 @@ STORAGE: dict[Target, Storage] = {
 def artifact_bytes(graph: CostGraph, target: Target, width: Width) -> int:
     """Return the predicted bytes of the artifact (file or folder).
 
-    Weights count dense on every target, masked or not: no exporter here writes a sparse format.
+    Weights count dense on every target, masked or not. (Core ML's zeros are left out of the file: `estimate`.)
 
     Args:
         graph: Fused cost graph.

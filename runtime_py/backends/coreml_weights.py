@@ -26,7 +26,7 @@ def read_weights(program: Program) -> list[Stored]:
 
 
 def _folded(operation: Operation) -> list[Stored]:
-    """Return what an operation unfolds. Up to iOS17 it packs indices into bytes without a shape, and states theirs."""
+    """Return what an operation unfolds. Up to iOS17 indices and masks are bytes, with a shape."""
     arrays = {
         name: argument
         for name, arguments in operation.operands.items()
@@ -36,4 +36,6 @@ def _folded(operation: Operation) -> list[Stored]:
     if operation.kind == "constexpr_lut_to_dense" and "shape" in arrays:
         bits = (arrays["lut"].size - 1).bit_length()
         return stored(f"uint{bits}", arrays["shape"].tolist())
+    if operation.kind == "constexpr_sparse_to_dense" and "shape" in arrays:
+        return stored(arrays["nonzero_data"].dtype.name, arrays["shape"].tolist())
     return [weight for each in arrays.values() for weight in stored(each.dtype.name, each.shape)]

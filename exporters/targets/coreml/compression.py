@@ -1,30 +1,40 @@
-"""Weights in fewer bits, which Core ML unfolds when it loads: int8 per output channel, or a palette for each layer.
+"""Smaller weights, which Core ML unfolds when it loads: int8 per output channel, a palette for each layer, or sparse.
 
 A palette of 6 bits holds 64 values, one of 4 bits 16. They are the optimal ones in one dimension (k-means, solved
 exactly), so the same weights give the same bytes on every machine.
+
+A network of granularity `weight` holds zeros. In fp32 and fp16 its layers are stored as a bit for each weight and the
+values that are not zero. Sparse int8 and sparse palettes need iOS 18, and are not written.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime_py.bundle.manifest import Precision
 
+if TYPE_CHECKING:
+    import torch
+
 LEAST = 2048
 """Layers of no more weights stay as they are: tables and scales would eat what they save."""
+
+LEAST_ZEROS = 0.1
+"""Share of a layer's weights from which on the bits cost less than the zeros: 1/16 in fp16, and some bytes."""
 
 PALETTE_BITS: dict[Precision, int] = {"palette6": 6, "palette4": 4}
 
 
-def compressed(model: Any, precision: Precision) -> Any:
-    """Return the converted model with its weights as `precision` says; a float precision leaves them.
+def compressed(model: Any, precision: Precision, sparse: bool) -> Any:
+    """Return the converted model with its weights as `precision` says; a float precision stores zeros as bits.
 
     Args:
-        model: coremltools' MLModel, an ML Program with float16 weights.
+        model: coremltools' MLModel, an ML Program.
         precision: Of the artifact.
+        sparse: Whether some layer has enough zeros (`has_zeros`).
     """
     from coremltools.optimize import coreml as compression
 
@@ -39,7 +49,19 @@ def compressed(model: Any, precision: Precision) -> Any:
             mode="custom", lut_function=lambda weights: palette(weights, entries), weight_threshold=LEAST
         )
         return compression.palettize_weights(model, compression.OptimizationConfig(palettes))
+    if sparse:
+        # Only zeros are below the threshold: the smallest float16 is 6e-8.
+        zeros = compression.OpThresholdPrunerConfig(
+            threshold=1e-30, minimum_sparsity_percentile=LEAST_ZEROS, weight_threshold=LEAST
+        )
+        return compression.prune_weights(model, compression.OptimizationConfig(zeros))
     return model
+
+
+def has_zeros(module: torch.nn.Module) -> bool:
+    """Tell whether a large layer of the module has enough zeros to be stored without them."""
+    large = [weight for weight in module.parameters() if weight.ndim > 1 and weight.numel() > LEAST]
+    return any(float((weight == 0).float().mean()) >= LEAST_ZEROS for weight in large)
 
 
 def palette(

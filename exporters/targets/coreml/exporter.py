@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from exporters.targets.base import Exporter, Written
-from exporters.targets.coreml.compression import compressed
+from exporters.targets.coreml.compression import compressed, has_zeros
 from exporters.targets.coreml.coremltools_import import coremltools
 from exporters.targets.coreml.package import make_reproducible
 from exporters.targets.coreml.precision import runs_in_fp16
@@ -43,7 +43,9 @@ class CoreMLExporter(Exporter):
         with warnings.catch_warnings():
             # The toolchain's own deprecations are for its authors.
             warnings.simplefilter("ignore")
-            model = _converted(ct, _captured(module, spec), spec)
+            model = compressed(
+                _converted(ct, _captured(module, spec), spec), spec.precision, has_zeros(module)
+            )
         model.short_description = f"Query encoder {spec.identity.name}: RGB image to unit-length embedding."
         model.author = "prunnet"
         model.version = spec.identity.version
@@ -80,7 +82,7 @@ def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec)
     compute = ct.precision.FLOAT32
     if spec.precision != "fp32":
         compute = ct.transform.FP16ComputePrecision(op_selector=runs_in_fp16)
-    model = ct.convert(
+    return ct.convert(
         program,
         inputs=[ct.ImageType(name=INPUT, shape=shape, color_layout=ct.colorlayout.RGB)],
         outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
@@ -89,4 +91,3 @@ def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec)
         compute_precision=compute,
         skip_model_load=True,
     )
-    return compressed(model, spec.precision)

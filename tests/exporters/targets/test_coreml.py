@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from exporters.errors import ExportError
-from exporters.targets.coreml.compression import palette
+from exporters.targets.coreml.compression import has_zeros, palette
 from exporters.targets.coreml.exporter import CoreMLExporter
 from exporters.targets.spec import Artifact
 from runtime_py.backends.coreml import CoreMLBackend
+from runtime_py.backends.weights import expect_precision
+from runtime_py.bundle.tolerances import TABLE
 from runtime_py.mil_executor.package import Package
 from runtime_py.mil_executor.program import Operation, read_program
 from tests.exporters.nets import SmallEncoder, glyph_images, spec, torch_embeddings
@@ -178,3 +180,23 @@ def test_a_palette_has_the_least_squared_error() -> None:
     assert ((table[indices].astype(np.float64) - weights) ** 2).sum() == pytest.approx(least, rel=0.01)
     few, exact = palette(np.array([[1.0, 2.0], [2.0, 1.0]], np.float16), 16)
     assert few[exact].tolist() == [1, 2, 2, 1] and few.size == 16
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_a_masked_network_is_stored_without_its_zeros(
+    tmp_path: Path, converted: Callable[[str, str], Artifact], precision: str
+) -> None:
+    module = SmallEncoder()
+    with torch.no_grad():
+        weight = module.down[0].weight
+        weight *= weight.abs() > weight.abs().quantile(0.8)
+    assert has_zeros(module) and not has_zeros(SmallEncoder())
+    artifact, dense = CoreMLExporter().convert(module, spec(precision=precision), tmp_path), converted
+    (unfolded,) = [o for o in operations(artifact) if o.kind == "constexpr_sparse_to_dense"]
+    (kept,) = unfolded.operands["nonzero_data"]
+    assert kept.size == int((weight != 0).sum())
+    assert dense("coreml", precision).size - artifact.size > 0.7 * 4608 * kept.itemsize - 4608 / 8 - 1000
+    backend = CoreMLBackend(artifact.path, artifact.input, artifact.output)
+    expect_precision(artifact.path, precision, backend.weights())
+    found, wanted = backend.run(IMAGES), torch_embeddings(module, IMAGES)
+    assert (found * wanted).sum(1).min() >= TABLE[precision].min_cosine - 1e-6

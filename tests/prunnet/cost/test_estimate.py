@@ -59,6 +59,7 @@ OTHER = [
     ("coreml", "palette6", 0.02, None),
     ("coreml", "palette4", 0.02, None),
     ("tflite", "int8-weights", 0.05, 0.05),
+    ("executorch", "int8-dynamic", 0.01, None),
 ]
 
 
