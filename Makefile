@@ -18,27 +18,31 @@ PROFILE_FILE := $(firstword $(wildcard $(PROFILE) device_profiles/$(PROFILE).yam
 TARGETS := $(shell test -f "$(PROFILE_FILE)" && sed -n 's/^targets: *\[\(.*\)\].*/\1/p' "$(PROFILE_FILE)" | tr -d ' ')
 EXTRAS := $(or $(TARGETS),all)
 
-.PHONY: export test coverage avx2 slow campaign lint docs bench clean
+.PHONY: export test coverage avx2 slow emulated campaign lint docs bench clean
 
 export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
 	$(BIN)/prunnet-check $(OUT)/$(notdir $(PROFILE:.yaml=))
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign and not emulated"
 
 # The tests once more, with the lines and branches that they reach; prints what is missed, and sets no limit.
 coverage: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign" --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign and not emulated" --cov --cov-report=term
 
 # oneDNN's kernels for processors without AVX-512, on any processor: narrow layers are where they differ.
 avx2: $(VENV)/.installed
-	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign" \
+	ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not campaign and not emulated" \
 		tests/prunnet/torch_fixes/test_convolution.py tests/prunnet/train/test_training.py tests/prunnet/train/test_methods.py \
 		tests/prunnet/train/test_checkpoint.py tests/prunnet/train/test_health.py tests/prunnet/train/test_graphs.py
 
 slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+# The emulated Arm processors. The emulator is a step of its own (prunnet-device install); without it they are skipped.
+emulated: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "emulated and not slow"
 
 # Kills, injected faults, mutated files: many minutes each. CI leaves them out; run them before a release.
 campaign: $(VENV)/.installed

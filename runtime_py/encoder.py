@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from runtime_py.arrays import Floats, Pixels
-from runtime_py.backends.base import Backend
+from runtime_py.backends.base import Backend, Closable
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.check.drift import Embed, examine
@@ -58,8 +58,10 @@ class QueryEncoder:
     def close(self) -> None:
         """Give the artifact's memory back, when whoever uses it now has finished. Twice is once."""
         with self._used:
-            self._backend = None
+            backend, self._backend = self._backend, None
             self._used.wait_for(lambda: self._users == 0)
+        if isinstance(backend, Closable):
+            backend.close()
 
     def __enter__(self) -> Self:
         with self._opened():

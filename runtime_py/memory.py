@@ -28,11 +28,12 @@ class MemoryWatch:
         self._smaps = Path(f"/proc/{process}/task/{process}/smaps")
         self._status = Path(f"/proc/{process}/status")
         self._artifact = str(artifact.resolve())  # as the system lists it
+        # Once for nothing: an emulator translates this very code, which takes memory while it runs.
+        self._measured("VmRSS")
         if process == os.getpid():
             _give_back_free_heap()
-        self._code = self._code_bytes()
         Path(f"/proc/{process}/clear_refs").write_text(RESET_PEAK)
-        self._before = self._resident("VmRSS")
+        self._before = self._measured("VmRSS")
 
     @staticmethod
     def is_possible() -> bool:
@@ -41,18 +42,18 @@ class MemoryWatch:
 
     def added_bytes(self) -> int:
         """Return the bytes that came on top since the watch was made, at the peak."""
-        code = self._code_bytes() - self._code
-        return max(self._resident("VmHWM") - self._before - code, 0)
+        return max(self._measured("VmHWM") - self._before, 0)
 
-    def _resident(self, field: str) -> int:
-        lines = self._status.read_text().splitlines()
-        line = next(line for line in lines if line.startswith(f"{field}:"))
-        return int(line.split()[1]) * 1024
+    def _measured(self, field: str) -> int:
+        """Bytes of a field of the process' status, without code; both are read at once, or code would come between."""
+        smaps, status = self._smaps.read_text(), self._status.read_text()
+        line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+        return int(line.split()[1]) * 1024 - self._code_bytes(smaps)
 
-    def _code_bytes(self) -> int:
+    def _code_bytes(self, smaps: str) -> int:
         """Resident bytes of every mapped file but the artifact, and of code without a file."""
         total, counted = 0, False
-        for line in self._smaps.read_text().splitlines():
+        for line in smaps.splitlines():
             words = line.split(maxsplit=5)
             if "-" in words[0]:
                 named = words[5] if len(words) == 6 else ""

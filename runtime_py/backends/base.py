@@ -6,7 +6,7 @@ import platform
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,14 @@ class Backend(Protocol):
 
     def weights(self) -> list[Stored]:
         """Return the weights that the format shows; ExecuTorch's are inside of its delegates, and none is shown."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A backend that holds more than memory, such as a process."""
+
+    def close(self) -> None:
+        """End it; twice is once."""
 
 
 class BackendClass(Protocol):

@@ -140,7 +140,9 @@ class ExecuTorchRunnerBackend:
         return identity_of(self._artifact, found)
 
     def close(self) -> None:
-        """End the runner."""
+        """End the runner; twice is once."""
+        if self._said.closed:
+            return
         self._process.kill()
         self._process.communicate()
         self._said.close()

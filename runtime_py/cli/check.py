@@ -199,7 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--device",
         metavar="ADDRESS",
-        help="check on a board, ssh://user@host[:port]; it needs Python 3.11, numpy, pydantic and the runtime",
+        help="check on a board, ssh://user@host[:port], or a phone, adb:SERIAL; it needs Python 3.11, numpy, pydantic "
+        "and the runtime",
     )
     where.add_argument(
         "--emulate",

@@ -96,15 +96,19 @@ def check_bundle(
         server: See `QueryEncoder.check`; for this machine alone.
         device: Where to check it, see `runtime_py.devices.attached.open_device`; None for this machine.
         probes: How many probes to use on the device; None for all.
-        exhibits: Whether to make what a page shows, on this machine alone, of the embeddings that the check makes.
+        exhibits: Whether to make what a page shows, of the embeddings that the check makes.
     """
     about = None
     try:
         about = About.of(read_manifest(bundle))
         if device is not None:
-            from runtime_py.devices.check import check_on
+            from runtime_py.devices.check import examine_on
 
-            return Outcome(bundle, check_on(bundle, device, probes), about=about)
+            report, seen = examine_on(bundle, device, probes)
+            pictures = None
+            if exhibits and seen is not None and report.figures is not None:
+                pictures = exhibits_of(seen.embeddings, seen.probes)
+            return Outcome(bundle, report, about=about, exhibits=pictures)
         encoder = load(bundle)
         made: list[Floats] = []
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 
 from runtime_py.arrays import Floats
 from runtime_py.bundle.manifest import Manifest
+from runtime_py.bundle.probes import Probes
+from runtime_py.bundle.share import share_of
 from runtime_py.check.gates import at_most, describe
 from runtime_py.check.report import DeviceRecord, DriftReport
 from runtime_py.devices.attached import Device, open_device
@@ -28,8 +30,26 @@ REQUIRE = "PRUNNET_REQUIRE_DEVICE"
 """Environment variable: set to 1, a device that is not there is a failure instead of a check left out."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the device made of which probes.
+
+    Attributes:
+        probes: Those that were used.
+        embeddings: float32 [P, D], the device's.
+    """
+
+    probes: Probes
+    embeddings: Floats
+
+
 def check_on(bundle: Path, device: str, probes: int | None) -> DriftReport:
-    """Check a bundle on a device.
+    """Check a bundle on a device; see `examine_on`."""
+    return examine_on(bundle, device, probes)[0]
+
+
+def examine_on(bundle: Path, device: str, probes: int | None) -> tuple[DriftReport, Seen | None]:
+    """Check a bundle on a device, and return also what the device made of the probes, if it did.
 
     Args:
         bundle: Its folder.
@@ -70,7 +90,7 @@ def _pack(job: Path, bundle: Path, probes: int | None) -> None:
     (job / REQUEST).write_text(json.dumps({"probes": probes}))
 
 
-def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> DriftReport:
+def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> tuple[DriftReport, Seen | None]:
     try:
         answer: dict[str, Any] = json.loads(text)
         found = from_message(answer["message"])
@@ -91,9 +111,12 @@ def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> Drift
         if isinstance(error, PrunnetError):
             raise
         raise CrashError(bundle, f"on {device.name} gave an answer that cannot be read ({error})") from error
+    seen = None
     if embeddings is not None:
-        record = _beside_host(record, bundle, rows, embeddings)
-    return _with_budget(replace(found, device=record, notes=(*found.notes, *record.sentences())), manifest)
+        seen = Seen(share_of(Probes.load(bundle / manifest.probes), rows), embeddings)
+        record = _beside_host(record, bundle, seen)
+    report = replace(found, device=record, notes=(*found.notes, *record.sentences()))
+    return _with_budget(report, manifest), seen
 
 
 def _named_here(error: PrunnetError, bundle: Path) -> PrunnetError:
@@ -113,20 +136,17 @@ def _embeddings(answer: dict[str, Any], count: int) -> Floats | None:
     return flat.reshape(count, -1).astype(np.float32)
 
 
-def _beside_host(
-    record: DeviceRecord, bundle: Path, rows: np.ndarray[Any, Any], embeddings: Floats
-) -> DeviceRecord:
+def _beside_host(record: DeviceRecord, bundle: Path, seen: Seen) -> DeviceRecord:
     """Add how far this machine's own embeddings are from the device's, where it has the runtime."""
     try:
         host = load(bundle)
-        ours = host.embed(host.probes.images[rows])
+        ours = host.embed(seen.probes.images)
     except PrunnetError:
         return record
-    if ours.shape != embeddings.shape:
+    if ours.shape != seen.embeddings.shape:
         return record
-    return replace(
-        record, host=host.runtime, host_difference=float(np.abs(ours - embeddings).max(initial=0.0))
-    )
+    difference = float(np.abs(ours - seen.embeddings).max(initial=0.0))
+    return replace(record, host=host.runtime, host_difference=difference)
 
 
 def _with_budget(report: DriftReport, manifest: Manifest) -> DriftReport:

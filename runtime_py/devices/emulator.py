@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from runtime_py.devices.install import COMMAND, EMULATOR, RUNNER, emulator_folder, is_installed
+from runtime_py.devices.install import COMMAND, EMULATOR, PYTHON, RUNNER, emulator_folder, is_installed
 from runtime_py.errors import DeviceError, UnknownNameError
 
 CPUS = ("cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76", "cortex-a710")
@@ -61,7 +61,7 @@ class Emulator:
             "-E",
             # Bytecode is not written: many guests share the packages.
             "PYTHONDONTWRITEBYTECODE=1,PYTHONUTF8=1",
-            str(self.folder / "root/usr/bin/python3.11"),
+            str(self.folder / "root" / PYTHON),
             "-P",
         ]
 

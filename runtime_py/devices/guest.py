@@ -19,6 +19,7 @@ import numpy as np
 
 from runtime_py.arrays import Floats, Pixels
 from runtime_py.backends import entry_of, open_backend
+from runtime_py.backends.base import Closable
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.share import share_of, stratified
@@ -119,10 +120,14 @@ def _measured(manifest: Manifest, artifact: Path) -> int:
     image = np.full((1, *manifest.input.image_size, 3), 127, np.uint8)
     watch = MemoryWatch(os.getpid(), artifact)
     backend = open_backend(manifest.target, artifact, manifest.input, manifest.output)
-    backend.run(image)
-    # A runner is a process of its own.
-    theirs: MemoryWatch | None = getattr(backend, "memory", None)
-    return (theirs or watch).added_bytes()
+    try:
+        backend.run(image)
+        # A runner is a process of its own.
+        theirs: MemoryWatch | None = getattr(backend, "memory", None)
+        return (theirs or watch).added_bytes()
+    finally:
+        if isinstance(backend, Closable):
+            backend.close()
 
 
 def _versions() -> dict[str, str]:

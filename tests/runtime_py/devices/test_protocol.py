@@ -158,3 +158,24 @@ def test_no_such_device():
 
     with pytest.raises(UnknownNameError):
         open_device("telepathy://x", "pixel8")
+
+
+def test_a_page_shows_the_devices_neighbours(make_bundle, this_machine):
+    from runtime_py.cli.outcome import check_bundle
+
+    shown = check_bundle(make_bundle("onnx"), device="x", probes=20, exhibits=True).exhibits
+    assert shown.worst and shown.searches and shown.pictures
+    assert max(probe.index for probe in shown.worst) < 20
+
+
+def test_on_an_arm_machine_nothing_is_emulated(make_bundle, monkeypatch, tmp_path):
+    """The way of the code on such a machine, taken on this one; no Arm machine was there."""
+    from runtime_py.devices import attached
+
+    monkeypatch.setattr(attached.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(attached.platform, "system", lambda: "Linux")
+    monkeypatch.setenv("PRUNNET_DEVICE_HOME", str(tmp_path / "empty"))
+    report = check_on(make_bundle("onnx"), "emulate:cortex-a53", None)
+    assert report.verdict == "compatible"
+    assert report.device.name == "this Arm machine, not emulated (cortex-a53 was asked for)"
+    assert report.device.host_difference == 0.0

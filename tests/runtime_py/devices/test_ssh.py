@@ -13,7 +13,8 @@ import pytest
 from runtime_py import load
 from runtime_py.cli.check import main
 from runtime_py.devices.check import check_on
-from runtime_py.devices.ssh import CLIENT, PYTHON, SshDevice
+from runtime_py.devices.remote import PYTHON
+from runtime_py.devices.ssh import CLIENT, SshDevice
 from runtime_py.errors import CrashError, DeviceError
 
 SSHD = "PRUNNET_TEST_SSHD"
@@ -60,7 +61,7 @@ def test_a_board_out_of_reach_is_not_verified(make_bundle, client, capsys):
 
 def test_without_a_client_it_says_so(make_bundle, monkeypatch):
     monkeypatch.setenv(CLIENT, "/no/such/ssh")
-    with pytest.raises(DeviceError, match="is not here: install an ssh client"):
+    with pytest.raises(DeviceError, match="is not here: install its package"):
         check_on(make_bundle("onnx"), "ssh://board", None)
 
 
