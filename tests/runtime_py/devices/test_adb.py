@@ -1,4 +1,4 @@
-"""A phone over adb: a client of our own that runs the command here, and adb's own client as far as it goes without one."""
+"""A phone over adb: a client of our own that runs the command here, and adb's own client without a phone."""
 
 import os
 import shutil
