@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from exporters.pipeline.originals import originals_of
 from exporters.pipeline.verification import Verified, verify
 from exporters.quiet import quiet
 from exporters.targets.registry import get_exporter
@@ -122,4 +123,6 @@ class BuiltIn:
         pictures = parity_pictures(package.preprocessing.height, package.preprocessing.width)
         parity = Parity(pictures, embed(package.subnetwork(1.0), pictures), embed(self._module, pictures))
         images = package.probes.images
-        return Probes(images, package.probes.labels, package.dense, embed(self._module, images), parity)
+        own = embed(self._module, images)
+        originals = originals_of(package, self._module)
+        return Probes(images, package.probes.labels, package.dense, own, parity, originals=originals)
