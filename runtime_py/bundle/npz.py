@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy.typing as npt
 
 _DAMAGE = (
     OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, MemoryError, OverflowError,
-    # What a header may drive Python's own parser to.
-    SyntaxError, RecursionError,
+    # What a header may drive Python's own tokenizer and parser to.
+    SyntaxError, RecursionError, tokenize.TokenError,
     # An unknown compression, or the flag of an encrypted file: one flipped bit is enough.
     NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip

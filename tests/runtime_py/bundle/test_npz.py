@@ -99,6 +99,17 @@ def test_a_header_that_its_entry_contradicts_reserves_nothing(tmp_path, header):
     refused_at_once(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize(
+    "header", ["{'descr': (", "{'descr': (1L", "(" * 5000, "\\", "{'descr': '|u1', 'shape': (3"]
+)
+def test_a_header_that_is_no_python_is_a_value_error(tmp_path, header):
+    text = header.encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(ValueError, match="no readable npz"):
+        read_npz(tmp_path / "a.npz")
+
+
 def test_a_directory_that_lies_about_the_size_is_found_out(tmp_path):
     path = tmp_path / "a.npz"
     write_entry(path, bytes_header(10**6), bytes(10**6))
