@@ -102,11 +102,14 @@ class PictureError(PrunnetError, ValueError):
         file: The file.
         kind: Why, in a word or two that many files can share: "damaged", "empty", "too large", "HEIC".
         problem: What is wrong with this one.
+        remedy: What helps.
     """
 
-    def __init__(self, file: str | Path, kind: str, problem: str) -> None:
+    def __init__(
+        self, file: str | Path, kind: str, problem: str, remedy: str = "replace or remove it"
+    ) -> None:
         self.file, self.kind, self.problem = Path(file), kind, problem
-        super().__init__(f"{file} is not a readable picture: {problem}; replace or remove it")
+        super().__init__(f"{file} is not a readable picture: {problem}; {remedy}")
 
 
 class DeviceError(PrunnetError, RuntimeError):

@@ -49,6 +49,8 @@ def said(file: Path) -> Iterator[None]:
         yield
     except (PictureError, MissingExtraError):
         raise
+    except FileNotFoundError as error:
+        raise PictureError(file, "unreadable", "it does not exist", "check the path") from error
     except OSError as error:
         if isinstance(error, TimeoutError) and error.errno is None:
             raise  # not the file's: an alarm that the caller set went off

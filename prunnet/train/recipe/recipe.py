@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from prunnet.encoder.options import Options
-from prunnet.errors import RecipeError, TrainingError, UnknownNameError
+from prunnet.errors import RecipeError, TrainingError
 from prunnet.train.recipe.data_spec import DataSpec
 from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.schedule import FollowSpec, ScheduleSpec
@@ -141,13 +142,16 @@ def load_recipe(name_or_path: str) -> Recipe:
         name_or_path: Name of a shipped recipe, with or without .yaml, or path of a YAML file.
 
     Raises:
-        RecipeError: The file does not say what it must.
-        UnknownNameError: Neither a file nor a shipped recipe.
+        RecipeError: There is no such file and no shipped recipe of that name; or it does not say what it must.
     """
     path = Path(name_or_path)
     if not path.is_file():
-        name = name_or_path.removesuffix(".yaml")
-        if name not in shipped_recipes():
-            raise UnknownNameError("recipe", name, shipped_recipes())
+        name, known = name_or_path.removesuffix(".yaml"), shipped_recipes()
+        if name not in known:
+            nearest = difflib.get_close_matches(path.stem, known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            problem = "is a folder" if path.is_dir() else "no such file or shipped recipe"
+            allowed = f"the path of a YAML file, or one of {', '.join(known)}"
+            raise RecipeError(path, problem + hint, allowed=allowed)
         path = Path(str(files("prunnet.shipped.recipes"))) / f"{name}.yaml"
     return validate(read_document(path, RecipeError), Recipe)

@@ -135,7 +135,7 @@ def test_a_finished_dense_encoder_keeps_its_space(
 
 def test_errors_have_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--recipe", "nothing", "--out", str(tmp_path)]) == 2
-    assert "unknown recipe" in capsys.readouterr().err
+    assert "no such file or shipped recipe" in capsys.readouterr().err
     assert evaluate.main([str(tmp_path)]) == 2
     assert "is not an encoder package" in capsys.readouterr().err
 

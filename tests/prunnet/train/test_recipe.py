@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prunnet.errors import RecipeError, UnknownNameError
+from prunnet.errors import RecipeError
 from prunnet.train.recipe.recipe import load_recipe, shipped_recipes
 
 GOOD = """\
@@ -28,8 +28,10 @@ def test_a_path_is_read(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"'glyph'.*Did you mean 'glyphs'.*glyphs-tiny"):
+    with pytest.raises(RecipeError, match=r"^glyph: no such file or .*did you mean 'glyphs'.*glyphs-tiny"):
         load_recipe("glyph")
+    with pytest.raises(RecipeError, match=r"^mein\.yaml: no such file or shipped recipe; allowed: the path"):
+        load_recipe("mein.yaml")
 
 
 @pytest.mark.parametrize(
