@@ -16,6 +16,13 @@ MAP_LOSS: dict[tuple[Target, Precision], float] = {
     ("tflite", "int8"): 0.06,
     ("tflite", "int8-dynamic"): 0.02,
     ("onnx", "int8"): 0.07,
+    ("executorch", "mixed"): 0.08,
+    ("executorch", "int8-dynamic"): 0.0,
+    ("coreml", "palette6"): 0.05,
+    ("coreml", "palette4"): 0.97,
+    ("tflite", "mixed"): 0.06,
+    ("tflite", "int8-weights"): 0.02,
+    ("onnx", "mixed"): 0.07,
 }
 """Points of mean average precision."""
 

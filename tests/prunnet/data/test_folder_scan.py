@@ -338,5 +338,5 @@ def test_too_many_that_fail_when_decoded_are_an_error(root: Path) -> None:
 def test_a_file_that_is_gone_is_an_error_that_names_it(root: Path) -> None:
     train = _open(root)[0].train
     (root / "train" / "cat1" / "1.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"cat1/1\.jpg is not a readable picture: No such file"):
+    with pytest.raises(DatasetError, match=r"cat1/1\.jpg is not a readable picture: it does not exist"):
         train.batch(0, 0, 12)
