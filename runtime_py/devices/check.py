@@ -154,8 +154,11 @@ def _with_budget(report: DriftReport, manifest: Manifest) -> DriftReport:
     assert report.device is not None
     limit = next((row.limit for row in manifest.budgets if row.budget == "max_peak_memory"), None)
     used = report.device.memory_bytes
-    if limit is None or used is None:
+    if limit is None:
         return report
+    if used is None:
+        note = "the memory that it takes there could not be measured; max_peak_memory was not judged"
+        return replace(report, notes=(*report.notes, note))
     gate = at_most("budget.max_peak_memory", float(used), limit, f"bytes on {report.device.name}")
     reasons = (*report.reasons, *describe((gate,)))
     verdict = report.verdict if gate.passed else "incompatible"

@@ -10,7 +10,7 @@ from runtime_py import load
 from runtime_py.bundle.manifest import BudgetCheck
 from runtime_py.bundle.write import manifest_text
 from runtime_py.cli.check import main
-from runtime_py.devices import check
+from runtime_py.devices import check, guest
 from runtime_py.devices.check import check_on
 from runtime_py.devices.emulator import CPUS, cpu_of_profile, guest_environment
 from runtime_py.devices.processor import processor
@@ -36,6 +36,16 @@ def test_the_verdict_and_figures_are_the_hosts(make_bundle, this_machine):
     assert report.device.probes == report.device.of_probes == len(load(bundle).probes)
     assert report.device.runtimes["numpy"] == np.__version__
     assert report.device.memory_bytes > 0
+
+
+@pytest.mark.parametrize(("found", "said"), [([0, 4_000_000], 4_000_000), ([0, 0, 0], None)])
+def test_less_than_the_artifact_is_no_measurement(make_bundle, this_machine, monkeypatch, found, said):
+    """An emulator may give back more than the artifact takes; then 0 bytes would meet any budget."""
+    left = iter(found)
+    monkeypatch.setattr(guest, "_measured", lambda manifest, artifact: next(left))
+    bundle = make_bundle("onnx")
+    assert guest.answer_to(bundle, 8)["memory_bytes"] == said
+    assert not list(left)
 
 
 def test_a_share_is_said(make_bundle, this_machine):
