@@ -113,8 +113,8 @@ def export_bundle(
             elif attempt.drift.verdict == "compatible":
                 break
             else:
-                refusal = _refusal(plan, attempt.drift, len(attempt.artifact.float_layers))
-                if not _loses_too_much(attempt.drift):
+                refusal = _refusal(profile, plan, attempt.drift, len(attempt.artifact.float_layers))
+                if len(profile.precisions_of(target)) == 1 or not _may_be_rounding(attempt.drift):
                     raise refusal
                 steps.append(_exported(plan, f"loses too much: {'; '.join(attempt.drift.reasons)}"))
                 say(f"{label}: {steps[-1]}; trying another precision")
@@ -172,6 +172,11 @@ def _exported(plan: Plan, problem: str) -> str:
     return f"capacity {plan.capacity:.4f} in {plan.precision} was exported and {problem}"
 
 
+def _may_be_rounding(drift: DriftRecord) -> bool:
+    """Whether another precision may pass: this one is quantised, and its conversion is not at fault."""
+    return drift.twin is not None and not any(reason.endswith("twin") for reason in drift.reasons)
+
+
 def _loses_too_much(drift: DriftRecord) -> bool:
     """Whether a quantised precision loses too much, and its conversion is not at fault."""
     lost = any(reason.startswith("compression.") for reason in drift.reasons)
@@ -182,11 +187,16 @@ def _is_gentler(offered: Precision, than: Precision) -> bool:
     return offered == "mixed" and than == "int8"
 
 
-def _refusal(plan: Plan, drift: DriftRecord, in_float: int = 0) -> IncompatibleError:
-    helps, share = "", f", with {in_float} layers in float, all but one" if in_float else ""
+def _refusal(profile: DeviceProfile, plan: Plan, drift: DriftRecord, in_float: int = 0) -> IncompatibleError:
+    helps, share = "", f", with {in_float} layers in float" if in_float else ""
     if _loses_too_much(drift):
         offered = get_exporter(plan.target).precisions
-        gentler = [name for name in offered if not is_quantised(name) or _is_gentler(name, plan.precision)]
+        gentler = [
+            name
+            for name in offered
+            if (not is_quantised(name) or _is_gentler(name, plan.precision))
+            and (profile.budgets.max_latency_ms is None or profile.latency_of(plan.target, name))
+        ]
         helps = (
             f". This encoder loses too much in {plan.precision}. What would help: {' or '.join(gentler)} for "
             f"precision.{plan.target} of the profile, or as --precision; or, if you measured on photos of your own "

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from runtime_py.arrays import Floats, Pixels
 from runtime_py.bundle.manifest import Verdict
 from runtime_py.check.gates import Gate
@@ -114,7 +116,9 @@ def check_bundle(
 
         def embed(images: Pixels) -> Floats:
             vectors = encoder.embed(images)
-            if images is encoder.probes.images:
+            if np.shares_memory(
+                images, encoder.probes.images
+            ):  # a check against a server makes views of them
                 made.append(vectors)
             return vectors
 

@@ -65,9 +65,7 @@ def examine_on(bundle: Path, device: str, probes: int | None) -> tuple[DriftRepo
     try:
         opened = open_device(device, manifest.profile)
     except DeviceError as error:
-        if os.environ.get(REQUIRE) == "1":
-            raise RequiredDeviceError(f"{error} ({REQUIRE}=1: a failure, not a check left out)") from error
-        raise
+        raise _as_required(error) from error
     with tempfile.TemporaryDirectory(prefix="prunnet-job-") as folder:
         job = Path(folder)
         _pack(job, bundle, probes)
@@ -75,7 +73,16 @@ def examine_on(bundle: Path, device: str, probes: int | None) -> tuple[DriftRepo
             text = opened.run(job)
         except CrashError as error:
             raise CrashError(bundle, error.end) from error
+        except DeviceError as error:
+            raise _as_required(error) from error
     return _judge(bundle, manifest, opened, text)
+
+
+def _as_required(error: DeviceError) -> DeviceError:
+    """Return the error of an absent device; it is a failure if devices are required."""
+    if os.environ.get(REQUIRE) != "1":
+        return error
+    return RequiredDeviceError(f"{error} ({REQUIRE}=1: a failure, not a check left out)")
 
 
 def _pack(job: Path, bundle: Path, probes: int | None) -> None:

@@ -17,6 +17,7 @@ from exporters.targets.registry import get_exporter
 from exporters.targets.spec import ExportSpec
 from prunnet.encoder.embedding import embed
 from prunnet.package.load import load_encoder
+from prunnet.profile import load_profile
 from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.check.drift import measure
@@ -92,9 +93,12 @@ def test_ranges_of_other_pictures_are_caught(case, tmp_path):
     ],
 )
 def test_what_helps_is_said_where_rounding_is_at_fault(case, tmp_path, reasons, says):
+    profile = load_profile("iphone15")  # without a latency budget, which would need coefficients
     plan = SimpleNamespace(profile="bench", target="tflite", precision="int8", capacity=CAPACITY)
     drift = measure(case.probes.subnetwork, case.probes, TABLE["int8"], "torch")
-    refused = str(_refusal(plan, drift.model_copy(update={"verdict": "incompatible", "reasons": reasons})))
+    refused = str(
+        _refusal(profile, plan, drift.model_copy(update={"verdict": "incompatible", "reasons": reasons}))
+    )
     assert (says in refused) if says else refused.endswith("No bundle was written")
 
 

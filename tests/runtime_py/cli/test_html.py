@@ -105,6 +105,14 @@ def test_a_page_costs_no_second_embedding(make_bundle, probes, tmp_path, monkeyp
     assert embedded.count(True) == 1
 
 
+def test_a_model_as_the_server_has_a_page_too(make_bundle, probes):
+    """It embeds the probes on its side; the page shows what the artifact makes of them."""
+    bundle = make_bundle("onnx")
+    outcome = check_bundle(bundle, bundle / "encoder.onnx", exhibits=True)
+    assert outcome.error is None
+    assert outcome.exhibits == exhibits_of(load(bundle).embed(probes.images), probes)
+
+
 def _about(evil: str) -> About:
     budget = BudgetCheck(budget="max_artifact", unit="bytes", limit=5, predicted=6)
     about = About.of(bundles.manifest("onnx", bundles.probes(), budgets=(budget,)))
