@@ -23,7 +23,7 @@ Colour = Annotated[tuple[Level, Level, Level], BeforeValidator(_of_json)]
 
 
 class Resize(Record):
-    """How a picture is brought to the input's size. The default is `Image.resize(size, BILINEAR)` of Pillow."""
+    """How a picture is brought to the input's size. The default is Pillow's `BILINEAR`, columns first."""
 
     filter: Literal["bilinear", "bicubic"] = "bilinear"
     """`bilinear`: a triangle. `bicubic`: Keys' cubic with a = -0.5, as in Pillow."""

@@ -1,8 +1,12 @@
 import Foundation
 
+/// Which layout `manifest.json` has. The others are read from version 4 on: older ones do not state the resize.
+struct Version: Decodable {
+    let schemaVersion: Int
+}
+
 /// What an app reads of `manifest.json`.
 struct Manifest: Decodable {
-    let schemaVersion: Int
     let target: String
     let artifact: String
     let spaceId: String
@@ -50,6 +54,9 @@ struct EncoderBundle {
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         let content = try Data(contentsOf: folder.appendingPathComponent("manifest.json"))
+        guard try decoder.decode(Version.self, from: content).schemaVersion >= 4 else {
+            throw BundleError("the manifest does not state the resize: export the bundle again")
+        }
         manifest = try decoder.decode(Manifest.self, from: content)
         artifact = folder.appendingPathComponent(manifest.artifact)
         guard manifest.target == "coreml", manifest.input.layout == "image", manifest.preprocessing.color == "RGB" else {

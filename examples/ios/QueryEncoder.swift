@@ -3,10 +3,12 @@ import CoreML
 import CoreVideo
 import Foundation
 
-/// Picture to embedding of length 1. Core ML lets threads share one.
+/// Picture to embedding of length 1. Threads may share one: Core ML promises no more than one prediction of a model at a
+/// time, so they wait for each other.
 final class QueryEncoder {
     private let bundle: EncoderBundle
     private let model: MLModel
+    private let turn = NSLock()
 
     /// Compiles the package on the device; keep the result, or let Xcode compile it into your app.
     init(_ bundle: EncoderBundle) throws {
@@ -20,11 +22,16 @@ final class QueryEncoder {
 
     /// Embeds an upright, opaque picture of any size; it is resized as on the server.
     func embed(_ picture: CGImage) throws -> [Float] {
+        guard [.none, .noneSkipFirst, .noneSkipLast].contains(picture.alphaInfo) else {
+            throw BundleError("the picture may be transparent: draw it on white first, as the server does")
+        }
         let rgb = resize(
             rgbBytes(try drawn(picture)), height: picture.height, width: picture.width, to: bundle.framing)
         let pixels = try pixelBuffer(bgraBytes(rgb), height: bundle.framing.height, width: bundle.framing.width)
         let name = bundle.manifest.input.name
         let input = try MLDictionaryFeatureProvider(dictionary: [name: MLFeatureValue(pixelBuffer: pixels)])
+        turn.lock()
+        defer { turn.unlock() }
         let output = try model.prediction(from: input).featureValue(for: bundle.manifest.output.name)
         guard let embedding = output?.multiArrayValue, embedding.count == bundle.dimension else {
             throw BundleError("the model gives no \(bundle.manifest.output.name) of \(bundle.dimension) values")

@@ -49,9 +49,14 @@ def check(manifest: dict[str, Any], space_id: str) -> None:
 
 def read(photo: str, manifest: dict[str, Any]) -> np.ndarray:
     """Return a photo as the input tensor: turned upright, RGB, resized; its values stay 0..255."""
-    size = manifest["preprocessing"]["width"], manifest["preprocessing"]["height"]
-    upright = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
-    pixels = np.asarray(upright.resize(size, Image.Resampling.BILINEAR), np.float32)  # [H, W, 3]
+    width, height = manifest["preprocessing"]["width"], manifest["preprocessing"]["height"]
+    picture = Image.open(photo)
+    if picture.mode not in {"RGB", "L"} or "transparency" in picture.info:
+        sys.exit(f"{photo} is {picture.mode}, or transparent: convert it, or use search.py, which reads it")
+    upright = ImageOps.exif_transpose(picture).convert("RGB")
+    # Columns first, in a call of its own: Pillow 13 otherwise begins with the rows where they shrink more.
+    narrow = upright.resize((width, upright.height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(narrow.resize((width, height), Image.Resampling.BILINEAR), np.float32)  # [H, W, 3]
     planes = manifest["input"]["layout"] == "NCHW"
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) if planes else pixels)[None]
 

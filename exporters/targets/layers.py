@@ -47,9 +47,15 @@ def weights_of(node: Any) -> Any:
 
 def is_constant(node: Any) -> bool:
     """Tell whether a node's value does not depend on the picture."""
-    if node.op == "get_attr":
-        return True
-    return node.op == "call_function" and all(map(is_constant, node.all_input_nodes))
+    seen, left = set[Any](), [node]
+    while left:
+        each = left.pop()
+        if each.op not in {"get_attr", "call_function"}:
+            return False
+        if each not in seen:
+            seen.add(each)
+            left.extend(each.all_input_nodes)
+    return True
 
 
 def owners(graph: torch.fx.Graph) -> dict[Any, Layer | None]:

@@ -9,12 +9,12 @@ The records are in benchmarks/results.
   left). No im2col: XNNPACK convolves through pointers.
 * tflite (LiteRT 2.3.0, XNNPACK): the mapped file and the packed weights stay: two files and the live
   activations, within 4 % of the measured from 1.2 MB up. fp16 is stored, not computed in: the weights are
-  unfolded to float32 while the file stays, three files' worth more and float32 activations, within 12 %.
-  int8 and int8-dynamic within 13 %. int8-weights are unfolded to float32 twice, nine files' worth: within 5 %.
+  unfolded to float32 while the file stays, three files' worth more and float32 activations, within 13 %.
+  int8 within 15 %, int8-dynamic within 13 %. int8-weights are unfolded to float32 twice, nine files' worth: within 5 %.
 * onnx (ONNX Runtime 1.31.1): the file, and for each convolution three more copies of its weights (parsed,
   reordered for blocked kernels, and the arena's growth by powers of two); matrix products keep little more
   than the file. Within 21 % of the measured on x86-64. On ARM fewer kernels are blocked: there it should err
-  on the safe side, which nobody measured. It unfolds fp16 to float32 (within 15 %), and holds int8 in fewer
+  on the safe side, which nobody measured. It unfolds fp16 to float32 (within 17 %), and holds int8 in fewer
   copies than fp32 (within 14 %, but for 18 % too little of the smallest attention net).
 * coreml: nothing can be measured off macOS. Assumed: the file and one copy in the compute unit's layout.
 """

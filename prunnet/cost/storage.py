@@ -4,8 +4,8 @@ Constants: least squares (non-negative) over the 9 nets of benchmarks/measure_ar
 to 100 ops), exported in November 2026 by this project's exporters with executorch 1.4.1 (XNNPACK),
 litert-torch 0.10.0, torch.onnx of torch 2.13.0 and coremltools 9.0 (ML Program, iOS17, fp16). The sizes are
 kept in benchmarks/results; above 1 MB the prediction is within 1 % of every one. The overheads were measured
-at fp32 (Core ML: fp16) and are taken as they are for the other precisions: within 3 % for int8 in ExecuTorch,
-the only one of those that was measured.
+at fp32 (Core ML: fp16) and are taken as they are for the other precisions; docs/explanation/costs.md says how
+far that is off.
 """
 
 from __future__ import annotations

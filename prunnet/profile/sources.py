@@ -126,16 +126,7 @@ def _check(document: Document, folder: Path, references: dict[FieldPath, str]) -
     known = load_sources(folder / FILE).sources.keys() | {ASSUMPTION}
     wrong = list(_problems(document, references, known))
     if wrong:
-        first, *others = wrong
-        raise ProfileError(
-            first.file,
-            first.problem,
-            line=first.line,
-            field=first.field,
-            given=first.given,
-            allowed=first.allowed,
-            others=others,
-        )
+        raise ProfileError.of(wrong)
 
 
 def _problems(

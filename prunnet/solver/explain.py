@@ -9,15 +9,22 @@ from prunnet.profile import Budgets, DeviceProfile
 from prunnet.profile.units import BYTES_PER_UNIT
 from prunnet.solver.candidates import Candidate
 from prunnet.solver.plan import show
-from runtime_py.bundle.manifest import BudgetCheck, BudgetName, Granularity, Precision
+from runtime_py.bundle.manifest import BudgetCheck, BudgetName, Granularity, Precision, Target
 
 _SHRINKING: dict[str, tuple[str, ...]] = {
-    "max_artifact": ("int8", "a smaller backbone"),
-    "max_peak_memory": ("int8", "a smaller input", "a smaller backbone"),
+    "max_artifact": ("a smaller backbone",),
+    "max_peak_memory": ("a smaller input", "a smaller backbone"),
     "max_mflops": ("a smaller input", "a smaller backbone"),
-    "max_latency_ms": ("int8", "a smaller input", "a smaller backbone"),
+    "max_latency_ms": ("a smaller input", "a smaller backbone"),
 }
-"""What lowers each cost at the same capacity."""
+"""What lowers each cost at the same capacity, besides a narrower precision."""
+
+
+def _narrower(target: Target, budget: str) -> tuple[Precision, ...]:
+    """Return the precision that lowers a cost; Core ML rounds weights alone, which saves no time that is known."""
+    if budget == "max_mflops" or (target == "coreml" and budget == "max_latency_ms"):
+        return ()
+    return ("palette6",) if target == "coreml" else ("int8",)
 
 
 def why_not_larger(larger: Candidate | None, below: float | None, budgets: Budgets) -> str:
@@ -39,6 +46,7 @@ def why_not_larger(larger: Candidate | None, below: float | None, budgets: Budge
 
 def infeasible(
     profile: DeviceProfile,
+    target: Target,
     smallest: Candidate,
     precisions: Collection[Precision],
     granularity: Granularity,
@@ -48,13 +56,15 @@ def infeasible(
 
     Args:
         profile: The profile.
+        target: Format that was planned for.
         smallest: The smallest capacity that may be chosen.
         precisions: Precisions that were allowed; another may help.
         granularity: Of the encoder's pruning.
         untrained: The largest capacity that would fit but lies below the trained ones, if any.
     """
     check = max((c for c in smallest.checks if not c.fits), key=lambda c: c.predicted / c.limit)
-    helps = [help for help in _SHRINKING[check.budget] if help not in precisions]
+    narrower = (each for each in _narrower(target, check.budget) if each not in precisions)
+    helps = [*narrower, *_SHRINKING[check.budget]]
     if granularity == "weight":
         helps.insert(0, "an encoder of granularity channel (masked weights save nothing)")
     remedy = (
@@ -82,11 +92,14 @@ def written(budgets: Budgets, budget: BudgetName) -> tuple[str, int]:
     return unit, BYTES_PER_UNIT[unit]
 
 
-def nothing_below(profile: DeviceProfile, below: float | None, smallest: float) -> InfeasibleError:
+def nothing_below(
+    profile: DeviceProfile, target: Target, below: float | None, smallest: float
+) -> InfeasibleError:
     """Return the error for a step down that has nowhere to go.
 
     Args:
         profile: The profile.
+        target: Format that was planned for.
         below: Only smaller capacities were allowed.
         smallest: The smallest capacity that may be chosen.
     """
@@ -97,8 +110,8 @@ def nothing_below(profile: DeviceProfile, below: float | None, smallest: float) 
         limit,
         smallest,
         "of the dense encoder",
-        "Only smaller capacities were allowed, and there is none. What would help: a larger budget, int8, "
-        "a smaller input, a smaller backbone",
+        "Only smaller capacities were allowed, and there is none. What would help: a larger budget, "
+        f"{_narrower(target, 'max_artifact')[0]}, a smaller input, a smaller backbone",
     )
 
 

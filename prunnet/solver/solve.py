@@ -79,14 +79,14 @@ def _largest(
     floor = prunable.at(min_capacity, profile.channel_multiple).achieved if min_capacity > 0 else 0.0
     allowed = [c for c in candidates.capacities if c >= floor and (below is None or c < below)]
     if not allowed:
-        raise nothing_below(profile, below, max(floor, candidates.capacities[0]))
+        raise nothing_below(profile, target, below, max(floor, candidates.capacities[0]))
     best = _largest_fitting(candidates, allowed)
     if best is None:
         smaller = [c for c in candidates.capacities if c < floor]
         untrained = _largest_fitting(candidates, smaller)
         fitting = untrained.asked if untrained else None
         tried = {precision, *profile.precisions_of(target)}
-        raise infeasible(profile, candidates.at(allowed[0]), tried, candidates.granularity, fitting)
+        raise infeasible(profile, target, candidates.at(allowed[0]), tried, candidates.granularity, fitting)
     larger = next((candidates.at(c) for c in candidates.capacities if c > best.asked), None)
     reason = why_not_larger(larger, below, profile.budgets)
     plan = Plan(

@@ -41,7 +41,20 @@ class Gate:
     def __str__(self) -> str:
         relation = "at least" if self.at_least else "at most"
         place = f" ({self.where})" if self.where else ""
-        return f"{self.name} is {self.value:.8g}, {relation} {self.tolerance:.8g} is demanded{place}"
+        value, tolerance = _told_apart(self.value, self.tolerance)
+        return f"{self.name} is {value}, {relation} {tolerance} is demanded{place}"
+
+
+def _told_apart(value: float, tolerance: float) -> tuple[str, str]:
+    """Return both with as few digits, three to eight, as keep their order; a tolerance shows all of so few."""
+    stated = next((n for n in range(3, 9) if float(f"{tolerance:.{n}g}") == tolerance), 3)
+    for digits in range(3, 9):
+        texts = f"{value:.{digits}g}", f"{tolerance:.{max(digits, stated)}g}"
+        shown, allowed = map(float, texts)
+        ordered = (shown < allowed, shown > allowed) == (value < tolerance, value > tolerance)
+        if ordered and not any("e+" in text for text in texts):
+            return texts
+    return f"{value:.8g}", f"{tolerance:.8g}"
 
 
 def at_least(name: str, value: float, tolerance: float, where: str = "") -> Gate:

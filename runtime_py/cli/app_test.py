@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,9 @@ def _row(given: Any, name: str, dimension: int, wrong: list[str]) -> list[float]
     elif len(given) != dimension:
         wrong.append(f"{name} has {len(given)} numbers, not {dimension}")
     else:
-        return [float(value) for value in given]
+        with suppress(OverflowError):  # a whole number that no float holds
+            return [float(value) for value in given]
+        wrong.append(f"{name} has a number that is too large")
     return []
 
 

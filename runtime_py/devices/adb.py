@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime_py.devices.remote import exchange, script
+from runtime_py.devices.remote import exchange, script, words_of
 from runtime_py.errors import DeviceError
 
 SCHEME = "adb:"
@@ -48,7 +47,7 @@ class AdbDevice:
 
     def run(self, job: Path) -> str:
         """Send the folder, run the guest in it, and return its answer; nothing stays on the phone."""
-        command = shlex.split(os.environ.get(CLIENT) or "adb")
+        command = words_of(CLIENT, "adb")
         command += ["-s", self.serial] if self.serial else []
         # Without a terminal, so that the archive arrives byte by byte.
         command += ["shell", "-T", f"sh -c {shlex.quote(script(_TEMPORARY))}"]

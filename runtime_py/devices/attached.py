@@ -148,6 +148,8 @@ def open_device(device: str, profile: str) -> Device:
         raise UnknownNameError("device", device, (EMULATE, SSH, ADB))
     wanted = device.removeprefix(EMULATE)
     if _is_arm_linux():
+        if wanted and wanted not in CPUS:
+            cpu_of_profile(wanted)  # a name that is neither is refused here too
         return NativeDevice(wanted or profile)
     if wanted in CPUS:
         return EmulatedDevice(Emulator.find(wanted))

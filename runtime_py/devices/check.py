@@ -146,8 +146,8 @@ def _embeddings(answer: dict[str, Any], count: int) -> Floats | None:
 def _beside_host(record: DeviceRecord, bundle: Path, seen: Seen) -> DeviceRecord:
     """Add how far this machine's own embeddings are from the device's, where it has the runtime."""
     try:
-        host = load(bundle)
-        ours = host.embed(seen.probes.images)
+        with load(bundle) as host:
+            ours = host.embed(seen.probes.images)
     except PrunnetError:
         return record
     if ours.shape != seen.embeddings.shape:

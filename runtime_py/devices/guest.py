@@ -99,6 +99,7 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
     try:
         record = examine(embed, probes, drift.tolerances, encoder.runtime, recorded)
     except InferenceError as error:
+        kept.clear()  # of other pictures than the probes
         return DriftReport("not verified", (str(error),), None, drift.tolerances, encoder.runtime)
     report = DriftReport.of(record, recorded)
     return with_preprocessing(report, encoder.embed, probes, encoder.manifest.preprocessing)

@@ -19,13 +19,26 @@ _ANSWER = "prunnet-answer "
 """Before the answer, in case the device's shell says something of its own."""
 
 
+def words_of(variable: str, default: str) -> list[str]:
+    """Return the words of a command in an environment variable, or the default's where it is not set.
+
+    Raises:
+        DeviceError: A quotation in it does not end.
+    """
+    stated = os.environ.get(variable) or default
+    try:
+        return shlex.split(stated) or [default]
+    except ValueError as error:
+        raise DeviceError(f"{variable} is no command ({error}): {stated!r}") from error
+
+
 def script(temporary: str = "") -> str:
     """Return what the device's `sh` does with the folder's archive on its standard input.
 
     Args:
         temporary: Folder for temporary files, where the device names none; empty is its own default.
     """
-    python = shlex.join(shlex.split(os.environ.get(PYTHON) or "python3"))
+    python = shlex.join(words_of(PYTHON, "python3"))
     here = f'export TMPDIR="${{TMPDIR:-{temporary}}}"; ' if temporary else ""
     return (
         f'echo {_REACHED}; set -e; {here}job=$(mktemp -d); trap \'rm -rf "$job"\' EXIT; tar -xf - -C "$job"; '
@@ -56,9 +69,10 @@ def exchange(command: list[str], job: Path, device: str, variable: str) -> str:
             done = subprocess.run(
                 command, stdin=sent, capture_output=True, text=True, errors="replace", check=False
             )
-    except FileNotFoundError as error:
+    except OSError as error:
         raise DeviceError(
-            f"{command[0]!r} is not here: install its package, or name another client in {variable}"
+            f"{command[0]!r} cannot be started ({error.strerror}): install its package, or name another client in "
+            f"{variable}"
         ) from error
     finally:
         archive.unlink(missing_ok=True)

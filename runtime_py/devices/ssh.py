@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runtime_py.devices.remote import exchange, script
+from runtime_py.devices.remote import exchange, script, words_of
 from runtime_py.errors import DeviceError
 
 SCHEME = "ssh://"
@@ -54,7 +53,7 @@ class SshDevice:
 
     def run(self, job: Path) -> str:
         """Send the folder, run the guest in it, and return its answer; nothing stays on the board."""
-        command = [*shlex.split(os.environ.get(CLIENT) or "ssh"), "-T", "-o", "BatchMode=yes"]
+        command = [*words_of(CLIENT, "ssh"), "-T", "-o", "BatchMode=yes"]
         command += ["-p", str(self.port)] if self.port else []
         # sh whatever the user's shell is; it reads the folder's archive from the connection.
         command += ["--", self.target, f"sh -c {shlex.quote(script())}"]

@@ -51,8 +51,9 @@ def expect(value: Any, kind: str, structs: dict[str, dict[str, str]]) -> None:
 
 def test_swift_can_decode_the_manifest(bundle) -> None:
     structs = decoded()
-    assert set(structs) == {"Manifest", "Tensor", "Preprocessing", "Resizing"}
-    expect(json.loads((bundle / "manifest.json").read_text()), "Manifest", structs)
+    assert set(structs) == {"Version", "Manifest", "Tensor", "Preprocessing", "Resizing"}
+    for read in ("Version", "Manifest"):
+        expect(json.loads((bundle / "manifest.json").read_text()), read, structs)
 
 
 def test_names_shapes_and_colours_are_the_artifacts(bundle) -> None:

@@ -14,7 +14,7 @@ from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
 from exporters.targets.tflite.card import CARD_NAME, model_card
 from exporters.targets.tflite.metadata import IDENTITY_NAME, with_metadata
-from exporters.targets.tflite.precision import dynamic, halved, quantised, stored_as_int8
+from exporters.targets.tflite.precision import halved, quantised, stored_as_int8
 
 if TYPE_CHECKING:
     import torch
@@ -41,9 +41,9 @@ class TfliteExporter(Exporter):
             in_float = float_places(self.target, module, example, spec.float_layers)
             model = quantised(converted, calibration_images(spec, self.target), in_float)
         elif spec.precision == "int8-dynamic":
-            model = dynamic(converted)
+            model = stored_as_int8(converted, dynamic=True)
         elif spec.precision == "int8-weights":
-            model = stored_as_int8(converted)
+            model = stored_as_int8(converted, dynamic=False)
         elif spec.precision == "fp16":
             model = halved(converted)
         else:

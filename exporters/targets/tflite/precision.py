@@ -54,31 +54,21 @@ def quantised(float_model: Path, images: NDArray[np.uint8], in_float: Places) ->
     return bytes(quantizer.quantize(calibrator.get_model_qsvs()).quantized_model)
 
 
-def dynamic(float_model: Path) -> bytes:
-    """Return the model with int8 weights, whose layers find the range of their input anew for each picture.
+def stored_as_int8(float_model: Path, dynamic: bool) -> bytes:
+    """Return the model with int8 weights.
 
     Args:
         float_model: A float32 `.tflite`.
+        dynamic: Whether layers compute in int8, and find the range of their input anew for each picture. If not, the
+            weights are unfolded to float32 before.
     """
     from ai_edge_quantizer import recipe
     from ai_edge_quantizer.quantizer import Quantizer
 
     quantizer = Quantizer(str(float_model))
-    quantizer.load_quantization_recipe(recipe.dynamic_wi8_afp32())
-    return bytes(quantizer.quantize().quantized_model)
-
-
-def stored_as_int8(float_model: Path) -> bytes:
-    """Return the model with int8 weights, unfolded to float32 before it computes.
-
-    Args:
-        float_model: A float32 `.tflite`.
-    """
-    from ai_edge_quantizer import recipe
-    from ai_edge_quantizer.quantizer import Quantizer
-
-    quantizer = Quantizer(str(float_model))
-    quantizer.load_quantization_recipe(recipe.weight_only_wi8_afp32())
+    quantizer.load_quantization_recipe(
+        recipe.dynamic_wi8_afp32() if dynamic else recipe.weight_only_wi8_afp32()
+    )
     return bytes(quantizer.quantize().quantized_model)
 
 

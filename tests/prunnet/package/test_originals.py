@@ -22,9 +22,13 @@ RNG = np.random.default_rng(0)
 
 def test_large_noise_is_made_small_and_a_turned_picture_comes_upright(tmp_path: Path) -> None:
     noise = RNG.integers(0, 256, (900, 1200, 3), dtype=np.uint8)
-    assert len(encoded(noise, turned=False)) <= MOST_BYTES
+    small = encoded(noise, turned=False, above=(32, 32))
+    assert small is not None and len(small) <= MOST_BYTES
+    assert min(Image.open(io.BytesIO(small)).size) > 32
+    assert encoded(noise, turned=False, above=(448, 448)) is None, "64 KiB hold no noise of that size"
+    assert original_files(lambda number: noise, range(9), (448, 448)) == ()
     ramp = np.broadcast_to(np.arange(120, dtype=np.uint8)[None, :, None], (80, 120, 3))
-    (tmp_path / "a.jpg").write_bytes(encoded(np.ascontiguousarray(ramp), turned=True))
+    (tmp_path / "a.jpg").write_bytes(encoded(np.ascontiguousarray(ramp), True, (32, 32)) or b"")
     with Image.open(tmp_path / "a.jpg") as stored:
         assert stored.size == (80, 120)
     upright = open_picture(tmp_path / "a.jpg")

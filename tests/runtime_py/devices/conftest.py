@@ -12,6 +12,7 @@ import pytest
 
 from runtime_py.devices import check
 from runtime_py.devices.install import COMMAND, emulator_folder, is_installed
+from runtime_py.devices.remote import PYTHON
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,27 @@ def this_machine(monkeypatch: pytest.MonkeyPatch) -> ThisMachine:
     device = ThisMachine()
     monkeypatch.setattr(check, "open_device", lambda name, profile: device)
     return device
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Make a client that runs the remote command in a shell here, its temporary files in `tmp_path / "device"`.
+
+    It takes the environment variable that names the client, and what the device's shell says of its own. The words that
+    it was called with are beside it, in `client.words`.
+    """
+
+    def make(variable: str, says: str = "") -> Path:
+        script = tmp_path / "client"
+        greeting = f"echo {says}\n" if says else ""
+        script.write_text(
+            f'#!/bin/sh\nfor last; do :; done\necho "$@" > "$0.words"\n{greeting}exec sh -c "$last"\n'
+        )
+        script.chmod(0o755)
+        monkeypatch.setenv(variable, str(script))
+        monkeypatch.setenv(PYTHON, sys.executable)
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "device"))
+        (tmp_path / "device").mkdir()
+        return script
+
+    return make

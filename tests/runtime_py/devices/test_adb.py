@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 
 import pytest
 
@@ -20,16 +19,9 @@ ADB = "PRUNNET_TEST_ADB"
 
 
 @pytest.fixture
-def client(tmp_path, monkeypatch):
-    """Something that takes adb's words and runs the remote command in a shell here."""
-    script = tmp_path / "client"
-    script.write_text('#!/bin/sh\nfor last; do :; done\necho "$@" > "$0.words"\nexec sh -c "$last"\n')
-    script.chmod(0o755)
-    monkeypatch.setenv(CLIENT, str(script))
-    monkeypatch.setenv(PYTHON, sys.executable)
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "phone"))
-    (tmp_path / "phone").mkdir()
-    return script
+def client(stand_in):
+    """Something that takes adb's words."""
+    return stand_in(CLIENT)
 
 
 def test_the_folder_goes_there_and_the_answer_comes_back(make_bundle, client, tmp_path):
@@ -39,7 +31,7 @@ def test_the_folder_goes_there_and_the_answer_comes_back(make_bundle, client, tm
     assert report.device.name == "adb:8B1X"
     assert report.device.host_difference == 0.0
     assert client.with_suffix(".words").read_text().startswith("-s 8B1X shell -T sh -c")
-    assert list((tmp_path / "phone").glob("tmp.*")) == []
+    assert list((tmp_path / "device").glob("tmp.*")) == []
 
 
 def test_the_only_phone_needs_no_serial(make_bundle, client):
@@ -56,9 +48,19 @@ def test_a_phone_without_python_is_a_crash(make_bundle, client, monkeypatch):
 def test_without_a_client_it_says_so(make_bundle, monkeypatch):
     monkeypatch.setenv(CLIENT, "/no/such/adb")
     with pytest.raises(
-        DeviceError, match="is not here: install its package, or name another client in PRUNNET_ADB"
+        DeviceError,
+        match=r"cannot be started \(No such file.*\): install its package, or name another client in PRUNNET_ADB",
     ):
         check_on(make_bundle("onnx"), "adb:1", None)
+
+
+def test_a_client_that_is_no_command_is_named(make_bundle, monkeypatch, tmp_path):
+    monkeypatch.setenv(CLIENT, "adb 'open")
+    with pytest.raises(DeviceError, match="PRUNNET_ADB is no command"):
+        check_on(make_bundle("onnx"), "adb:1", None)
+    monkeypatch.setenv(CLIENT, str(tmp_path))
+    with pytest.raises(DeviceError, match="cannot be started"):
+        check_on(make_bundle("onnx", out="again"), "adb:1", None)
 
 
 @pytest.mark.parametrize("address", ["adb:-s", "adb:a b", "adb:$(x)"])

@@ -22,18 +22,9 @@ SSHD = "PRUNNET_TEST_SSHD"
 
 
 @pytest.fixture
-def client(tmp_path, monkeypatch):
-    """Something that takes ssh's words and runs the remote command in a shell here."""
-    script = tmp_path / "client"
-    script.write_text(
-        '#!/bin/sh\nfor last; do :; done\necho "$@" > "$0.words"\necho welcome\nexec sh -c "$last"\n'
-    )
-    script.chmod(0o755)
-    monkeypatch.setenv(CLIENT, str(script))
-    monkeypatch.setenv(PYTHON, sys.executable)
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "board"))
-    (tmp_path / "board").mkdir()
-    return script
+def client(stand_in):
+    """Something that takes ssh's words, on a board that has something of its own to say."""
+    return stand_in(CLIENT, "welcome")
 
 
 def test_the_folder_goes_there_and_the_answer_comes_back(make_bundle, client, tmp_path):
@@ -43,7 +34,7 @@ def test_the_folder_goes_there_and_the_answer_comes_back(make_bundle, client, tm
     assert report.device.name == "ssh://pi@board:2222"
     assert report.device.host_difference == 0.0
     assert "-p 2222 -- pi@board" in client.with_suffix(".words").read_text()
-    assert list((tmp_path / "board").glob("tmp.*")) == []  # what mktemp made
+    assert list((tmp_path / "device").glob("tmp.*")) == []  # what mktemp made
 
 
 def test_a_board_without_python_is_a_crash(make_bundle, client, monkeypatch):
@@ -61,7 +52,9 @@ def test_a_board_out_of_reach_is_not_verified(make_bundle, client, capsys):
 
 def test_without_a_client_it_says_so(make_bundle, monkeypatch):
     monkeypatch.setenv(CLIENT, "/no/such/ssh")
-    with pytest.raises(DeviceError, match="is not here: install its package"):
+    with pytest.raises(
+        DeviceError, match=r"cannot be started \(No such file or directory\): install its package"
+    ):
         check_on(make_bundle("onnx"), "ssh://board", None)
 
 
