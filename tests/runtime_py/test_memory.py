@@ -1,0 +1,40 @@
+"""The memory watch counts what the program took, and nothing that only its surroundings know of."""
+
+import mmap
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime_py.memory import MemoryWatch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a peak can be read on Linux only")
+
+TAKEN = 16 * 2**20
+
+
+def test_what_the_program_takes_counts(tmp_path: Path) -> None:
+    watch = MemoryWatch(os.getpid(), tmp_path / "artifact")
+    region = _take()
+    assert TAKEN <= watch.added_bytes() < TAKEN + 2**20
+    region.close()
+    assert watch.added_bytes() >= TAKEN, "the peak stays"
+
+
+def test_a_region_that_the_program_does_not_know_does_not_count(tmp_path: Path) -> None:
+    """As an emulator's own: it is in the process, and not in the maps that the program inside is shown."""
+    watch = MemoryWatch(os.getpid(), tmp_path / "artifact")
+    shown = tmp_path / "maps"
+    shown.write_text(Path("/proc/self/maps").read_text())
+    watch._inside = shown
+    region = _take()
+    assert watch.added_bytes() < 2**20
+    region.close()
+
+
+def _take() -> mmap.mmap:
+    region = mmap.mmap(-1, TAKEN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for page in range(0, TAKEN, mmap.PAGESIZE):
+        region[page] = 1
+    return region
