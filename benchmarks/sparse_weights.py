@@ -1,9 +1,10 @@
-"""What does a runtime gain from zeros inside tensors (granularity `weight`)? Sizes, and times in turns, as ratios.
+"""What does a runtime gain from zeros inside tensors (granularity `weight`)? Bytes, and times in turns, as ratios.
 
-One network of 2.4 million parameters, its smallest weights set to zero in each layer, exported by every target's
-exporter in its default precision. Bytes and time are shares of the dense network's. Core ML is not timed off macOS.
+Networks whose smallest weights are set to zero in each layer, exported by every target's exporter. Core ML: bytes of
+two networks in each precision. The others: one network in the default precision; bytes and time are shares of the
+dense network's.
 
-    python -m benchmarks.sparse_weights benchmarks/results/sparse_weights.json
+    python -m benchmarks.sparse_weights benchmarks/results/sparse_weights.json --part coreml
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +23,74 @@ from torch import nn
 from benchmarks.measure_artifacts import PREPROCESSING, SIDE, nets
 from exporters.quiet import quiet
 from exporters.targets.registry import TARGETS, as_target, get_exporter
-from exporters.targets.spec import Artifact, ExportSpec
+from exporters.targets.spec import Artifact, ExportSpec, Twin
 from exporters.timing import interleave, one_core
+from prunnet.encoder.batchnorm import reestimate
+from prunnet.encoder.encoder import Encoder
 from runtime_py.backends import open_backend
 from runtime_py.bundle.identity import Identity
+from runtime_py.bundle.manifest import Precision
 
 NET = "conv88"
+NETS = ("conv88", "mobilenetv2_100")
 ZEROS = (0.5, 0.8, 0.9)
 ROUNDS = 9
 
 
-def masked(zeros: float) -> nn.Module:
-    """Return the network with this share of each weight tensor set to zero, the smallest first."""
-    module = nets()[NET]
+def network(name: str) -> nn.Module:
+    """Return a network of `measure_artifacts`, or one of timm's with random weights."""
+    if name in nets():
+        return nets()[name]
+    torch.manual_seed(0)
+    module = Encoder.from_timm(name, image_size=(SIDE, SIDE))
+    for norm in (each for each in module.modules() if isinstance(each, nn.BatchNorm2d)):
+        nn.init.ones_(norm.weight)  # timm zeroes the last of a block, and converters fold the block away
+    reestimate(module, torch.randint(0, 256, (16, SIDE, SIDE, 3), dtype=torch.uint8))
+    return module.eval()
+
+
+def zeros_of(module: nn.Module, share: float) -> dict[str, int]:
+    """Return how many weights of each convolution and linear layer are to be masked, by name."""
+    layers = {n: m for n, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    return {f"{name}.weight": int(share * layer.weight.numel()) for name, layer in layers.items()}
+
+
+def masked(name: str, share: float) -> nn.Module:
+    """Return a network with this share of each layer's weights set to zero, the smallest first."""
+    module = network(name)
     with torch.no_grad():
-        for weight in (each for each in module.parameters() if each.ndim > 1):
-            smallest = weight.abs().flatten().argsort()[: int(zeros * weight.numel())]
-            weight.view(-1)[smallest] = 0
+        for layer, zeros in zeros_of(module, share).items():
+            weight = module.get_parameter(layer)
+            weight.view(-1)[weight.abs().flatten().argsort()[:zeros]] = 0
     return module
 
 
-def converted(target: str, zeros: float, folder: Path) -> Artifact:
-    exporter = get_exporter(target)
+def converted(target: str, name: str, share: float, folder: Path) -> Iterator[tuple[Precision, Artifact]]:
+    """Convert a masked network in each precision of Core ML, or in another target's default one."""
+    exporter, module, twin = get_exporter(target), masked(name, share), None
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), np.uint8)
-    spec = ExportSpec(
-        Identity(NET, "0" * 64, 1.0, 256, "0.1.0"), PREPROCESSING, exporter.precisions[0], images
-    )
-    with quiet(Path(os.devnull)):
-        return exporter.convert(masked(zeros), spec, folder)
+    identity = Identity(name, "0" * 64, 1.0, module(torch.zeros(1, 3, SIDE, SIDE)).shape[1], "0.1.0")
+    for precision in exporter.precisions if target == "coreml" else exporter.precisions[:1]:
+        within = folder / precision
+        within.mkdir(parents=True)
+        spec = ExportSpec(identity, PREPROCESSING, precision, images)
+        with quiet(Path(os.devnull)):
+            artifact = exporter.convert(module, spec, within, twin)
+        twin = twin or Twin(artifact, precision)
+        yield precision, artifact
+
+
+def stored() -> list[dict[str, object]]:
+    """Return the bytes of Core ML's packages, dense and masked."""
+    rows: list[dict[str, object]] = []
+    for name in NETS:
+        for zeros in (0.0, *ZEROS):
+            with tempfile.TemporaryDirectory() as scratch:
+                for precision, artifact in converted("coreml", name, zeros, Path(scratch)):
+                    row = {"net": name, "precision": precision, "zeros": zeros, "bytes": artifact.size}
+                    rows.append(row)
+                    print(row, flush=True)
+    return rows
 
 
 def measure(target: str) -> list[dict[str, object]]:
@@ -58,15 +100,12 @@ def measure(target: str) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as scratch, one_core():
         made = []
         for zeros in (0.0, *ZEROS):
-            folder = Path(scratch) / str(zeros)
-            folder.mkdir()
-            made.append(converted(target, zeros, folder))
+            ((_, artifact),) = converted(target, NET, zeros, Path(scratch) / str(zeros))
+            made.append(artifact)
         runs = [open_backend(as_target(target), a.path, a.input, a.output).run for a in made]
         for zeros, artifact, run in zip(ZEROS, made[1:], runs[1:], strict=True):
-            ratio = None
-            if target != "coreml":
-                mine, dense = interleave([lambda run=run: run(image), lambda: runs[0](image)], ROUNDS)
-                ratio = round(mine.median_ms / dense.median_ms, 3)
+            mine, dense = interleave([lambda run=run: run(image), lambda: runs[0](image)], ROUNDS)
+            ratio = round(mine.median_ms / dense.median_ms, 3)
             bytes_ratio = round(artifact.size / made[0].size, 3)
             rows.append({"target": target, "zeros": zeros, "bytes_ratio": bytes_ratio, "time_ratio": ratio})
             print(rows[-1], flush=True)
@@ -78,9 +117,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
-    rows = [row for target in TARGETS for row in measure(target)]
-    out.write_text(json.dumps(rows, indent=1) + "\n")
+    parser.add_argument("--part", choices=["coreml", "runtimes"], required=True)
+    arguments = parser.parse_args()
+    out = arguments.out
+    known = json.loads(out.read_text()) if out.exists() else {}
+    timed = (target for target in TARGETS if target != "coreml")
+    rows = stored() if arguments.part == "coreml" else [row for each in timed for row in measure(each)]
+    out.write_text(json.dumps({**known, arguments.part: rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

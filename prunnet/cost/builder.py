@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -41,6 +42,8 @@ class GraphBuilder:
     image: Operand
     constants: dict[int, tuple[int, bool]]
     """Storage -> (elements, whether it is learnt), of parameters and buffers."""
+    masked: Mapping[int, int] = field(default_factory=dict)
+    """Storage -> elements that a mask sets to zero."""
     _ops: list[Op] = field(default_factory=list)
     _tensors: list[int] = field(default_factory=list)
     _index: dict[int, int] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class GraphBuilder:
                 outputs=outputs,
                 input_elements=reads,
                 output_elements=prod(call.outputs[0].shape),
+                zeros=self.masked.get(weight.storage, 0) if weight and weights else 0,
             )
         )
 

@@ -21,10 +21,9 @@ def estimate(
 ) -> Cost:
     """Return the predicted cost of one query (batch 1).
 
-    Granularity `weight` costs what the graph costs: masked weights are stored and multiplied as zeros by
-    ExecuTorch, TFLite and ONNX Runtime. So a masked subnetwork costs the dense encoder's bytes, FLOPs and
-    milliseconds. The Core ML exporter leaves the zeros out of the file; how many remain is not known here, so that
-    its size is predicted too large.
+    Masked weights (granularity `weight`) are stored and multiplied as zeros by ExecuTorch, TFLite and ONNX Runtime:
+    a masked subnetwork costs the dense encoder's bytes, memory, FLOPs and milliseconds. Core ML's file leaves the zeros
+    out, which saves artifact and memory, and no time that was measured.
 
     Args:
         graph: What `trace` returned for the module that will be exported.

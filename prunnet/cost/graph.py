@@ -47,6 +47,8 @@ class Op:
     """Indices into `CostGraph.tensors` of the activations that are written."""
     input_elements: int
     output_elements: int
+    zeros: int = 0
+    """How many of `weights` a mask sets to zero."""
 
     @property
     def parameters(self) -> int:

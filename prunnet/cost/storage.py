@@ -38,7 +38,7 @@ STORAGE: dict[Target, Storage] = {
 def artifact_bytes(graph: CostGraph, target: Target, width: Width) -> int:
     """Return the predicted bytes of the artifact (file or folder).
 
-    Weights count dense on every target, masked or not. (Core ML's zeros are left out of the file: `estimate`.)
+    Zeros count like any other weight, save in Core ML, which leaves them out.
 
     Args:
         graph: Fused cost graph.
@@ -50,4 +50,4 @@ def artifact_bytes(graph: CostGraph, target: Target, width: Width) -> int:
     overhead = (
         storage.base + storage.per_weighted_op * weighted + storage.per_other_op * (len(graph.ops) - weighted)
     )
-    return sum(width.of_weights(op) for op in graph.ops) + overhead
+    return sum(width.of_file(op) for op in graph.ops) + overhead

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prunnet.cost.builder import Call, GraphBuilder, Operand
@@ -13,8 +15,12 @@ from prunnet.torch_fixes.compiler import compiler_put_off
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+NO_ZEROS: Mapping[str, int] = MappingProxyType({})
 
-def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> CostGraph:
+
+def trace(
+    module: nn.Module, input_shape: tuple[int, int, int], zeros: Mapping[str, int] = NO_ZEROS
+) -> CostGraph:
     """Return the cost graph of a module for one image.
 
     The module may live on any device, meta included; it is not changed and nothing is computed.
@@ -22,6 +28,7 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> CostGraph:
     Args:
         module: Encoder in eval mode, float32 [1, 3, H, W] in.
         input_shape: (3, H, W) in pixels.
+        zeros: How many weights of a parameter a mask sets to zero, by its name in the module.
 
     Raises:
         EncoderError: The module cannot run on shapes alone, or is in training mode.
@@ -33,7 +40,9 @@ def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> CostGraph:
         raise EncoderError(f"{type(module).__name__} is in training mode: call .eval() before it is costed")
     state = {name: _as_meta(tensor) for name, tensor in _tensors_of(module).items()}
     image = torch.empty((1, *input_shape), device="meta")
-    recorder = _recorder(_learnt_of(module, state), image)
+    learnt = _learnt_of(module, state)
+    masked = {_operand(state[name]).storage: count for name, count in zeros.items()}
+    recorder = _recorder(learnt, masked, image)
     try:
         with torch.no_grad(), compiler_put_off(), recorder:
             result = functional_call(module, state, (image,))
@@ -70,7 +79,7 @@ def _operand(tensor: Tensor) -> Operand:
     return Operand(tensor.untyped_storage()._cdata, tuple(tensor.shape))
 
 
-def _recorder(constants: dict[int, tuple[int, bool]], image: Tensor) -> Any:
+def _recorder(constants: dict[int, tuple[int, bool]], masked: dict[int, int], image: Tensor) -> Any:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -80,7 +89,7 @@ def _recorder(constants: dict[int, tuple[int, bool]], image: Tensor) -> Any:
 
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
-            self.builder = GraphBuilder(_operand(image), constants)
+            self.builder = GraphBuilder(_operand(image), constants, masked)
             self.alive: list[Any] = []
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

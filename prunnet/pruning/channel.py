@@ -182,6 +182,10 @@ class ChannelCut:
         table = self._table(self._owned[s.name][s.dim], values.device)
         return table.sums(values.sum(others), number)
 
+    def zeros(self, widths: Widths) -> dict[str, int]:
+        """Return nothing: what is cut is not stored."""
+        return {}
+
     def skeleton(self, widths: Widths) -> Encoder:
         """Return a plain encoder of these widths on the meta device: shapes without weights."""
         return shaped(self._blueprint, self._grouping, widths)

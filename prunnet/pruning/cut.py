@@ -61,6 +61,10 @@ class Cut:
         """Return a plain encoder on the meta device: shapes without weights, in milliseconds."""
         return self._cutter.skeleton(self.widths)
 
+    def zeros(self) -> Mapping[str, int]:
+        """Return how many weights of a parameter are masked, by its name; empty where whole channels are cut."""
+        return self._cutter.zeros(self.widths)
+
     def extract(self) -> Encoder:
         """Return a plain, physically smaller encoder: no masks, hooks or subclass left.
 

@@ -179,6 +179,10 @@ class WeightCut:
     def _mask(self, name: str, count: int, scores: Mapping[str, Tensor]) -> Tensor:
         return self._ranked.mask(_key(name), scores[_key(name)], count)
 
+    def zeros(self, widths: Widths) -> dict[str, int]:
+        """Return how many weights of each layer are masked."""
+        return {name: size - kept for (name, size), kept in zip(self._sizes.items(), widths, strict=True)}
+
     def skeleton(self, widths: Widths) -> Encoder:
         """Return a plain encoder on the meta device; masks change no shape, whatever they keep."""
         return copy.deepcopy(self._blueprint)

@@ -25,5 +25,6 @@ def subnetwork_graph(prunable: Prunable, capacity: float, multiple: int) -> Cost
     graphs = _GRAPHS.setdefault(prunable, {})
     key = (capacity, multiple, prunable.input_shape)
     if key not in graphs:
-        graphs[key] = trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape)
+        cut = prunable.at(capacity, multiple)
+        graphs[key] = trace(cut.skeleton(), prunable.input_shape, cut.zeros())
     return graphs[key]

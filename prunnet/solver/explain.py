@@ -27,6 +27,15 @@ def _narrower(target: Target, budget: str) -> tuple[Precision, ...]:
     return ("palette6",) if target == "coreml" else ("int8",)
 
 
+def _saved(target: Target, budget: str) -> str:
+    """Return what masked weights save of a budget."""
+    if target == "coreml" and budget == "max_artifact":
+        return "still take a bit each"
+    if target == "coreml" and budget == "max_peak_memory":
+        return "are unfolded when it loads"
+    return "save nothing"
+
+
 def why_not_larger(larger: Candidate | None, below: float | None, budgets: Budgets) -> str:
     """Return why the plan stops where it does.
 
@@ -66,7 +75,7 @@ def infeasible(
     narrower = (each for each in _narrower(target, check.budget) if each not in precisions)
     helps = [*narrower, *_SHRINKING[check.budget]]
     if granularity == "weight":
-        helps.insert(0, "an encoder of granularity channel (masked weights save nothing)")
+        helps.insert(0, f"an encoder of granularity channel (masked weights {_saved(target, check.budget)})")
     remedy = (
         f"That is at capacity {smallest.asked:.4f}. What would help: {', '.join(helps)}, or a larger budget"
     )

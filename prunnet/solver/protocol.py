@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ class Subnetwork(Protocol):
 
     def skeleton(self) -> nn.Module:
         """Return it on the meta device: shapes only."""
+
+    def zeros(self) -> Mapping[str, int]:
+        """Return how many weights of a parameter are masked, by its name in the skeleton."""
 
 
 class Prunable(Protocol):

@@ -14,7 +14,11 @@ def every_cost(prunable: Prunable, profile: DeviceProfile, target: Target) -> di
     multiple = profile.channel_multiple
     return {
         capacity: estimate(
-            trace(prunable.at(capacity, multiple).skeleton(), prunable.input_shape),
+            trace(
+                prunable.at(capacity, multiple).skeleton(),
+                prunable.input_shape,
+                prunable.at(capacity, multiple).zeros(),
+            ),
             profile,
             target,
             precision,

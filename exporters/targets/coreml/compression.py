@@ -3,8 +3,8 @@
 A palette of 6 bits holds 64 values, one of 4 bits 16. They are the optimal ones in one dimension (k-means, solved
 exactly), so the same weights give the same bytes on every machine.
 
-A network of granularity `weight` holds zeros. In fp32 and fp16 its layers are stored as a bit for each weight and the
-values that are not zero. Sparse int8 and sparse palettes need iOS 18, and are not written.
+A network of granularity `weight` holds zeros. Its layers are stored as a bit for each weight and the values that are
+not zero, in any precision: int8 and palettes then compress what is kept, which needs iOS 18.
 """
 
 from __future__ import annotations
@@ -14,54 +14,61 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from prunnet.cost.width import width_of
+from prunnet.cost.zeros import LEAST, least_weights, least_zeros, leaves_out
 from runtime_py.bundle.manifest import Precision
 
 if TYPE_CHECKING:
     import torch
 
-LEAST = 2048
-"""Layers of no more weights stay as they are: tables and scales would eat what they save."""
-
-LEAST_ZEROS = 0.1
-"""Share of a layer's weights from which on the bits cost less than the zeros: 1/16 in fp16, and some bytes."""
-
 PALETTE_BITS: dict[Precision, int] = {"palette6": 6, "palette4": 4}
 
 
 def compressed(model: Any, precision: Precision, sparse: bool) -> Any:
-    """Return the converted model with its weights as `precision` says; a float precision stores zeros as bits.
+    """Return the converted model with its weights as `precision` says.
 
     Args:
-        model: coremltools' MLModel, an ML Program.
+        model: coremltools' MLModel, an ML Program; of iOS 18 where it is both sparse and quantised.
         precision: Of the artifact.
-        sparse: Whether some layer has enough zeros (`has_zeros`).
+        sparse: Whether some layer has enough zeros to leave them out (`has_zeros`).
     """
     from coremltools.optimize import coreml as compression
 
+    if sparse:
+        width = width_of("coreml", precision)
+        # Only zeros are below the threshold: the smallest float16 is 6e-8.
+        zeros = compression.OpThresholdPrunerConfig(
+            threshold=1e-30,
+            minimum_sparsity_percentile=least_zeros(width.weight),
+            weight_threshold=least_weights(width.mask),
+        )
+        model = compression.prune_weights(model, compression.OptimizationConfig(zeros))
     if precision == "int8-weights":
         per_channel = compression.OpLinearQuantizerConfig(
             mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=LEAST
         )
-        return compression.linear_quantize_weights(model, compression.OptimizationConfig(per_channel))
+        return compression.linear_quantize_weights(
+            model, compression.OptimizationConfig(per_channel), joint_compression=sparse
+        )
     if precision in PALETTE_BITS:
         entries = 1 << PALETTE_BITS[precision]
         palettes = compression.OpPalettizerConfig(
             mode="custom", lut_function=lambda weights: palette(weights, entries), weight_threshold=LEAST
         )
-        return compression.palettize_weights(model, compression.OptimizationConfig(palettes))
-    if sparse:
-        # Only zeros are below the threshold: the smallest float16 is 6e-8.
-        zeros = compression.OpThresholdPrunerConfig(
-            threshold=1e-30, minimum_sparsity_percentile=LEAST_ZEROS, weight_threshold=LEAST
+        return compression.palettize_weights(
+            model, compression.OptimizationConfig(palettes), joint_compression=sparse
         )
-        return compression.prune_weights(model, compression.OptimizationConfig(zeros))
     return model
 
 
-def has_zeros(module: torch.nn.Module) -> bool:
-    """Tell whether a large layer of the module has enough zeros to be stored without them."""
-    large = [weight for weight in module.parameters() if weight.ndim > 1 and weight.numel() > LEAST]
-    return any(float((weight == 0).float().mean()) >= LEAST_ZEROS for weight in large)
+def has_zeros(module: torch.nn.Module, precision: Precision) -> bool:
+    """Tell whether a layer of the module has enough zeros to be stored without them in a precision."""
+    width = width_of("coreml", precision)
+    return any(
+        leaves_out(weight.numel(), int((weight == 0).sum()), width.weight, width.mask)
+        for weight in module.parameters()
+        if weight.ndim > 1
+    )
 
 
 def palette(

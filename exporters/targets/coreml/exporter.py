@@ -15,16 +15,18 @@ from exporters.targets.coreml.ranges import check_range
 from exporters.targets.soundness import example_input
 from exporters.targets.spec import ExportSpec
 from runtime_py.bundle.manifest import Precision, Target
+from runtime_py.bundle.tolerances import is_quantised
 
 if TYPE_CHECKING:
     import torch
 
 INPUT = "image"
 OUTPUT = "embedding"
+NEWER = "masked weights in a quantised precision need iOS 18 or macOS 15"
 
 
 class CoreMLExporter(Exporter):
-    """Writes an `.mlpackage` for iOS 17 and macOS 14 or later.
+    """Writes an `.mlpackage` for iOS 17 and macOS 14 or later; iOS 18 and macOS 15 where masked weights are quantised.
 
     fp16 keeps the normalisation of the pixels and of the embedding in fp32. int8-weights, palette6 and palette4 are
     fp16 with the weights of every layer of more than 2048 in 8, 6 or 4 bits, unfolded when it loads.
@@ -39,12 +41,15 @@ class CoreMLExporter(Exporter):
     packages: ClassVar[tuple[str, ...]] = ("coremltools",)
 
     def _write(self, module: torch.nn.Module, spec: ExportSpec, path: Path) -> Written:
-        ct = coremltools()
+        ct, sparse = coremltools(), has_zeros(module, spec.precision)
+        newer = sparse and is_quantised(spec.precision)
         with warnings.catch_warnings():
             # The toolchain's own deprecations are for its authors.
             warnings.simplefilter("ignore")
             model = compressed(
-                _converted(ct, _captured(module, spec), spec), spec.precision, has_zeros(module)
+                _converted(ct, _captured(module, spec), spec, ct.target.iOS18 if newer else ct.target.iOS17),
+                spec.precision,
+                sparse,
             )
         model.short_description = f"Query encoder {spec.identity.name}: RGB image to unit-length embedding."
         model.author = "prunnet"
@@ -61,6 +66,7 @@ class CoreMLExporter(Exporter):
         model.save(str(path))
         make_reproducible(path)
         notes = () if spec.precision == "fp32" else check_range(path, INPUT, spec.calibration_images)
+        notes = (*notes, *((NEWER,) if newer else ()))
         return Written(spec.pixels("image", INPUT), spec.embedding(OUTPUT), notes)
 
 
@@ -75,7 +81,7 @@ def _captured(module: torch.nn.Module, spec: ExportSpec) -> torch.export.Exporte
     return without_alias
 
 
-def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec) -> Any:
+def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec, system: Any) -> Any:
     import numpy as np
 
     shape = (1, 3, spec.preprocessing.height, spec.preprocessing.width)
@@ -87,7 +93,7 @@ def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec)
         inputs=[ct.ImageType(name=INPUT, shape=shape, color_layout=ct.colorlayout.RGB)],
         outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],
         convert_to="mlprogram",
-        minimum_deployment_target=ct.target.iOS17,
+        minimum_deployment_target=system,
         compute_precision=compute,
         skip_model_load=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import torch
 from torch import nn
 
 from benchmarks.measure_artifacts import nets
+from benchmarks.sparse_weights import network, zeros_of
 from prunnet.cost import CostGraph, estimate, trace
 from prunnet.cost.latency import latency_ms, op_ms
-from prunnet.cost.width import WIDTHS
+from prunnet.cost.width import BY_TARGET, WIDTHS, width_of
 from prunnet.errors import UnknownNameError
 from prunnet.profile import LatencyModel, Rates, load_profile
 from tests.prunnet.cost.nets import ConvEncoder, settle
@@ -106,12 +108,37 @@ def test_precisions_change_what_they_should() -> None:
     assert not costs["fp32"].latency_calibrated
 
 
-def test_masked_weights_save_nothing() -> None:
-    profile = load_profile("iphone15")
-    for target in profile.targets:
-        (precision,) = profile.precisions_of(target)
-        dense = estimate(graphs()["conv56"], profile, target, precision)
-        assert estimate(graphs()["conv56"], profile, target, precision, granularity="weight") == dense
+@cache
+def masked_graph(net: str, zeros: float) -> CostGraph:
+    module = network(net)
+    return trace(module, SHAPE, zeros_of(module, zeros))
+
+
+@pytest.mark.parametrize("target", ["executorch", "tflite", "onnx"])
+def test_masked_weights_save_nothing_elsewhere(target: str) -> None:
+    profile = load_profile("pixel8")
+    dense, masked = (masked_graph("conv88", zeros) for zeros in (0.0, 0.9))
+    assert masked != dense
+    assert estimate(masked, profile, target, "int8") == estimate(dense, profile, target, "int8")
+
+
+def test_masks_never_make_a_layer_larger() -> None:
+    """Two thresholds guard it; at the edge of both the layer must still win, in every precision of Core ML."""
+    for target, precision in (key for key in BY_TARGET if key[0] == "coreml"):
+        width, won = width_of(target, precision), 0
+        for weights in range(2049, 12_000, 501):
+            for zeros in range(0, weights, 101):
+                op = replace(graphs()["conv16"].ops[2], weights=weights, zeros=zeros)
+                dense = replace(op, zeros=0)
+                assert width.of_file(op) <= width.of_file(dense) == width.of_weights(op)
+                won += width.of_file(op) < width.of_file(dense)
+        assert won > 100, precision
+
+
+def test_zeros_follow_the_weights_that_they_mask() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(288, 4)).eval()
+    graph = trace(module, (3, 8, 8), {"0.weight": 100, "3.weight": 7})
+    assert [(op.kind, op.zeros) for op in graph.ops if op.weights] == [("conv", 100), ("matmul", 7)]
 
 
 def test_unknown_names() -> None:

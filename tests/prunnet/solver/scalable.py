@@ -50,6 +50,13 @@ class ScalableCut:
     achieved: float
     widths: tuple[int, int, int]
 
+    def zeros(self) -> dict[str, int]:
+        """Where weights are masked, each large layer of the stages keeps the share that is achieved."""
+        if self.source.granularity == "channel":
+            return {}
+        layers = {name: p.numel() for name, p in self.skeleton().named_parameters() if p.ndim > 1}
+        return {name: int((1 - self.achieved) * size) for name, size in layers.items()}
+
     def skeleton(self) -> nn.Module:
         self.source.built += 1
         with torch.device("meta"):

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prunnet.errors import InfeasibleError, ProfileError, UnknownNameError
-from prunnet.profile import BUDGET_UNITS, load_profiles
+from prunnet.profile import BUDGET_UNITS, DeviceProfile, load_profiles
 from prunnet.solver import solve
 from runtime_py.bundle.manifest import Cost, Target
 from tests.oracles.solver import every_cost, largest
@@ -157,7 +157,25 @@ def test_precision_can_be_asked_for() -> None:
     assert fp32.capacity < 0.6
 
 
-def test_masks_cost_the_dense_encoder() -> None:
+@pytest.mark.parametrize("budget", ["max_artifact", "max_peak_memory"])
+def test_masks_fit_a_core_ml_budget_that_the_dense_encoder_breaks(budget: str) -> None:
+    def apple(**budgets: int) -> DeviceProfile:
+        return profile_with(**budgets).model_copy(update={"targets": ("coreml",)})
+
+    masked = Scalable(granularity="weight")
+    expected = every_cost(masked, apple(), "coreml")
+    values = [getattr(cost, FIELDS[budget]) for cost in expected.values()]
+    assert values == sorted(values) and values[0] < 0.8 * values[-1]
+    profile = apple(**{budget: int(0.85 * values[-1])})
+    plan = solve(masked, profile, "coreml")
+    assert plan.capacity_asked == largest(expected, profile, 2.0, 0.0)
+    assert 0.1 < plan.capacity < 1.0 and plan.binding == budget
+    assert {cost.mflops for cost in expected.values()} == {plan.predicted.mflops}
+    with pytest.raises(InfeasibleError, match=r"granularity channel \(masked weights (still|are)"):
+        solve(masked, apple(**{budget: 1000}), "coreml")
+
+
+def test_masks_cost_the_dense_encoder_elsewhere() -> None:
     masked = Scalable(granularity="weight")
     assert solve(masked, profile_with(), "tflite").capacity == 1.0
     with pytest.raises(InfeasibleError) as caught:
