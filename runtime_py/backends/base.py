@@ -87,7 +87,7 @@ class InputBuffer(threading.local):
         return self._batch
 
 
-def expect_shape(artifact: Path, what: str, found: tuple[int, ...], info: TensorInfo) -> None:
+def expect_shape(artifact: Path, what: str, found: tuple[int | str | None, ...], info: TensorInfo) -> None:
     """Raise BundleError unless the artifact's tensor has the shape that the manifest states."""
     if found != info.shape:
         raise BundleError(artifact, f"its {what} has shape {list(found)}, not {list(info.shape)} as stated")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ with it, bitwise what a processor with VNNI computes. Where there is VNNI it wou
 
 
 class OnnxBackend:
-    """One ONNX model with one image input and one embedding output.
+    """One ONNX model with one image input and one embedding output, of batch 1 or of any.
 
     Args:
         artifact: The `.onnx` file, with its weights inside.
@@ -49,7 +50,7 @@ class OnnxBackend:
         ):
             if len(nodes) != 1:
                 raise BundleError(artifact, f"has {len(nodes)} {what}s, not one")
-            expect_shape(artifact, what, tuple(nodes[0].shape), info)
+            expect_shape(artifact, what, _for_one(nodes[0].shape), info)
             expect_dtype(artifact, what, _TYPES.get(nodes[0].type, nodes[0].type), info)
         self._feed = self._session.get_inputs()[0].name
 
@@ -59,7 +60,10 @@ class OnnxBackend:
         return f"ONNX Runtime {onnxruntime.__version__} on {machine()}"
 
     def run(self, images: Pixels) -> Floats:
-        """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
+        """Embed uint8 [N, H, W, 3]; returns float32 [N, D].
+
+        One image at a time, whatever batch the model takes: memory budgets are for one query.
+        """
         rows = []
         for image in images:
             batch = self._buffer.fill(image)
@@ -73,6 +77,11 @@ class OnnxBackend:
     def weights(self) -> list[Stored]:
         """Read the initializers off the file."""
         return read_weights(self._artifact)
+
+
+def _for_one(shape: Sequence[int | str | None]) -> tuple[int | str | None, ...]:
+    """Return a tensor's shape for one picture: a first dimension without a number takes any."""
+    return (1, *shape[1:]) if shape and not isinstance(shape[0], int) else tuple(shape)
 
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:

@@ -1,4 +1,4 @@
-"""ONNX: NCHW input, one file, identity in `metadata_props`; fp32, fp16, int8 (QDQ) or mixed."""
+"""ONNX: NCHW input of any batch, one file, identity in `metadata_props`; fp32, fp16, int8 (QDQ) or mixed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
 from exporters.targets.layers import float_places
+from exporters.targets.onnx.batch import opened
 from exporters.targets.onnx.fp16 import halved
 from exporters.targets.onnx.int8 import quantised
 from exporters.targets.soundness import example_input
@@ -49,8 +50,9 @@ class OnnxExporter(Exporter):
             model = halved(model)
         onnx.helper.set_model_props(model, spec.identity.entries())
         onnx.save(model, path)
+        notes = opened(path, example)
         onnx.checker.check_model(path, full_check=True)
-        return Written(spec.pixels("NCHW"), spec.embedding())
+        return Written(spec.pixels("NCHW"), spec.embedding(), notes)
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 
 from exporters.targets.registry import get_exporter
-from tests.exporters.nets import DIMENSION, SmallEncoder, spec
+from runtime_py.backends.onnx import OnnxBackend, open_session
+from tests.exporters.nets import DIMENSION, SmallEncoder, glyph_images, spec, torch_embeddings
 
 PRECISIONS = get_exporter("onnx").precisions
 
@@ -93,10 +95,70 @@ def test_int8_leaves_normalisations_in_float32(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(str(path), options)
 
 
-@pytest.mark.parametrize("precision", [each for each in PRECISIONS if each != "mixed"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_names_and_opset_are_those_that_the_page_states(converted: Callable, precision: str) -> None:
     model = onnx.load(converted("onnx", precision).path)
     page = (Path(__file__).parents[3] / "docs" / "reference" / "artifacts.md").read_text()
     standard = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     assert [f"opset {version} |" in page for version in standard] == [True]
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "embedding"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_batch_has_the_embeddings_of_its_pictures(converted: Callable, precision: str) -> None:
+    artifact = converted("onnx", precision)
+    assert not artifact.notes
+    session = open_session(artifact.path)
+    ends = (*session.get_inputs(), *session.get_outputs())
+    assert [end.shape for end in ends] == [["batch", 3, 32, 32], ["batch", DIMENSION]]
+    pictures = glyph_images(7)
+    found = session.run(None, {"image": pictures.transpose(0, 3, 1, 2).astype(np.float32)})[0]
+    alone = OnnxBackend(artifact.path, artifact.input, artifact.output).run(pictures)
+    np.testing.assert_allclose(found, alone, atol=1e-6)
+
+
+class Reshaping(SmallEncoder):
+    """Joins the picture with rows of a window, as Swin does, and parts them again."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        windows = image.reshape(1, 3, 2, 16, 2, 16).permute(0, 2, 4, 1, 3, 5).reshape(4, 3, 16, 16)
+        windows = windows + windows.mean((2, 3), keepdim=True)
+        image = windows.reshape(1, 2, 2, 3, 16, 16).permute(0, 3, 1, 4, 2, 5).reshape(1, 3, 32, 32)
+        return super().forward(image)
+
+
+class WithToken(SmallEncoder):
+    """Puts something learned beside each picture, as a ViT does."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.cat([image, torch.ones(1, 3, 2, 32)], 2))
+
+
+class Mixing(SmallEncoder):
+    """Embeds a picture by what else is in the batch."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image + 0.1 * image.mean(0, keepdim=True))
+
+
+def test_shapes_that_hold_the_batch_are_opened(tmp_path: Path) -> None:
+    artifact = get_exporter("onnx").convert(Reshaping(), spec(), tmp_path)
+    assert not artifact.notes
+    pictures = glyph_images(3)
+    found = open_session(artifact.path).run(
+        None, {"image": pictures.transpose(0, 3, 1, 2).astype(np.float32)}
+    )[0]
+    np.testing.assert_allclose(found, torch_embeddings(Reshaping(), pictures), atol=1e-5)
+
+
+@pytest.mark.parametrize(("network", "why"), [(WithToken, "does not run it on 3"), (Mixing, "differ by")])
+def test_a_network_that_cannot_take_a_batch_takes_one_picture_and_says_so(
+    tmp_path: Path, network: type[SmallEncoder], why: str
+) -> None:
+    artifact = get_exporter("onnx").convert(network(), spec(), tmp_path)
+    assert [note.startswith("its batch is fixed at 1: ") and why in note for note in artifact.notes] == [True]
+    assert open_session(artifact.path).get_inputs()[0].shape == [1, 3, 32, 32]
+    pictures = glyph_images(2)
+    found = OnnxBackend(artifact.path, artifact.input, artifact.output).run(pictures)
+    np.testing.assert_allclose(found, torch_embeddings(network(), pictures), atol=1e-5)
+    assert [each.name for each in tmp_path.iterdir()] == ["encoder.onnx"]

@@ -61,6 +61,25 @@ def test_an_artifact_that_is_not_as_stated_is_refused(artifact, target, side, ch
         open_backend(target, artifact(target), *stated)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_an_onnx_model_may_leave_its_batch_open_and_nothing_else(artifact, tmp_path, place):
+    import onnx
+
+    model = onnx.load(artifact("onnx"))
+    for end in (*model.graph.input, *model.graph.output)[: 2 if place == 0 else 1]:
+        end.type.tensor_type.shape.dim[place].dim_param = "open"
+    del model.graph.value_info[:]
+    path = tmp_path / "encoder.onnx"
+    onnx.save(model, path)
+    if place:
+        with pytest.raises(BundleError, match="its input has shape"):
+            open_backend("onnx", path, *infos("onnx"))
+        return
+    images, _ = tiny.glyph_images()
+    found = open_backend("onnx", path, *infos("onnx")).run(images)
+    assert (found == open_backend("onnx", artifact("onnx"), *infos("onnx")).run(images)).all()
+
+
 @pytest.mark.parametrize("target", OURS)
 def test_an_artifact_without_identity_is_refused(tmp_path, target):
     path = tmp_path / f"encoder{SUFFIX[target]}"
