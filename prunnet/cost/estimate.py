@@ -9,7 +9,7 @@ from prunnet.cost.storage import STORAGE, artifact_bytes
 from prunnet.cost.width import WIDTHS, width_of
 from prunnet.errors import UnknownNameError
 from prunnet.profile import DeviceProfile
-from runtime_py.bundle.manifest import Cost, Granularity, Precision, Target
+from runtime_py.bundle.manifest import Cost, Precision, Target
 
 
 def estimate(
@@ -17,30 +17,26 @@ def estimate(
     profile: DeviceProfile,
     target: Target,
     precision: Precision,
-    granularity: Granularity = "channel",
 ) -> Cost:
     """Return the predicted cost of one query (batch 1).
 
-    Masked weights (granularity `weight`) are stored and multiplied as zeros by ExecuTorch, TFLite and ONNX Runtime:
+    Masked weights (`Op.zeros`) are stored and multiplied as zeros by ExecuTorch, TFLite and ONNX Runtime:
     a masked subnetwork costs the dense encoder's bytes, memory, FLOPs and milliseconds. Core ML's file leaves the zeros
     out, which saves artifact and memory, and no time that was measured.
 
     Args:
-        graph: What `trace` returned for the module that will be exported.
+        graph: What `trace` returned for the module that will be exported, and its masks.
         profile: Gives the latency coefficients; without any for target and precision the latency is None.
         target: Format of the artifact.
         precision: Of weights and arithmetic.
-        granularity: Of the pruning.
 
     Raises:
-        UnknownNameError: No such target, precision or granularity.
+        UnknownNameError: No such target or precision.
     """
     if target not in STORAGE:
         raise UnknownNameError("target", target, STORAGE)
     if precision not in WIDTHS:
         raise UnknownNameError("precision", precision, WIDTHS)
-    if granularity not in ("weight", "channel"):
-        raise UnknownNameError("granularity", granularity, ("weight", "channel"))
     width = width_of(target, precision)
     size = artifact_bytes(graph, target, width)
     model = profile.latency_of(target, precision)

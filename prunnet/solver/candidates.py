@@ -47,7 +47,7 @@ class Candidates:
     def at(self, capacity: float) -> Candidate:
         """Return the candidate of one of `capacities`."""
         graph = subnetwork_graph(self._prunable, capacity, self._profile.channel_multiple)
-        cost = estimate(graph, self._profile, self._target, self._precision, self.granularity)
+        cost = estimate(graph, self._profile, self._target, self._precision)
         checks = tuple(
             BudgetCheck(budget=name, unit=BUDGET_UNITS[name], limit=limit, predicted=value)
             for name, limit in self._profile.budgets.items()

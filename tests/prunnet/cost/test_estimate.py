@@ -147,8 +147,6 @@ def test_unknown_names() -> None:
         estimate(graph, profile, "tflight", "fp32")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="int8"):
         estimate(graph, profile, "tflite", "int4")  # type: ignore[arg-type]
-    with pytest.raises(UnknownNameError, match="channel"):
-        estimate(graph, profile, "tflite", "fp32", granularity="filter")  # type: ignore[arg-type]
 
 
 def test_the_roofline_by_hand() -> None:

@@ -49,3 +49,13 @@ def test_the_skeleton_costs_what_the_extracted_encoder_costs(prunable: PrunableE
     for capacity in (0.2, 0.6, 1.0):
         skeleton = trace(prunable.at(capacity).skeleton(), prunable.input_shape)
         assert skeleton == trace(prunable.at(capacity).extract(), prunable.input_shape)
+
+
+def test_masks_are_counted_as_they_are_cut(prunable: PrunableEncoder) -> None:
+    assert not prunable.at(0.3).zeros()
+    masked = PrunableEncoder(prunable.encoder, CutRule(granularity="weight")).eval()
+    cut = masked.at(0.3)
+    extracted = dict(cut.extract().named_parameters())
+    assert cut.zeros() == {name: int((extracted[name] == 0).sum()) for name in cut.zeros()}
+    graph = trace(cut.skeleton(), masked.input_shape, cut.zeros())
+    assert sum(op.zeros for op in graph.ops) == sum(cut.zeros().values()) > 10**6
