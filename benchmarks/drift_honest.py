@@ -1,13 +1,14 @@
 """Do the gates raise a false alarm? Honest exports over capacities, encoders, targets and channel multiples.
 
-    python -m benchmarks.drift_honest [--most N] [--only TARGET] [--json FILE]
+    python -m benchmarks.drift_honest [--quantised] [--most N] [--only TARGET] [--json FILE]
     python -m benchmarks.drift_honest --page
 
 The built-in encoder is exported at many capacities. Networks of other families are exported dense and untrained, with
 BatchNorm statistics of real pictures: they find little, so their parity and closeness alone are judged
 (`UNTRAINED`). Every artifact must be `compatible`, unless its own network is not: each network is first judged in torch
 by the same gates. One that retrieves too little there is refused rightly, whatever its export did; an alarm that the
-network alone does not raise is a false one. Printed with each: how far it is from the tolerances; the table in
+network alone does not raise is a false one. `--quantised` exports the built-in encoder in int8 instead (Core ML: in
+int8 weights), and adds to what is in the file. Printed with each: how far it is from the tolerances; the table in
 `docs/reference/gates.md` rests on these figures. Exit code 1 at a false alarm. `--page` exports nothing: it puts the
 committed figures into docs/research/faults.md.
 """
@@ -30,6 +31,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.drift_faults import QUANTISED
 from benchmarks.page import DOCS, put
 from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.verification import verify
@@ -114,6 +116,13 @@ class Case:
     precision: Precision
     capacity: float = 1.0
     multiple: int = 8
+
+
+def quantised_cases() -> Iterator[Case]:
+    """Yield the built-in encoder in int8, the targets in turn, each at capacities spread over the whole range."""
+    grid = np.random.default_rng(0).permutation([round(0.1 + 0.03 * step, 2) for step in range(31)]).tolist()
+    for capacity in (*CAPACITIES[:3], *grid):
+        yield from (Case("glyphs", target, precision, capacity) for target, precision in QUANTISED.items())
 
 
 def cases() -> Iterator[Case]:
@@ -241,14 +250,18 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=100, help="number of exports (100)")
     parser.add_argument("--only", help="one target")
     parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--quantised", action="store_true", help="int8 and int8-weights")
     parser.add_argument("--page", action="store_true", help="export nothing, write the page")
     options = parser.parse_args()
     if options.page:
         put(PAGE, COMMAND, summary([Honest(**row) for row in json.loads(RESULTS.read_text())]))
         return 0
-    encoders, rows = Encoders(), list[Honest]()
+    encoders, rows, known = Encoders(), list[Honest](), list[Honest]()
+    if options.quantised and options.json and options.json.exists():
+        known = [Honest(**row) for row in json.loads(options.json.read_text())]
     started = time.monotonic()
-    chosen = [case for case in cases() if options.only in (None, case.target)][: options.most]
+    asked = quantised_cases() if options.quantised else cases()
+    chosen = [case for case in asked if options.only in (None, case.target)][: options.most]
     for case in chosen:
         with tempfile.TemporaryDirectory() as folder:
             row = export(case, encoders, Path(folder))
@@ -261,7 +274,7 @@ def main() -> int:
             flush=True,
         )
         if options.json:
-            options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+            options.json.write_text(json.dumps([asdict(row) for row in [*known, *rows]], indent=1) + "\n")
     print(_counts(rows))
     return 1 if any(row.false_alarm for row in rows) else 0
 
