@@ -226,15 +226,15 @@ class QueryEncoder:
         """
         from runtime_py.check.against_server import check_server
 
-        tolerances = self.manifest.drift.tolerances
+        exported = self.manifest.drift
+        tolerances = exported.tolerances.between(exported.runtime, self.runtime)
         embed = embed or self.embed
         try:
             if server is not None:
                 report = check_server(self.manifest, self.probes, embed, self.runtime, server)
             else:
-                recorded = self.manifest.drift.figures
-                record = examine(embed, self.probes, tolerances, self.runtime, recorded)
-                report = DriftReport.of(record, recorded)
+                record = examine(embed, self.probes, tolerances, self.runtime, exported.figures)
+                report = DriftReport.of(record, exported.figures)
             return with_preprocessing(report, embed, self.probes, self.manifest.preprocessing)
         except InferenceError as error:
             where = None if server is None else str(server)

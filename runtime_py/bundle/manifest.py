@@ -189,11 +189,23 @@ _SINCE: dict[int, dict[str, set[str]]] = {
     },
     4: {
         "": {"float_layers"},
-        "drift.tolerances": {"min_preprocess_cosine", "min_preprocess_mean_cosine"},
+        "drift.tolerances": {
+            "min_preprocess_cosine",
+            "min_preprocess_mean_cosine",
+            "min_same_runtime_cosine",
+        },
         "preprocessing": {"orientation", "color_space", "transparent"},
     },
 }
 """Schema version -> part of the manifest -> its fields that a manifest of an older version has not."""
+
+_OF_QUANTISED = {
+    "max_compression_drop",
+    "min_recorded_cosine",
+    "min_recorded_mean_cosine",
+    "min_same_runtime_cosine",
+}
+"""Tolerances that only a quantised artifact's manifest must state."""
 
 
 class FloatTwin(Record):
@@ -287,15 +299,11 @@ class Manifest(Record):
 
     @model_validator(mode="after")
     def _is_of_its_version(self) -> Self:
-        """From version 2 on every tolerance of that version is stated, from 3 on also those of a quantised artifact,
-        from 4 on also those of the preprocessing."""
-        wanted = set[str]()
-        if self.schema_version > 1:
-            wanted |= _SINCE[2]["drift.tolerances"]
-        if self.schema_version > 2 and is_quantised(self.precision):
-            wanted |= _SINCE[3]["drift.tolerances"]
-        if self.schema_version > 3:
-            wanted |= _SINCE[4]["drift.tolerances"]
+        """From version 2 on every tolerance of that version is stated, of a quantised artifact also its own."""
+        known = (parts for since, parts in _SINCE.items() if since <= self.schema_version)
+        wanted = set[str]().union(*(parts["drift.tolerances"] for parts in known))
+        if not is_quantised(self.precision):
+            wanted -= _OF_QUANTISED
         missing = [
             f"drift.tolerances.{name}"
             for name in sorted(wanted)

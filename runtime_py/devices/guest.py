@@ -87,6 +87,7 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
         kept.append(encoder.embed(images))
         return kept[-1]
 
+    tolerances = drift.tolerances.between(drift.runtime, encoder.runtime)
     recorded = drift.figures
     if recorded is not None and len(probes) < len(encoder.probes):
         # The figures of the export are of all probes; of a share they follow from the stored embeddings.
@@ -97,10 +98,10 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
             pictures = None if probes.parity is None else probes.parity.subnetwork
             recorded = figures_of(probes.subnetwork, probes, pictures)
     try:
-        record = examine(embed, probes, drift.tolerances, encoder.runtime, recorded)
+        record = examine(embed, probes, tolerances, encoder.runtime, recorded)
     except InferenceError as error:
         kept.clear()  # of other pictures than the probes
-        return DriftReport("not verified", (str(error),), None, drift.tolerances, encoder.runtime)
+        return DriftReport("not verified", (str(error),), None, tolerances, encoder.runtime)
     report = DriftReport.of(record, recorded)
     return with_preprocessing(report, encoder.embed, probes, encoder.manifest.preprocessing)
 

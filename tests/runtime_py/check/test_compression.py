@@ -54,6 +54,26 @@ def test_a_later_check_holds_the_artifact_against_itself(probes):
     assert judge(given, probes).figures.recorded_min_cosine is None
 
 
+LITERT = "LiteRT 2.3.0 on x86_64 Linux"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asked"),
+    [
+        ("LiteRT 2.3.0 on aarch64 Linux", 0.9999),
+        ("LiteRT 2.3.0 (XNNPACK) on armv8 Android 16", 0.9999),
+        ("LiteRT 2.3.1 on x86_64 Linux", 0.98),
+        ("TensorFlow Lite 2.3.0 on x86_64 Linux", 0.98),
+        ("an app on Pixel 8", 0.98),
+    ],
+)
+def test_the_same_release_of_a_runtime_must_give_the_same_numbers(runtime, asked):
+    found = INT8.between(LITERT, runtime)
+    assert found.min_recorded_cosine == asked
+    assert (found.min_recorded_mean_cosine == 0.9999) == (asked == 0.9999)
+    assert TABLE["fp32"].between(LITERT, LITERT) is TABLE["fp32"]
+
+
 @pytest.mark.parametrize("spoil", [lambda e: e[:-1], lambda e: e * 2, lambda e: e.astype(np.float64)])
 def test_recorded_embeddings_are_validated(probes, spoil):
     given = np.array(probes.subnetwork)

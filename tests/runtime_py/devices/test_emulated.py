@@ -74,9 +74,9 @@ def test_each_cpu_has_its_instructions(emulator, cpu):
     assert (name.lower(), tuple(isa)) == (cpu, ISA[cpu])
 
 
-CAUGHT_BY = {"fp32": ("swapped", "parity.min_cosine"), "int8": ("video", "recorded.min_cosine")}
-"""The built-in encoder hardly looks at colours: at this capacity a swap moves it less than int8 rounds. At the export
-its float twin shows it; here int8 gets a fault that is larger than rounding."""
+CAUGHT_BY = {"fp32": "parity.min_cosine", "int8": "recorded.min_cosine"}
+"""The built-in encoder hardly looks at colours: a swap moves int8 by as much as rounding in other kernels. The same
+release of a runtime gives the same numbers here, so that it is seen."""
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -85,11 +85,10 @@ its float twin shows it; here int8 gets a fault that is larger than rounding."""
 )
 def test_a_faulty_artifact_is_caught_there(emulator, built_in, target, precision):
     """The artifact of a faulty exporter, with hashes and seal made right."""
-    fault, gate = CAUGHT_BY[precision]
-    report = check_on(built_in.bundle(target, precision, fault=fault), "emulate:cortex-a76", PROBES)
+    report = check_on(built_in.bundle(target, precision, fault="swapped"), "emulate:cortex-a76", PROBES)
     assert report.verdict == "incompatible"
     failed = {each.name for each in report.gates if not each.passed}
-    assert gate in failed, failed
+    assert CAUGHT_BY[precision] in failed, failed
 
 
 def test_a_damaged_artifact_is_a_bundle_error_there(emulator, make_bundle):
