@@ -1,8 +1,8 @@
 """What does a runtime gain from zeros inside tensors (granularity `weight`)? Bytes, and times in turns, as ratios.
 
-Networks whose smallest weights are set to zero in each layer, exported by every target's exporter. Core ML: bytes of
-two networks in each precision. The others: one network in the default precision; bytes and time are shares of the
-dense network's.
+One network of 2.4 million parameters, its smallest weights set to zero in each layer, exported by every target's
+exporter: bytes for Core ML, in each precision; for the others, in the default precision, bytes and time as shares of
+the dense network's.
 
     python -m benchmarks.sparse_weights benchmarks/results/sparse_weights.json --part coreml
 """
@@ -25,28 +25,13 @@ from exporters.quiet import quiet
 from exporters.targets.registry import TARGETS, as_target, get_exporter
 from exporters.targets.spec import Artifact, ExportSpec, Twin
 from exporters.timing import interleave, one_core
-from prunnet.encoder.batchnorm import reestimate
-from prunnet.encoder.encoder import Encoder
 from runtime_py.backends import open_backend
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision
 
 NET = "conv88"
-NETS = ("conv88", "mobilenetv2_100")
 ZEROS = (0.5, 0.8, 0.9)
 ROUNDS = 9
-
-
-def network(name: str) -> nn.Module:
-    """Return a network of `measure_artifacts`, or one of timm's with random weights."""
-    if name in nets():
-        return nets()[name]
-    torch.manual_seed(0)
-    module = Encoder.from_timm(name, image_size=(SIDE, SIDE))
-    for norm in (each for each in module.modules() if isinstance(each, nn.BatchNorm2d)):
-        nn.init.ones_(norm.weight)  # timm zeroes the last of a block, and converters fold the block away
-    reestimate(module, torch.randint(0, 256, (16, SIDE, SIDE, 3), dtype=torch.uint8))
-    return module.eval()
 
 
 def zeros_of(module: nn.Module, share: float) -> dict[str, int]:
@@ -55,9 +40,9 @@ def zeros_of(module: nn.Module, share: float) -> dict[str, int]:
     return {f"{name}.weight": int(share * layer.weight.numel()) for name, layer in layers.items()}
 
 
-def masked(name: str, share: float) -> nn.Module:
-    """Return a network with this share of each layer's weights set to zero, the smallest first."""
-    module = network(name)
+def masked(share: float) -> nn.Module:
+    """Return the network with this share of each layer's weights set to zero, the smallest first."""
+    module = nets()[NET]
     with torch.no_grad():
         for layer, zeros in zeros_of(module, share).items():
             weight = module.get_parameter(layer)
@@ -65,11 +50,11 @@ def masked(name: str, share: float) -> nn.Module:
     return module
 
 
-def converted(target: str, name: str, share: float, folder: Path) -> Iterator[tuple[Precision, Artifact]]:
-    """Convert a masked network in each precision of Core ML, or in another target's default one."""
-    exporter, module, twin = get_exporter(target), masked(name, share), None
+def converted(target: str, share: float, folder: Path) -> Iterator[tuple[Precision, Artifact]]:
+    """Convert the masked network in each precision of Core ML, or in another target's default one."""
+    exporter, module, twin = get_exporter(target), masked(share), None
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), np.uint8)
-    identity = Identity(name, "0" * 64, 1.0, module(torch.zeros(1, 3, SIDE, SIDE)).shape[1], "0.1.0")
+    identity = Identity(NET, "0" * 64, 1.0, 256, "0.1.0")
     for precision in exporter.precisions if target == "coreml" else exporter.precisions[:1]:
         within = folder / precision
         within.mkdir(parents=True)
@@ -83,13 +68,11 @@ def converted(target: str, name: str, share: float, folder: Path) -> Iterator[tu
 def stored() -> list[dict[str, object]]:
     """Return the bytes of Core ML's packages, dense and masked."""
     rows: list[dict[str, object]] = []
-    for name in NETS:
-        for zeros in (0.0, *ZEROS):
-            with tempfile.TemporaryDirectory() as scratch:
-                for precision, artifact in converted("coreml", name, zeros, Path(scratch)):
-                    row = {"net": name, "precision": precision, "zeros": zeros, "bytes": artifact.size}
-                    rows.append(row)
-                    print(row, flush=True)
+    for zeros in (0.0, *ZEROS):
+        with tempfile.TemporaryDirectory() as scratch:
+            for precision, artifact in converted("coreml", zeros, Path(scratch)):
+                rows.append({"precision": precision, "zeros": zeros, "bytes": artifact.size})
+                print(rows[-1], flush=True)
     return rows
 
 
@@ -100,7 +83,7 @@ def measure(target: str) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as scratch, one_core():
         made = []
         for zeros in (0.0, *ZEROS):
-            ((_, artifact),) = converted(target, NET, zeros, Path(scratch) / str(zeros))
+            ((_, artifact),) = converted(target, zeros, Path(scratch) / str(zeros))
             made.append(artifact)
         runs = [open_backend(as_target(target), a.path, a.input, a.output).run for a in made]
         for zeros, artifact, run in zip(ZEROS, made[1:], runs[1:], strict=True):

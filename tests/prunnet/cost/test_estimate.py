@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.measure_artifacts import nets
-from benchmarks.sparse_weights import network, zeros_of
+from benchmarks.sparse_weights import zeros_of
 from prunnet.cost import CostGraph, estimate, trace
 from prunnet.cost.latency import latency_ms, op_ms
 from prunnet.cost.width import BY_TARGET, WIDTHS, width_of
@@ -110,8 +110,18 @@ def test_precisions_change_what_they_should() -> None:
 
 @cache
 def masked_graph(net: str, zeros: float) -> CostGraph:
-    module = network(net)
+    module = nets()[net]
     return trace(module, SHAPE, zeros_of(module, zeros))
+
+
+def test_masked_weights_in_core_ml() -> None:
+    records = json.loads((RESULTS / "sparse_weights.json").read_text())["coreml"]
+    assert len(records) == 20
+    for record in records:
+        graph, precision = masked_graph("conv88", record["zeros"]), record["precision"]
+        cost = estimate(graph, load_profile("iphone15"), "coreml", precision)
+        assert cost.artifact_bytes == pytest.approx(record["bytes"], rel=0.005), record
+        assert cost.mflops == estimate(graph, load_profile("pixel8"), "tflite", "fp32").mflops
 
 
 @pytest.mark.parametrize("target", ["executorch", "tflite", "onnx"])
