@@ -24,6 +24,9 @@ class DeviceRecord:
         of_probes: How many the bundle has.
         host: The runtime of this machine that embedded the same probes; None if it has none.
         host_difference: Largest difference of a number of the two machines' embeddings.
+        instructions: How many of its processor's instructions one embedding took, on one thread, without what the
+            first one allocates; None if that was not asked for or could not be counted.
+        not_counted: Why not, if it was asked for.
     """
 
     name: str
@@ -35,6 +38,8 @@ class DeviceRecord:
     of_probes: int
     host: str | None = None
     host_difference: float | None = None
+    instructions: int | None = None
+    not_counted: str = ""
 
     def sentences(self) -> tuple[str, ...]:
         """Say it for people."""
@@ -48,6 +53,10 @@ class DeviceRecord:
             said.append(f"{self.probes} of {self.of_probes} probes were used")
         if self.host_difference is not None:
             said.append(f"largest difference to {self.host}: {self.host_difference:.2g}")
+        if self.instructions is not None:
+            said.append(f"instructions of one embedding there: {self.instructions:,}; this is no latency")
+        if self.not_counted:
+            said.append(f"instructions: not counted ({self.not_counted})")
         return tuple(said)
 
 

@@ -16,6 +16,7 @@ from runtime_py.errors import BundleError
 from runtime_py.record import Record
 
 if TYPE_CHECKING:
+    from runtime_py.check.report import DriftReport
     from runtime_py.cli.outcome import Outcome
 
 MOST_BYTES = 4 * 2**20
@@ -39,6 +40,8 @@ class Moves(Record):
     """Recall@1 in the dense gallery."""
     map: Move = 0.005
     """Mean average precision there."""
+    instructions: Move = 0.05
+    """Instructions of one embedding on an emulated processor, as a share of what they were."""
 
 
 class Kept(Record):
@@ -54,6 +57,8 @@ class Kept(Record):
     """Recall@1 in the dense gallery."""
     map: float
     """Mean average precision there."""
+    instructions: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    """Emulated processor -> instructions of one embedding on it, if they were counted."""
     runtime: str
     """What ran the artifact."""
     prunnet_version: str
@@ -80,24 +85,36 @@ class Moved:
     then: float
     now: float
     tolerance: float
+    relative: bool = False
+    """Whether `value` and `tolerance` are shares of what it was."""
 
     @property
     def value(self) -> float:
         """How far it moved, either way."""
-        return abs(self.now - self.then)
+        return abs(self.now - self.then) / (self.then if self.relative else 1)
 
     @property
     def passed(self) -> bool:
         """Whether it moved by no more than its tolerance."""
         return self.value <= self.tolerance + _ROUNDING
 
+    @property
+    def allowed(self) -> str:
+        """The tolerance for people."""
+        return self._amount(self.tolerance)
+
+    def _amount(self, value: float) -> str:
+        return f"{value * 100:.3g} %" if self.relative else f"{value:.3g}"
+
     def __str__(self) -> str:
         change = f"{self.name} was {self.then:.8g} and is {self.now:.8g}"
         if self.passed:
-            return f"{change}, a move of at most {self.tolerance:g} is allowed"
-        how = "improved" if self.now > self.then else "fell"
+            return f"{change}, a move of at most {self.allowed} is allowed"
+        # Fewer instructions are no worse; of the other figures more is better.
+        rose = "rose" if self.relative else "improved"
+        how = rose if self.now > self.then else "fell"
         return (
-            f"{change}: it {how} by {self.value:.3g}, at most {self.tolerance:g} is allowed; "
+            f"{change}: it {how} by {self._amount(self.value)}, at most {self.allowed} is allowed; "
             "if the change is meant, update the baseline (--update-baseline)"
         )
 
@@ -149,11 +166,16 @@ def compare(baseline: Baseline, file: Path, outcomes: Sequence[Outcome]) -> list
         if kept is None or outcome.report is None or outcome.report.figures is None:
             judged.append(outcome)
             continue
-        moved = tuple(
+        moved = [
             Moved(f"baseline.{name}", getattr(kept, name), getattr(outcome.report.figures, name), allowed)
             for name, allowed in baseline.tolerances
-        )
-        judged.append(replace(outcome, moved=moved))
+            if name != "instructions"
+        ]
+        for cpu, now in _instructions(outcome.report).items():
+            if cpu in kept.instructions:
+                then, allowed = kept.instructions[cpu], baseline.tolerances.instructions
+                moved.append(Moved("baseline.instructions", then, now, allowed, relative=True))
+        judged.append(replace(outcome, moved=tuple(moved)))
     counts = Counter(outcome.about.key for outcome in outcomes if outcome.about)
     problems = [
         *_alike(counts),
@@ -192,6 +214,7 @@ def update(file: Path, tolerances: Moves, outcomes: Sequence[Outcome]) -> list[O
             mean_cosine_to_dense=figures.mean_cosine_to_dense,
             recall_at_1=figures.recall_at_1,
             map=figures.map,
+            instructions=_instructions(outcome.report),
             runtime=outcome.report.runtime,
             prunnet_version=outcome.about.prunnet_version,
         )
@@ -201,6 +224,12 @@ def update(file: Path, tolerances: Moves, outcomes: Sequence[Outcome]) -> list[O
     body = Baseline(tolerances=tolerances, bundles=bundles).model_dump(mode="json")
     write_report(file, (json.dumps(body, indent=2, sort_keys=True) + "\n").encode())
     return list(outcomes)
+
+
+def _instructions(report: DriftReport) -> dict[str, int]:
+    """Return the counted instructions of an embedding by processor."""
+    device = report.device
+    return {} if device is None or device.instructions is None else {device.cpu: device.instructions}
 
 
 def _alike(counts: Counter[str]) -> list[str]:

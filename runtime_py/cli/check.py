@@ -41,6 +41,9 @@ def _run(given: argparse.Namespace) -> int:
     if given.probes is not None and given.device is None:
         note("prunnet-check: --probes needs --emulate or --device; this machine takes them all")
         return USAGE
+    if given.instructions and given.emulate is None:
+        note("prunnet-check: --instructions needs --emulate; only an emulator counts them")
+        return USAGE
     if given.server is not None and given.device is not None:
         note("prunnet-check: --server is for this machine; leave it out with --emulate and --device")
         return USAGE
@@ -80,6 +83,7 @@ def _run(given: argparse.Namespace) -> int:
             timeout=given.timeout,
             device=given.device,
             probes=given.probes,
+            instructions=given.instructions,
             exhibits=given.html is not None,
             say=say,
         )
@@ -215,6 +219,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         type=_share,
         help="on a device, use so many of the probes, spread over their classes",
+    )
+    parser.add_argument(
+        "--instructions",
+        action="store_true",
+        help="with --emulate, also count the instructions of one embedding: for --baseline, no latency",
     )
     parser.add_argument(
         "--write-originals",

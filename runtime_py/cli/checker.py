@@ -34,7 +34,14 @@ def main(parent: int) -> None:
 def _outcome(request: Request) -> Outcome:
     bundle = Path(request.bundle)
     try:
-        return check_bundle(bundle, request.server, request.device, request.probes, exhibits=request.exhibits)
+        return check_bundle(
+            bundle,
+            request.server,
+            request.device,
+            request.probes,
+            instructions=request.instructions,
+            exhibits=request.exhibits,
+        )
     except Exception as error:  # whatever a runtime's binding raises on a damaged file
         return Outcome(bundle, error=CrashError(bundle, f"met {type(error).__name__}: {error}"))
 

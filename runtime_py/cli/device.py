@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from runtime_py.devices.counter_install import counter_folder
     from runtime_py.devices.emulator import CPUS
     from runtime_py.devices.install import (
         COMMAND,
@@ -34,11 +35,13 @@ def _run(given: argparse.Namespace) -> int:
     if given.action == "install":
         if is_installed(folder) and not given.again:
             show(f"{folder}: is installed already")
-            return 0
-        install(folder, note)
-        show(f"{folder}: installed; CPUs: {', '.join(CPUS)}")
+        else:
+            install(folder, note)
+            show(f"{folder}: installed; CPUs: {', '.join(CPUS)}")
+        _install_counter(given.again)
     elif given.action == "remove":
-        show(f"{folder}: {'removed' if remove(folder) else 'was not installed'}")
+        for each in (folder, counter_folder()):
+            show(f"{each}: {'removed' if remove(each) else 'was not installed'}")
     else:
         packages = installed_packages(folder)
         if packages is None:
@@ -49,7 +52,34 @@ def _run(given: argparse.Namespace) -> int:
         for package in packages:
             if package.into != "compiler":
                 show(f"  {package.name} {package.version}")
+        _list_counter()
     return 0
+
+
+def _install_counter(again: bool) -> None:
+    """Install what counts instructions; without it a check has all but this one figure."""
+    from runtime_py.devices.counter_install import counter_folder, install_counter, is_counter_installed
+    from runtime_py.errors import DeviceError
+
+    folder = counter_folder()
+    if is_counter_installed(folder) and not again:
+        show(f"{folder}: is installed already")
+        return
+    try:
+        install_counter(folder, note)
+    except DeviceError as error:
+        note(f"{folder}: not installed, so --instructions will count none; all else works ({error})")
+    else:
+        show(f"{folder}: installed, for --instructions")
+
+
+def _list_counter() -> None:
+    from runtime_py.devices.counter_install import counter_folder, is_counter_installed
+    from runtime_py.devices.install import COMMAND
+
+    folder = counter_folder()
+    state = "installed, for --instructions" if is_counter_installed(folder) else f"not installed ({COMMAND})"
+    show(f"{folder}: {state}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,7 @@ class Request(NamedTuple):
     device: str | None = None
     probes: int | None = None
     exhibits: bool = False
+    instructions: bool = False
 
 
 def check_bundles(
@@ -37,6 +38,7 @@ def check_bundles(
     timeout: float,
     device: str | None = None,
     probes: int | None = None,
+    instructions: bool = False,
     exhibits: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Outcome]:
@@ -52,6 +54,7 @@ def check_bundles(
         exhibits: Whether the outcomes carry what a page shows.
         device: Where to check, see `runtime_py.devices.attached.open_device`; None for this machine.
         probes: How many probes to use on a device; None for all.
+        instructions: Whether to count the instructions of an embedding on an emulated device.
         say: Takes a line before each bundle.
     """
     checker: _Checker | None = None
@@ -62,7 +65,8 @@ def check_bundles(
                 continue
             say(f"checking {bundle} ...")
             checker = checker or _Checker()
-            request = Request(str(bundle), None if server is None else str(server), device, probes, exhibits)
+            against = None if server is None else str(server)
+            request = Request(str(bundle), against, device, probes, exhibits, instructions)
             outcome = checker.check(bundle, request, timeout)
             if outcome.verdict != "compatible":
                 checker.close()

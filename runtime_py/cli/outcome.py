@@ -77,7 +77,7 @@ class Outcome:
             "report": self.report.to_json() if self.report else None,
             "baseline": [
                 {"name": each.name, "then": each.then, "now": each.now, "tolerance": each.tolerance}
-                | {"passed": each.passed}
+                | {"relative": each.relative, "passed": each.passed}
                 for each in self.moved
             ],
         }
@@ -89,6 +89,7 @@ def check_bundle(
     device: str | None = None,
     probes: int | None = None,
     *,
+    instructions: bool = False,
     exhibits: bool = False,
 ) -> Outcome:
     """Load and check one bundle; a PrunnetError becomes part of the outcome.
@@ -98,6 +99,7 @@ def check_bundle(
         server: See `QueryEncoder.check`; for this machine alone.
         device: Where to check it, see `runtime_py.devices.attached.open_device`; None for this machine.
         probes: How many probes to use on the device; None for all.
+        instructions: Whether to count the instructions of an embedding there; see `examine_on`.
         exhibits: Whether to make what a page shows, of the embeddings that the check makes.
     """
     about = None
@@ -106,7 +108,7 @@ def check_bundle(
         if device is not None:
             from runtime_py.devices.check import examine_on
 
-            report, seen = examine_on(bundle, device, probes)
+            report, seen = examine_on(bundle, device, probes, instructions)
             pictures = None
             if exhibits and seen is not None and report.figures is not None:
                 pictures = exhibits_of(seen.embeddings, seen.probes)

@@ -20,7 +20,8 @@ from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.share import share_of
 from runtime_py.check.gates import at_most, describe
 from runtime_py.check.report import DeviceRecord, DriftReport
-from runtime_py.devices.attached import Device, open_device
+from runtime_py.devices.attached import Device, EmulatedDevice, open_device
+from runtime_py.devices.counter import Counter
 from runtime_py.devices.guest import COPY, REQUEST
 from runtime_py.errors import CrashError, DeviceError, PrunnetError, RequiredDeviceError
 from runtime_py.loading import load, read_manifest
@@ -43,18 +44,21 @@ class Seen:
     embeddings: Floats
 
 
-def check_on(bundle: Path, device: str, probes: int | None) -> DriftReport:
+def check_on(bundle: Path, device: str, probes: int | None, instructions: bool = False) -> DriftReport:
     """Check a bundle on a device; see `examine_on`."""
-    return examine_on(bundle, device, probes)[0]
+    return examine_on(bundle, device, probes, instructions)[0]
 
 
-def examine_on(bundle: Path, device: str, probes: int | None) -> tuple[DriftReport, Seen | None]:
+def examine_on(
+    bundle: Path, device: str, probes: int | None, instructions: bool = False
+) -> tuple[DriftReport, Seen | None]:
     """Check a bundle on a device, and return also what the device made of the probes, if it did.
 
     Args:
         bundle: Its folder.
         device: See `open_device`.
         probes: How many of the probes, or None for all.
+        instructions: Whether to count also the instructions of an embedding, if the device is emulated.
 
     Raises:
         PrunnetError: As `load` raises it, from there; DeviceError without the device, CrashError if the check ended.
@@ -75,7 +79,7 @@ def examine_on(bundle: Path, device: str, probes: int | None) -> tuple[DriftRepo
             raise CrashError(bundle, error.end) from error
         except DeviceError as error:
             raise _as_required(error) from error
-    return _judge(bundle, manifest, opened, text)
+        return _judge(bundle, manifest, opened, text, job if instructions else None)
 
 
 def _as_required(error: DeviceError) -> DeviceError:
@@ -92,12 +96,15 @@ def _pack(job: Path, bundle: Path, probes: int | None) -> None:
     shutil.copytree(
         source,
         job / "code" / source.name,
-        ignore=shutil.ignore_patterns("__pycache__", "*.cpp", "packages.json"),
+        ignore=shutil.ignore_patterns("__pycache__", "*.cpp", "*.c", "packages.json", "counter.json"),
     )
     (job / REQUEST).write_text(json.dumps({"probes": probes}))
 
 
-def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> tuple[DriftReport, Seen | None]:
+def _judge(
+    bundle: Path, manifest: Manifest, device: Device, text: str, counted: Path | None
+) -> tuple[DriftReport, Seen | None]:
+    """Make the report of an answer; `counted` is the pushed folder if instructions are to be counted."""
     try:
         answer: dict[str, Any] = json.loads(text)
         found = from_message(answer["message"])
@@ -122,6 +129,8 @@ def _judge(bundle: Path, manifest: Manifest, device: Device, text: str) -> tuple
     if embeddings is not None:
         seen = Seen(share_of(Probes.load(bundle / manifest.probes), rows), embeddings)
         record = _beside_host(record, bundle, seen)
+    if counted is not None:
+        record = _with_instructions(record, device, counted, manifest.target)
     report = replace(found, device=record, notes=(*found.notes, *record.sentences()))
     return _with_budget(report, manifest), seen
 
@@ -154,6 +163,16 @@ def _beside_host(record: DeviceRecord, bundle: Path, seen: Seen) -> DeviceRecord
         return record
     difference = float(np.abs(ours - seen.embeddings).max(initial=0.0))
     return replace(record, host=host.runtime, host_difference=difference)
+
+
+def _with_instructions(record: DeviceRecord, device: Device, job: Path, target: str) -> DeviceRecord:
+    """Add how many instructions an embedding takes, or why that is not known: it decides nothing."""
+    if not isinstance(device, EmulatedDevice):
+        return replace(record, not_counted="the device is not an emulated one")
+    try:
+        return replace(record, instructions=Counter.find(device.emulator).count(job, target))
+    except DeviceError as error:
+        return replace(record, not_counted=str(error))
 
 
 def _with_budget(report: DriftReport, manifest: Manifest) -> DriftReport:

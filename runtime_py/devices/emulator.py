@@ -54,8 +54,11 @@ class Emulator:
         Args:
             code: Folder that holds `runtime_py`.
         """
+        return [*self._emulator(), *self.python(code)]
+
+    def python(self, code: Path) -> list[str]:
+        """Return the guest's Python, for `command` or for another emulator's command line."""
         return [
-            *self._emulator(),
             "-E",
             f"PYTHONPATH={code}:{self.folder / 'site'}",
             "-E",

@@ -49,10 +49,10 @@ def installed_packages(folder: Path) -> tuple[Package, ...] | None:
         return None
 
 
-def is_installed(folder: Path) -> bool:
-    """Tell whether the device in `folder` is there and made of this version's packages."""
+def is_installed(folder: Path, table: Path | None = None) -> bool:
+    """Tell whether what is in `folder` is made of this version's packages; for `table` see `read_packages`."""
     packages = installed_packages(folder)
-    return packages is not None and digest(packages) == digest(read_packages())
+    return packages is not None and digest(packages) == digest(read_packages(table))
 
 
 def install(
@@ -73,6 +73,32 @@ def install(
         DeviceError: Something is missing or not what was pinned; `folder` is as before.
     """
     packages = packages or read_packages()
+
+    def settle(scratch: Path) -> None:
+        _settle(scratch, packages, say)
+        if (scratch / EMULATOR).exists():
+            say("compiling the guest's modules ...")
+            _compile_modules(scratch, folder)
+
+    install_packages(folder, say, packages, settle, fetch)
+
+
+def install_packages(
+    folder: Path,
+    say: Callable[[str], None],
+    packages: tuple[Package, ...],
+    settle: Callable[[Path], None],
+    fetch: Fetch | None = None,
+) -> None:
+    """Download, verify, unpack beside, settle, rename; see `install`.
+
+    Args:
+        folder: What will be made; an older one is replaced.
+        say: Takes progress lines.
+        packages: What it is made of.
+        settle: Takes from the unpacked packages, in the folder that it is given, what is needed.
+        fetch: See `download`.
+    """
     downloads = folder.parent / "downloads"
     folder.parent.mkdir(parents=True, exist_ok=True)
     download(packages, downloads, say, fetch)
@@ -81,10 +107,7 @@ def install(
         say(f"unpacking {len(packages)} packages ...")
         for package in packages:
             _unpack(package, downloads / package.file, scratch)
-        _settle(scratch, packages, say)
-        if (scratch / EMULATOR).exists():
-            say("compiling the guest's modules ...")
-            _compile_modules(scratch, folder)
+        settle(scratch)
         rows = [vars(package) for package in packages]
         (scratch / MARKER).write_text(json.dumps({"packages": rows}, indent=2) + "\n")
         if folder.exists():
@@ -94,7 +117,7 @@ def install(
 
 
 def remove(folder: Path) -> bool:
-    """Remove the device, and what a broken installation downloaded; False if there was nothing."""
+    """Remove what is installed in `folder`, and what a broken installation downloaded; False if there was nothing."""
     found = False
     for path in (folder, folder.parent / "downloads"):
         if path.exists():
@@ -122,7 +145,7 @@ def _unpack(package: Package, file: Path, scratch: Path) -> None:
         raise DeviceError(
             "Debian's packages are unpacked by dpkg-deb, which is not here: use a Debian system"
         )
-    _do(["dpkg-deb", "-x", str(file), str(target)], f"{package.file} cannot be unpacked")
+    run_or_refuse(["dpkg-deb", "-x", str(file), str(target)], f"{package.file} cannot be unpacked")
 
 
 def _settle(scratch: Path, packages: tuple[Package, ...], say: Callable[[str], None]) -> None:
@@ -170,7 +193,7 @@ def compile_runner(scratch: Path, packages: tuple[Package, ...]) -> None:
     command += [f"-lexecutorch_{name}" for name in registering]
     command += ["-Wl,--pop-state", "-Wl,-rpath,$ORIGIN/../executorch/executorch/lib", "-lpthread"]
     own = str(compiler / "usr/lib/x86_64-linux-gnu")
-    _do(command, "the runner does not compile", {**os.environ, "LD_LIBRARY_PATH": own})
+    run_or_refuse(command, "the runner does not compile", {**os.environ, "LD_LIBRARY_PATH": own})
 
 
 def _compile_modules(scratch: Path, folder: Path) -> None:
@@ -197,7 +220,8 @@ def _compile_modules(scratch: Path, folder: Path) -> None:
         raise DeviceError(f"the emulator does not run its Python ({done.stderr.strip()[-400:]})")
 
 
-def _do(command: list[str], problem: str, environment: dict[str, str] | None = None) -> None:
+def run_or_refuse(command: list[str], problem: str, environment: dict[str, str] | None = None) -> None:
+    """Run a command; raises DeviceError with the problem and its last words if it fails."""
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, errors="replace", check=False

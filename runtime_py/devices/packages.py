@@ -1,4 +1,4 @@
-"""The files that the emulated device is made of, pinned: `packages.json` is the table."""
+"""The files that the emulated device is made of, pinned: `packages.json` is the table, `counter.json` the counter's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Package:
         name: The package's name where it comes from.
         version: Its version.
         source: `pip`, or a Debian suite and architecture, e.g. `bookworm-arm64`.
-        into: The part of the device that it is unpacked for: emulator, root, site, executorch, compiler.
+        into: The part of the device that it is unpacked for: emulator, root, site, executorch, compiler, counter.
         file: Name of the file as pip and apt save it.
         bytes: Its size.
         sha256: Its hash, in hex.

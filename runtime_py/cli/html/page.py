@@ -93,7 +93,7 @@ def _facts(outcome: Outcome) -> Iterator[str]:
 def _gate(gate: Gate | Moved) -> tuple[str, ...]:
     passed = "passed" if gate.passed else "failed"
     if isinstance(gate, Moved):
-        demanded = f"{gate.then:.8g} ± {gate.tolerance:g}"
+        demanded = f"{gate.then:.8g} ± {gate.allowed}"
         return gate.name, f"{gate.now:.8g}", demanded, passed, ""
     sign = "≥" if gate.at_least else "≤"
     return gate.name, f"{gate.value:.8g}", f"{sign} {gate.tolerance:.8g}", passed, gate.where

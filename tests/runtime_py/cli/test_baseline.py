@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from runtime_py.cli.baseline import Baseline, Moved, Moves, read_baseline
+from runtime_py.check.report import DeviceRecord
+from runtime_py.cli.baseline import Baseline, Moved, Moves, compare, read_baseline, update
 from runtime_py.cli.check import main
+from runtime_py.cli.outcome import Outcome, check_bundle
 from runtime_py.errors import BundleError
 
 KEY = "any-linux/onnx/fp32/tiny"
@@ -148,3 +151,31 @@ def test_defaults_are_those_of_the_guide():
     text = Path("docs/guide/ci.md").read_text("utf-8")
     for name, tolerance in Baseline(bundles={}).tolerances:
         assert f"| `{name}` | {tolerance:g} |" in text
+
+
+def emulated(instructions: int | None) -> DeviceRecord:
+    runtimes = {"python": "3.11", "on": "LiteRT"}
+    return DeviceRecord(
+        "emulated", "Cortex-A53", ("neon",), runtimes, None, 40, 40, instructions=instructions
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "word"), [(107_000, "rose by 7 %"), (93_000, "fell by 7 %"), (104_000, None)]
+)
+def test_instructions_move_by_shares(make_bundle, tmp_path, now, word):
+    file = tmp_path / "drift.json"
+    checked = check_bundle(make_bundle("onnx"))
+
+    def outcome(count: int | None) -> Outcome:
+        return replace(checked, report=replace(checked.report, device=emulated(count)))
+
+    update(file, Moves(), [outcome(100_000)])
+    (judged,) = compare(read_baseline(file), file, [outcome(now)])
+    assert judged.verdict == ("moved" if word else "compatible")
+    assert [word in reason for reason in judged.reasons] == ([True] if word else [])
+    assert judged.to_json()["baseline"][-1]["relative"]
+    for uncounted in (outcome(None), checked):
+        (judged,) = compare(read_baseline(file), file, [uncounted])
+        assert judged.verdict == "compatible"
+        assert not any(moved.name == "baseline.instructions" for moved in judged.moved)

@@ -1,4 +1,4 @@
-"""Bundles of the built-in encoder at capacity 0.2, as its export makes them, or with a fault inside."""
+"""Bundles of the built-in encoder, as its export makes them, or with a fault inside."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ class BuiltIn:
 
     Args:
         folder: Takes the artifacts and bundles.
+        capacity: Of the subnetwork.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, capacity: float = CAPACITY) -> None:
+        self._folder, self._capacity = folder, capacity
         self._honest: dict[tuple[str, str], tuple[Artifact, Verified]] = {}
 
     def bundle(self, target: str, precision: str, *, fault: str = "", **changes: object) -> Path:
@@ -104,7 +105,7 @@ class BuiltIn:
 
     @cached_property
     def _fp32(self) -> ExportSpec:
-        return ExportSpec.of(self._package, self._package.prunable.at(CAPACITY).achieved, "fp32")
+        return ExportSpec.of(self._package, self._package.prunable.at(self._capacity).achieved, "fp32")
 
     @cached_property
     def _package(self):
@@ -112,7 +113,7 @@ class BuiltIn:
 
     @cached_property
     def _module(self) -> torch.nn.Module:
-        return self._package.subnetwork(CAPACITY)
+        return self._package.subnetwork(self._capacity)
 
     @cached_property
     def _probes(self) -> Probes:

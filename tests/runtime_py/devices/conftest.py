@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from runtime_py.devices import check
+from runtime_py.devices.counter_install import counter_folder, is_counter_installed
 from runtime_py.devices.install import COMMAND, emulator_folder, is_installed
+from runtime_py.devices.packages import Package
 from runtime_py.devices.remote import PYTHON
+
+if TYPE_CHECKING:
+    from tests.runtime_py.devices.built_in import BuiltIn
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +34,43 @@ def emulator() -> Path:
             pytest.fail(problem)
         pytest.skip(problem)
     return folder
+
+
+@pytest.fixture(scope="session")
+def counter(emulator: Path) -> Path:
+    """The folder of what counts instructions; installed together with the emulator."""
+    folder = counter_folder()
+    if not is_counter_installed(folder):
+        problem = f"no counter in {folder}: {COMMAND}"
+        if os.environ.get(check.REQUIRE) == "1":
+            pytest.fail(problem)
+        pytest.skip(problem)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built_in(tmp_path_factory: pytest.TempPathFactory) -> BuiltIn:
+    """Bundles of the built-in encoder at capacity 0.2."""
+    from tests.runtime_py.devices.built_in import BuiltIn
+
+    warnings.simplefilter("ignore")  # the converters' own deprecations
+    return BuiltIn(tmp_path_factory.mktemp("built-in"))
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A folder with two wheels, and the packages that pin them."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    packages = []
+    for name in ("one", "two"):
+        file = folder / f"{name}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(file, "w") as wheel:
+            wheel.writestr(f"{name}/__init__.py", f"NAME = {name!r}\n")
+        content = file.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        packages.append(Package(name, "1.0", "pip", "site", file.name, len(content), digest))
+    return folder, tuple(packages)
 
 
 @dataclass(frozen=True)

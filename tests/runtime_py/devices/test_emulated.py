@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import warnings
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from runtime_py.devices.attached import open_device
 from runtime_py.devices.check import check_on
 from runtime_py.devices.emulator import CPUS, Emulator, guest_environment
 from runtime_py.errors import BundleError, ClosedError
-from tests.runtime_py.devices.built_in import BuiltIn
 
 pytestmark = pytest.mark.emulated
 
@@ -33,12 +31,6 @@ ISA = {
     "cortex-a76": ("neon", "fp16", "dotprod"),
     "cortex-a710": ("neon", "fp16", "dotprod", "i8mm", "sve2", "sve"),
 }
-
-
-@pytest.fixture(scope="session")
-def built_in(tmp_path_factory: pytest.TempPathFactory) -> BuiltIn:
-    warnings.simplefilter("ignore")  # the converters' own deprecations
-    return BuiltIn(tmp_path_factory.mktemp("built-in"))
 
 
 @pytest.mark.parametrize(

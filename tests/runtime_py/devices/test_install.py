@@ -2,30 +2,13 @@
 
 import dataclasses
 import hashlib
-import zipfile
 
 import pytest
 
 from runtime_py.cli.device import main
 from runtime_py.devices import fetch, install
-from runtime_py.devices.packages import Package, read_packages
+from runtime_py.devices.packages import read_packages
 from runtime_py.errors import DeviceError
-
-
-@pytest.fixture
-def shop(tmp_path):
-    """A folder with two wheels, and the packages that pin them."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    packages = []
-    for name in ("one", "two"):
-        file = folder / f"{name}-1.0-py3-none-any.whl"
-        with zipfile.ZipFile(file, "w") as wheel:
-            wheel.writestr(f"{name}/__init__.py", f"NAME = {name!r}\n")
-        content = file.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        packages.append(Package(name, "1.0", "pip", "site", file.name, len(content), digest))
-    return folder, tuple(packages)
 
 
 class Fetcher:

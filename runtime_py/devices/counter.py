@@ -1,0 +1,112 @@
+"""Counts the instructions that an embedding takes on an emulated CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from runtime_py.backends.executorch_runner import RUNNER as RUNNER_COMMAND
+from runtime_py.devices.counted import COUNTER, COUNTS
+from runtime_py.devices.counter_install import PLUGIN, counter_folder, emulator, is_counter_installed
+from runtime_py.devices.emulator import Emulator, guest_environment
+from runtime_py.devices.install import COMMAND, RUNNER
+from runtime_py.errors import DeviceError
+
+CPUS = ("cortex-a53", "cortex-a72", "cortex-a76")
+"""Those of `runtime_py.devices.emulator.CPUS` that QEMU 7.2 knows."""
+TIMEOUT_SECONDS = 600
+_GUEST = "runtime_py.devices.counted"
+_FIRST_PROCESSOR = "print(open('/proc/cpuinfo').read().split('\\n\\n')[0], end='\\n\\n')"
+
+
+@dataclass(frozen=True)
+class Counter:
+    """An emulated device with the emulator that counts.
+
+    Attributes:
+        folder: Where that emulator is installed.
+        emulator: The device.
+    """
+
+    folder: Path
+    emulator: Emulator
+
+    @classmethod
+    def find(cls, emulator: Emulator) -> Counter:
+        """Return the counter for a device.
+
+        Raises:
+            DeviceError: It is not installed, or does not know the CPU.
+        """
+        if emulator.cpu not in CPUS:
+            raise DeviceError(f"the emulator that counts has no {emulator.cpu}; it has {', '.join(CPUS)}")
+        folder = counter_folder()
+        if not is_counter_installed(folder):
+            raise DeviceError(f"no counter is installed in {folder}: {COMMAND}")
+        return cls(folder, emulator)
+
+    def count(self, job: Path, target: str) -> int:
+        """Return how many instructions one embedding of one image takes, on one thread.
+
+        Args:
+            job: The pushed folder; see `runtime_py.devices.guest`.
+            target: Of its bundle.
+
+        Raises:
+            DeviceError: It could not be counted.
+        """
+        (job / COUNTER).write_bytes(bytes(8))
+        plain = [*emulator(self.folder), "-cpu", self.emulator.cpu, "-L", str(self._root(job))]
+        # In the options of a plugin a comma is written twice.
+        plugin, file = (str(path).replace(",", ",,") for path in (self.folder / PLUGIN, job / COUNTER))
+        counting = [*plain, "-plugin", f"{plugin},counter={file}"]
+        # The process that holds the runtime is counted: for ExecuTorch that is the runner, without Python.
+        python = plain if target == "executorch" else counting
+        command = [*python, *self.emulator.python(job / "code"), "-m", _GUEST, "."]
+        runner = json.dumps([*counting, str(self.emulator.folder / RUNNER)])
+        self._run(command, job, {RUNNER_COMMAND: runner})
+        try:
+            return round(median(json.loads((job / COUNTS).read_text())))
+        except (OSError, ValueError) as error:
+            raise DeviceError(f"the guest that counts left no counts ({error})") from error
+
+    def _root(self, job: Path) -> Path:
+        """Make the guest's root folder: the device's, and the files in which Linux describes its processor.
+
+        QEMU 7.2 would show this machine's /proc/cpuinfo; LiteRT and ONNX Runtime crash on an x86 processor's. There is
+        one processor, so that no runtime starts a thread for another.
+        """
+        root = job / "root"
+        processors = root / "sys/devices/system/cpu"
+        processors.mkdir(parents=True)
+        for name in ("possible", "present", "online"):
+            (processors / name).write_text("0\n")
+        (root / "proc").mkdir()
+        command = [*self.emulator.command(job / "code"), "-c", _FIRST_PROCESSOR]
+        (root / "proc/cpuinfo").write_text(self._run(command, job, {}))
+        for entry in (self.emulator.folder / "root").iterdir():
+            (root / entry.name).symlink_to(entry)
+        return root
+
+    def _run(self, command: list[str], job: Path, variables: dict[str, str]) -> str:
+        try:
+            done = subprocess.run(
+                command,
+                env=guest_environment(dict(os.environ)) | variables,
+                cwd=job,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=TIMEOUT_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DeviceError(f"the emulator that counts failed ({error})") from error
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+            raise DeviceError(f"the emulator that counts ended with {done.returncode} ({said})")
+        return done.stdout

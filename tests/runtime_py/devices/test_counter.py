@@ -1,0 +1,134 @@
+"""Instructions of an embedding are counted on emulated processors, or the report says why not."""
+
+import dataclasses
+
+import pytest
+
+from runtime_py.cli import device as command
+from runtime_py.cli.check import main
+from runtime_py.devices import check, counter_install
+from runtime_py.devices.attached import EmulatedDevice
+from runtime_py.devices.check import check_on
+from runtime_py.devices.counter import CPUS, Counter
+from runtime_py.devices.counter_install import TABLE, install_counter
+from runtime_py.devices.emulator import CPUS as EMULATED
+from runtime_py.devices.emulator import Emulator
+from runtime_py.devices.install import HOME
+from runtime_py.devices.packages import read_packages
+from runtime_py.errors import DeviceError
+from runtime_py.loading import read_manifest
+from tests.runtime_py.devices.test_install import Fetcher
+
+REPEATABLE = 0.01
+"""Of a count. Single embeddings of one artifact differed by up to 0.4 %, in one process or in two."""
+
+
+@pytest.fixture
+def count(counter, tmp_path):
+    """Count the instructions of one embedding of a bundle."""
+    jobs = iter(range(100))
+
+    def counted(bundle, cpu: str) -> int:
+        job = tmp_path / f"job{next(jobs)}"
+        job.mkdir()
+        check._pack(job, bundle, None)
+        return Counter.find(Emulator.find(cpu)).count(job, read_manifest(bundle).target)
+
+    return counted
+
+
+def test_other_devices_count_nothing_and_say_so(make_bundle, this_machine):
+    report = check_on(make_bundle("onnx"), "x", 8, instructions=True)
+    assert report.device.instructions is None
+    assert "instructions: not counted (the device is not an emulated one)" in report.notes
+    assert not any("instructions" in note for note in check_on(make_bundle("onnx"), "x", 8).notes)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "why"),
+    [("cortex-a710", "has no cortex-a710; it has cortex-a53"), ("cortex-a53", "prunnet-device install")],
+)
+def test_what_cannot_be_counted_is_said(make_bundle, this_machine, monkeypatch, tmp_path, cpu, why):
+    monkeypatch.setenv(HOME, str(tmp_path / "empty"))
+    before = check_on(make_bundle("onnx"), "x", 8).device
+    device = EmulatedDevice(Emulator(tmp_path, cpu))
+    record = check._with_instructions(before, device, tmp_path, "onnx")
+    assert record.instructions is None and why in record.not_counted
+    assert any(why in sentence for sentence in record.sentences())
+
+
+def test_an_emulator_that_fails_is_said(tmp_path):
+    with pytest.raises(DeviceError, match="the emulator that counts failed"):
+        Counter(tmp_path, Emulator(tmp_path / "nothing", "cortex-a53")).count(tmp_path, "onnx")
+
+
+def test_every_package_of_the_counter_is_pinned():
+    packages = read_packages(TABLE)
+    assert len({package.file for package in packages}) == len(packages)
+    assert all(len(bytes.fromhex(package.sha256)) == 32 and package.bytes > 0 for package in packages)
+    assert {package.into for package in packages} == {"counter"}
+    assert set(CPUS) < set(EMULATED)
+
+
+def test_a_counter_that_does_not_compile_is_not_there(shop, tmp_path):
+    folder, packages = shop
+    packages = tuple(dataclasses.replace(package, into="counter") for package in packages)
+    with pytest.raises(DeviceError, match="the counter of instructions does not compile"):
+        install_counter(tmp_path / "home/counter", lambda line: None, packages, Fetcher(folder))
+    assert not (tmp_path / "home/counter").exists()
+
+
+def test_the_emulator_is_installed_without_the_counter_too(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise DeviceError("no network")
+
+    monkeypatch.setenv(HOME, str(tmp_path))
+    monkeypatch.setattr("runtime_py.devices.install.is_installed", lambda folder: True)
+    monkeypatch.setattr(counter_install, "install_counter", refuse)
+    monkeypatch.setattr(counter_install, "is_counter_installed", lambda folder: False)
+    assert command.main(["install"]) == 0
+    said = capsys.readouterr()
+    assert f"{tmp_path}/arm64: is installed already" in said.out
+    assert "--instructions will count none; all else works (no network)" in said.err
+    assert command.main(["list"]) == 0
+
+
+def test_the_option_needs_an_emulator(tmp_path, capsys):
+    assert main([str(tmp_path), "--instructions"]) == 2
+    assert "--instructions needs --emulate" in capsys.readouterr().err
+
+
+@pytest.mark.emulated
+def test_counts_repeat_and_show_dot_products(count, built_in):
+    bundle = built_in.bundle("tflite", "int8")
+    plain, dotprod, again = (
+        count(bundle, "cortex-a53"),
+        count(bundle, "cortex-a76"),
+        count(bundle, "cortex-a76"),
+    )
+    assert dotprod < 0.6 * plain
+    assert again == pytest.approx(dotprod, rel=REPEATABLE)
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("target", ["onnx", "executorch"])
+def test_a_report_has_the_count(counter, built_in, target):
+    report = check_on(built_in.bundle(target, "int8"), "emulate:cortex-a76", 8, instructions=True)
+    assert 10**6 < report.device.instructions < 10**7, report.notes
+    assert any(f"{report.device.instructions:,}" in note for note in report.notes)
+
+
+@pytest.fixture(scope="session")
+def at_half(tmp_path_factory):
+    from tests.runtime_py.devices.built_in import BuiltIn
+
+    return BuiltIn(tmp_path_factory.mktemp("half"), 0.5)
+
+
+@pytest.mark.emulated
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("target", ["tflite", "onnx", "executorch"])
+def test_a_larger_subnetwork_takes_more(count, built_in, at_half, target, cpu):
+    small, large = (bundles.bundle(target, "fp32") for bundles in (built_in, at_half))
+    assert count(large, cpu) > 1.3 * count(small, cpu)
