@@ -70,9 +70,10 @@ class Counter:
         runner = json.dumps([*counting, str(self.emulator.folder / RUNNER)])
         self._run(command, job, {RUNNER_COMMAND: runner})
         try:
-            return round(median(json.loads((job / COUNTS).read_text())))
+            counts: list[int] = json.loads((job / COUNTS).read_text())
         except (OSError, ValueError) as error:
             raise DeviceError(f"the guest that counts left no counts ({error})") from error
+        return round(median(counts))
 
     def _root(self, job: Path) -> Path:
         """Make the guest's root folder: the device's, and the files in which Linux describes its processor.
