@@ -56,7 +56,6 @@ def _folded(operation: Operation) -> list[Stored]:
     if "lut" in arrays:
         entries = arrays["lut"].shape[-2] if arrays["lut"].ndim > 1 else arrays["lut"].size
         return stored(f"uint{(entries - 1).bit_length()}", shape)
-    values = arrays.get("nonzero_data")
-    return (
-        [] if values is None else stored(values.dtype.name, shape)
-    )  # the values of another operation are its own
+    if "nonzero_data" not in arrays:  # they come from another operation, which is read on its own
+        return []
+    return stored(arrays["nonzero_data"].dtype.name, shape)
