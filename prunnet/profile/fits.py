@@ -9,7 +9,7 @@ from typing import Any
 
 from prunnet.errors import ProfileError
 from prunnet.profile.latency import LatencyModel
-from prunnet.profile.sources import check_fit
+from prunnet.profile.sources import problems_of_fit
 from prunnet.yaml.document import Document, FieldPath, read_document
 from prunnet.yaml.validation import validate
 
@@ -62,8 +62,7 @@ def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
     known = {file.stem: file for folder in reversed(folders) for file in folder.glob("*.yaml")}
     if isinstance(name, str) and name in known:
         fit = read_document(known[name], ProfileError)
-        validate(fit, LatencyModel)
-        check_fit(fit)
+        validate(fit, LatencyModel, problems_of_fit(fit))
         hardware = document.values.get("hardware")
         soc = hardware.get("soc") if isinstance(hardware, dict) else None
         elsewhere = known[name].parent != folders[0] and fit.values.get("soc") != soc

@@ -11,7 +11,7 @@ from prunnet.errors import ProfileError
 from prunnet.profile.fits import with_fits
 from prunnet.profile.schema import DeviceProfile
 from prunnet.profile.sources import FILE as SOURCES
-from prunnet.profile.sources import check_profile
+from prunnet.profile.sources import problems_of_profile
 from prunnet.yaml.document import read_document
 from prunnet.yaml.validation import validate
 
@@ -37,9 +37,7 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
             beside it does not have.
     """
     document = with_fits(read_document(find_profile(name_or_path), ProfileError))
-    profile = validate(document, DeviceProfile)
-    check_profile(document)
-    return profile
+    return validate(document, DeviceProfile, problems_of_profile(document))
 
 
 def load_profiles(pattern: str | Path) -> tuple[DeviceProfile, ...]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self, get_args
+from itertools import chain
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
     PlainValidator,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -127,39 +129,54 @@ class DeviceProfile(Record):
             raise ValueError("a target is listed twice; allowed: each target once")
         return targets
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        listed, facts = ", ".join(self.targets), tuple(Hardware.model_fields)
-        wrong = [
-            f"{section}.{target}: not one of the profile's targets; allowed: {listed}"
-            for section, given in (("precision", self.precision), ("latency", self.latency))
+    @field_validator("precision", "latency")
+    @classmethod
+    def _of_its_targets(cls, given: dict[Target, Any], info: ValidationInfo) -> dict[Target, Any]:
+        targets: tuple[Target, ...] = info.data.get("targets", tuple(given))
+        _refuse(
+            f"{target}: not one of the profile's targets; allowed: {', '.join(targets)}"
             for target in given
-            if target not in self.targets
-        ]
-        wrong += [
-            f"precision.{target}: a precision is listed twice; allowed: each precision once"
-            for target, precisions in self.precision.items()
+            if target not in targets
+        )
+        return given
+
+    @field_validator("precision")
+    @classmethod
+    def _distinct_precisions(cls, precision: dict[Target, Precisions]) -> dict[Target, Precisions]:
+        _refuse(
+            f"{target}: a precision is listed twice; allowed: each precision once"
+            for target, precisions in precision.items()
             if len(set(precisions)) < len(precisions)
-        ]
-        wrong += [
-            f"sources: the hardware fact {fact!r} names no source; allowed: one entry for each of {', '.join(facts)}"
+        )
+        return precision
+
+    @field_validator("sources")
+    @classmethod
+    def _of_each_fact(cls, sources: dict[str, str]) -> dict[str, str]:
+        facts = tuple(Hardware.model_fields)
+        allowed = ", ".join(facts)
+        missing = (
+            f"the hardware fact {fact!r} names no source; allowed: one entry for each of {allowed}"
             for fact in facts
-            if fact not in self.sources
-        ]
-        wrong += [
-            f"sources.{fact}: no hardware fact of that name; allowed: {', '.join(facts)}"
-            for fact in self.sources
+            if fact not in sources
+        )
+        unknown = (
+            f"{fact}: no hardware fact of that name; allowed: {allowed}"
+            for fact in sources
             if fact not in facts
-        ]
-        for target in self.targets if self.budgets.max_latency_ms is not None else ():
-            wrong += [
-                f"budgets.max_latency_ms: needs latency coefficients for {target} at {precision}; "
-                f"allowed: add latency.{target}.{precision}, or leave the budget out"
-                for precision in self.precisions_of(target)
-                if self.latency_of(target, precision) is None
-            ]
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        )
+        _refuse(chain(missing, unknown))
+        return sources
+
+    @model_validator(mode="after")
+    def _predicts_its_latency(self) -> Self:
+        _refuse(
+            f"budgets.max_latency_ms: needs latency coefficients for {target} at {precision}; "
+            f"allowed: add latency.{target}.{precision}, or leave the budget out"
+            for target in (self.targets if self.budgets.max_latency_ms is not None else ())
+            for precision in self.precisions_of(target)
+            if self.latency_of(target, precision) is None
+        )
         return self
 
     def precisions_of(self, target: Target) -> tuple[Precision, ...]:
@@ -181,3 +198,10 @@ class DeviceProfile(Record):
     def latency_of(self, target: Target, precision: Precision) -> LatencyModel | None:
         """Return the latency coefficients, or None if the profile has none for that pair."""
         return self.latency.get(target, {}).get(precision)
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    """Raise ValueError with a line for each problem, if there is one."""
+    text = "\n".join(problems)
+    if text:
+        raise ValueError(text)

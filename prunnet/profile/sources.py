@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -94,45 +94,41 @@ def keys_of(reference: str) -> tuple[str, ...]:
     return () if ASSUMPTION in keys and not (matched and matched["remark"]) else keys
 
 
-def check_profile(document: Document) -> None:
-    """Refuse a profile whose hardware facts name sources that `FILE` beside it does not have.
+def problems_of_profile(document: Document) -> Iterator[ProfileError]:
+    """Yield the hardware facts of a profile whose sources `FILE` beside it does not have.
 
     Args:
-        document: A profile, validated. Without that file beside it, any text is a source.
-
-    Raises:
-        ProfileError: All of them.
+        document: A profile; what is no text in it is left to its schema. Without that file any text is a source.
     """
-    named = document.values["sources"]
-    _check(document, document.path.parent, {("sources", fact): text for fact, text in named.items()})
+    named = document.values.get("sources")
+    facts = named.items() if isinstance(named, dict) else ()
+    return _problems(document, document.path.parent, {("sources", fact): text for fact, text in facts})
 
 
-def check_fit(document: Document) -> None:
-    """Refuse a fit whose rows name sources that `FILE` beside the profiles does not have.
+def problems_of_fit(document: Document) -> Iterator[ProfileError]:
+    """Yield the rows of a fit whose sources `FILE` beside the profiles does not have.
 
     Args:
-        document: A fit, validated, in a folder beside the profiles.
-
-    Raises:
-        ProfileError: All of them.
+        document: A fit, in a folder beside the profiles; see `problems_of_profile`.
     """
-    rows = enumerate(document.values["rows"])
-    _check(document, document.path.parent.parent, {("rows", at, "source"): row["source"] for at, row in rows})
-
-
-def _check(document: Document, folder: Path, references: dict[FieldPath, str]) -> None:
-    if not (folder / FILE).is_file():
-        return
-    known = load_sources(folder / FILE).sources.keys() | {ASSUMPTION}
-    wrong = list(_problems(document, references, known))
-    if wrong:
-        raise ProfileError.of(wrong)
+    rows = document.values.get("rows")
+    named: dict[FieldPath, object] = {
+        ("rows", at, "source"): row.get("source")
+        for at, row in enumerate(rows if isinstance(rows, list) else ())
+        if isinstance(row, dict)
+    }
+    return _problems(document, document.path.parent.parent, named)
 
 
 def _problems(
-    document: Document, references: dict[FieldPath, str], known: set[str]
+    document: Document, folder: Path, references: Mapping[FieldPath, object]
 ) -> Iterator[ProfileError]:
+    if not (folder / FILE).is_file():
+        return
+    known = load_sources(folder / FILE).sources.keys() | {ASSUMPTION}
     for field, reference in references.items():
+        if not isinstance(reference, str) or not reference:
+            continue
         keys = keys_of(reference)
         unknown = ", ".join(key for key in keys if key not in known)
         if unknown or not keys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -34,29 +35,37 @@ _CONTAINERS = (dict, tuple, list)
 _BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
 
 
-def validate(document: Document, schema: type[Model]) -> Model:
+def validate(document: Document, schema: type[Model], others: Iterable[DocumentError] = ()) -> Model:
     """Return the document as a model.
 
     Args:
         document: Values of a YAML file.
         schema: What they must be.
+        others: Problems that the schema cannot see; they join its list.
 
     Raises:
         DocumentError: Every complaint, up to `MOST_LISTED`, each with file, line, field, what was given and what is
             allowed.
     """
     try:
-        return schema.model_validate(document.values)
+        model = schema.model_validate(document.values)
     except ValidationError as error:
-        raise document.error_class.of(problems_of(document, schema, error)) from error
+        raise document.error_class.of(problems_of(document, schema, error, others)) from error
+    problems = first_problems(document.path, iter(others), document.error_class)
+    if problems:
+        raise document.error_class.of(problems)
+    return model
 
 
-def problems_of(document: Document, schema: type[BaseModel], error: ValidationError) -> list[DocumentError]:
+def problems_of(
+    document: Document, schema: type[BaseModel], error: ValidationError, others: Iterable[DocumentError] = ()
+) -> list[DocumentError]:
     """Return the first `MOST_LISTED` of pydantic's complaints as errors of the document; at least one.
 
     Unknown keys come first: they explain missing ones. If there are more, the last entry says so.
     """
-    return first_problems(document.path, _problems(document, schema, error), document.error_class)
+    problems = chain(_problems(document, schema, error), others)
+    return first_problems(document.path, problems, document.error_class)
 
 
 def _problems(document: Document, schema: type[BaseModel], error: ValidationError) -> Iterator[DocumentError]:

@@ -99,6 +99,22 @@ def test_all_cross_checks_of_a_profile_are_listed(tmp_path: Path) -> None:
         assert words in str(caught.value)
 
 
+def test_hardware_sources_and_unknown_publications_are_listed_together(tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text("schema_version: 1\nsources: {}\n")
+    text = GOOD.replace("threads: 2", "threads: 0").replace(", isa: d}", "}")
+    text = text.replace("{onnx: fp32}", "{onnx: [int8, int8]}")
+    with pytest.raises(ProfileError) as caught:
+        load_profile(write(tmp_path, text))
+    said = str(caught.value)
+    for words in (
+        "hardware.threads: ",
+        "'isa' names no source",
+        "listed twice",
+        "sources.yaml has no such source",
+    ):
+        assert words in said
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "field"),
     [
