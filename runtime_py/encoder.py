@@ -16,7 +16,7 @@ from runtime_py.arrays import Floats, Pixels
 from runtime_py.backends.base import Backend, Closable
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
-from runtime_py.check.drift import Embed, examine
+from runtime_py.check.drift import Embed, examine, held_to
 from runtime_py.check.originals import with_preprocessing
 from runtime_py.check.report import DriftReport
 from runtime_py.errors import ClosedError, InferenceError, PrunnetError
@@ -227,7 +227,7 @@ class QueryEncoder:
         from runtime_py.check.against_server import check_server
 
         exported = self.manifest.drift
-        tolerances = exported.tolerances.between(exported.runtime, self.runtime)
+        tolerances = held_to(exported, self.runtime, exported.figures)
         embed = embed or self.embed
         try:
             if server is not None:

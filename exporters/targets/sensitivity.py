@@ -193,6 +193,6 @@ def rounded(value: torch.Tensor, limits: Range) -> torch.Tensor:
 def _rounded_weights(weights: torch.Tensor, axis: int) -> torch.Tensor:
     """Round to 255 levels around zero, each output channel at its own scale."""
     axes = [each for each in range(weights.ndim) if each != axis]
-    scales = (weights.abs().amax(axes) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    scales = (weights.detach().abs().amax(axes) / 127).clamp(min=torch.finfo(torch.float32).tiny)
     zeros = torch.zeros_like(scales, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weights, scales, zeros, axis, -127, 127)

@@ -192,7 +192,7 @@ _SINCE: dict[int, dict[str, set[str]]] = {
         "drift.tolerances": {
             "min_preprocess_cosine",
             "min_preprocess_mean_cosine",
-            "min_same_runtime_cosine",
+            "max_same_runtime_share",
         },
         "preprocessing": {"orientation", "color_space", "transparent"},
     },
@@ -203,7 +203,7 @@ _OF_QUANTISED = {
     "max_compression_drop",
     "min_recorded_cosine",
     "min_recorded_mean_cosine",
-    "min_same_runtime_cosine",
+    "max_same_runtime_share",
 }
 """Tolerances that only a quantised artifact's manifest must state."""
 

@@ -72,24 +72,31 @@ class Tolerances(Record):
     """Recorded: smallest cosine with what the same quantised artifact gave at the export."""
     min_recorded_mean_cosine: Cosine | None = None
     """Recorded: mean of the same."""
-    min_same_runtime_cosine: Cosine | None = None
-    """Recorded: takes the place of both where the runtime has the name and version of the one at the export."""
+    max_same_runtime_share: Fraction | None = None
+    """Recorded: where the runtime has the name and version of the one at the export, 1 - the mean cosine may be this
+    share of what quantisation moved the embeddings by."""
     min_preprocess_cosine: Cosine | None = None
     """Preprocess: smallest cosine of an original's embedding, decoded and resized here, with the one it must have."""
     min_preprocess_mean_cosine: Cosine | None = None
     """Preprocess: mean of the same."""
 
-    def between(self, exported: str, runtime: str) -> Tolerances:
+    def between(self, exported: str, runtime: str, moved: float) -> Tolerances:
         """Return what a later check holds the figures against.
 
         Args:
             exported: Sentence that names the runtime at the export.
             runtime: The same of the runtime now.
+            moved: 1 - the mean cosine of the artifact's embeddings at the export with the float subnetwork's.
         """
-        least = self.min_same_runtime_cosine
-        if least is None or _build_of(exported) != _build_of(runtime):
+        share, known = self.max_same_runtime_share, self.min_recorded_mean_cosine
+        if share is None or known is None or _build_of(exported) != _build_of(runtime):
             return self
-        return self.model_copy(update={"min_recorded_cosine": least, "min_recorded_mean_cosine": least})
+        least = min(1 - share * moved, 1 - _FLOAT_ROUNDING)
+        return self.model_copy(update={"min_recorded_mean_cosine": max(known, least)})
+
+
+_FLOAT_ROUNDING = 1e-6
+"""1 - cosine that floating point alone may move an embedding by, from one processor to another."""
 
 
 def _build_of(runtime: str) -> str:
@@ -113,7 +120,7 @@ class StatedTolerances(Record):
     max_compression_drop: Fraction | None = None
     min_recorded_cosine: Cosine | None = None
     min_recorded_mean_cosine: Cosine | None = None
-    min_same_runtime_cosine: Cosine | None = None
+    max_same_runtime_share: Fraction | None = None
     min_preprocess_cosine: Cosine | None = None
     min_preprocess_mean_cosine: Cosine | None = None
 
@@ -137,10 +144,11 @@ def _quantised(**closeness: float) -> Tolerances:
         max_compression_drop=0.015,
         min_recorded_cosine=0.98,
         min_recorded_mean_cosine=0.997,
-        # The same release of a runtime gives the same numbers on every processor: 1 - cosine of at most 6e-14 between
-        # x86-64 and an emulated Cortex-A53 (LiteRT, ONNX Runtime, ExecuTorch). Swapped channels in int8 of the
-        # built-in encoder, which rounding in other kernels hides: 1e-3 in the mean, 6e-3 at worst.
-        min_same_runtime_cosine=0.9999,
+        # x86-64 and an emulated Cortex-A53 in the same release of LiteRT, ONNX Runtime and ExecuTorch: the same numbers
+        # for CNNs (1 - cosine at most 6e-14); for an untrained ViT, whose softmax and GELU in float tip the roundings
+        # behind them, at most 0.14 of what int8 moves. Swapped channels in int8 of the built-in encoder, which other
+        # kernels' rounding hides: 1.2 of it.
+        max_same_runtime_share=0.25,
         max_recorded_drop=0.02,
         max_recorded_change=0.01,
         # As other kernels for the same file. int8 of the built-in encoder: one level 0.997 at worst, 0.9989 in the

@@ -28,11 +28,25 @@ __all__ = [
     "examine",
     "figures_of",
     "gates",
+    "held_to",
     "measure",
     "untested",
 ]
 
 Embed = Callable[[npt.NDArray[np.uint8]], Floats]
+
+
+def held_to(exported: DriftRecord, runtime: str, recorded: Figures | None) -> Tolerances:
+    """Return what a later check asks.
+
+    Args:
+        exported: What the exporter measured.
+        runtime: Sentence that names the runtime now.
+        recorded: The exporter's figures on the probes of this check.
+    """
+    if recorded is None:
+        return exported.tolerances
+    return exported.tolerances.between(exported.runtime, runtime, 1 - recorded.mean_cosine)
 
 
 def examine(

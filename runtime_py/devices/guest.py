@@ -23,7 +23,7 @@ from runtime_py.backends.base import Closable
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.share import share_of, stratified
-from runtime_py.check.drift import examine
+from runtime_py.check.drift import examine, held_to
 from runtime_py.check.figures import figures_of
 from runtime_py.check.originals import with_preprocessing
 from runtime_py.check.report import DriftReport
@@ -87,7 +87,6 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
         kept.append(encoder.embed(images))
         return kept[-1]
 
-    tolerances = drift.tolerances.between(drift.runtime, encoder.runtime)
     recorded = drift.figures
     if recorded is not None and len(probes) < len(encoder.probes):
         # The figures of the export are of all probes; of a share they follow from the stored embeddings.
@@ -97,6 +96,7 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
         else:
             pictures = None if probes.parity is None else probes.parity.subnetwork
             recorded = figures_of(probes.subnetwork, probes, pictures)
+    tolerances = held_to(drift, encoder.runtime, recorded)
     try:
         record = examine(embed, probes, tolerances, encoder.runtime, recorded)
     except InferenceError as error:

@@ -289,7 +289,7 @@ def test_a_manifest_of_version_3_says_what_a_quantised_artifact_was_held_against
 @pytest.mark.parametrize(("version", "precision"), [(4, "int8"), (4, "fp32"), (3, "mixed")])
 def test_float_layers_are_of_a_mixed_artifact_alone(version, precision):
     body = json.loads(Path(__file__).with_name("manifest_v3.json").read_text())
-    names = ("min_preprocess_cosine", "min_preprocess_mean_cosine", "min_same_runtime_cosine")
+    names = ("min_preprocess_cosine", "min_preprocess_mean_cosine", "max_same_runtime_share")
     body["drift"]["tolerances"] |= dict.fromkeys(names, 0.98)
     assert Manifest.model_validate(
         body | {"schema_version": 4, "precision": "mixed", "float_layers": ["stem"]}

@@ -58,20 +58,22 @@ LITERT = "LiteRT 2.3.0 on x86_64 Linux"
 
 
 @pytest.mark.parametrize(
-    ("runtime", "asked"),
+    ("runtime", "moved", "asked"),
     [
-        ("LiteRT 2.3.0 on aarch64 Linux", 0.9999),
-        ("LiteRT 2.3.0 (XNNPACK) on armv8 Android 16", 0.9999),
-        ("LiteRT 2.3.1 on x86_64 Linux", 0.98),
-        ("TensorFlow Lite 2.3.0 on x86_64 Linux", 0.98),
-        ("an app on Pixel 8", 0.98),
+        ("LiteRT 2.3.0 on aarch64 Linux", 0.004, 0.999),
+        ("LiteRT 2.3.0 (XNNPACK) on armv8 Android 16", 0.0004, 0.9999),
+        ("LiteRT 2.3.0 on aarch64 Linux", 0.0, 1 - 1e-6),
+        ("LiteRT 2.3.0 on aarch64 Linux", 0.1, 0.997),
+        ("LiteRT 2.3.1 on x86_64 Linux", 0.0004, 0.997),
+        ("TensorFlow Lite 2.3.0 on x86_64 Linux", 0.0004, 0.997),
+        ("an app on Pixel 8", 0.0004, 0.997),
     ],
 )
-def test_the_same_release_of_a_runtime_must_give_the_same_numbers(runtime, asked):
-    found = INT8.between(LITERT, runtime)
-    assert found.min_recorded_cosine == asked
-    assert (found.min_recorded_mean_cosine == 0.9999) == (asked == 0.9999)
-    assert TABLE["fp32"].between(LITERT, LITERT) is TABLE["fp32"]
+def test_the_same_release_of_a_runtime_rounds_alike(runtime, moved, asked):
+    found = INT8.between(LITERT, runtime, moved)
+    assert found.min_recorded_mean_cosine == pytest.approx(asked, abs=1e-12)
+    assert found.min_recorded_cosine == INT8.min_recorded_cosine
+    assert TABLE["fp32"].between(LITERT, LITERT, moved) is TABLE["fp32"]
 
 
 @pytest.mark.parametrize("spoil", [lambda e: e[:-1], lambda e: e * 2, lambda e: e.astype(np.float64)])

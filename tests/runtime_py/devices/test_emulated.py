@@ -66,9 +66,9 @@ def test_each_cpu_has_its_instructions(emulator, cpu):
     assert (name.lower(), tuple(isa)) == (cpu, ISA[cpu])
 
 
-CAUGHT_BY = {"fp32": "parity.min_cosine", "int8": "recorded.min_cosine"}
+CAUGHT_BY = {"fp32": "parity.min_cosine", "int8": "recorded.mean_cosine"}
 """The built-in encoder hardly looks at colours: a swap moves int8 by as much as rounding in other kernels. The same
-release of a runtime gives the same numbers here, so that it is seen."""
+release of a runtime rounds alike on every processor, so that it is seen."""
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
