@@ -25,8 +25,11 @@ from tests.runtime_py import bundles
 CAPACITY = 0.2
 
 
-FAULTS = {"swapped": lambda image: image[:, [2, 1, 0]]}
-"""What a faulty exporter does to the pixels: red for blue."""
+FAULTS = {
+    "swapped": lambda image: image[:, [2, 1, 0]],
+    "video": lambda image: image * (219 / 255) + 16,
+}
+"""What a faulty exporter does to the pixels: red for blue, and video's range 16..235."""
 
 
 class Faulty(torch.nn.Module):
