@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,7 +12,7 @@ from runtime_py.backends.executorch_runner import RUNNER as RUNNER_COMMAND
 from runtime_py.devices.counted import COUNTER, COUNTS
 from runtime_py.devices.counter_install import PLUGIN, counter_folder, emulator, is_counter_installed
 from runtime_py.devices.emulator import Emulator, guest_environment
-from runtime_py.devices.install import COMMAND, RUNNER
+from runtime_py.devices.install import COMMAND, RUNNER, run_or_refuse
 from runtime_py.errors import DeviceError
 
 CPUS = ("cortex-a53", "cortex-a72", "cortex-a76")
@@ -94,20 +93,5 @@ class Counter:
         return root
 
     def _run(self, command: list[str], job: Path, variables: dict[str, str]) -> str:
-        try:
-            done = subprocess.run(
-                command,
-                env=guest_environment(dict(os.environ)) | variables,
-                cwd=job,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=TIMEOUT_SECONDS,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise DeviceError(f"the emulator that counts failed ({error})") from error
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-            raise DeviceError(f"the emulator that counts ended with {done.returncode} ({said})")
-        return done.stdout
+        environment = guest_environment(dict(os.environ)) | variables
+        return run_or_refuse(command, "the emulator that counts failed", environment, job, TIMEOUT_SECONDS)

@@ -220,13 +220,39 @@ def _compile_modules(scratch: Path, folder: Path) -> None:
         raise DeviceError(f"the emulator does not run its Python ({done.stderr.strip()[-400:]})")
 
 
-def run_or_refuse(command: list[str], problem: str, environment: dict[str, str] | None = None) -> None:
-    """Run a command; raises DeviceError with the problem and its last words if it fails."""
+def run_or_refuse(
+    command: list[str],
+    problem: str,
+    environment: dict[str, str] | None = None,
+    folder: Path | None = None,
+    timeout: float | None = None,
+) -> str:
+    """Run a command, and return what it printed.
+
+    Args:
+        command: Its words.
+        problem: What its failure means.
+        environment: Its variables; None for this process' own.
+        folder: Where it runs; None for this process' own.
+        timeout: Seconds until it is killed; None for no end.
+
+    Raises:
+        DeviceError: It failed: the problem, and its last words.
+    """
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", check=False
+            command,
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
         )
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise DeviceError(f"{problem} ({error})") from error
     if done.returncode:
-        raise DeviceError(f"{problem} ({done.stderr.strip()[-400:]})")
+        said = done.stderr.strip()[-400:] or "without a word"
+        raise DeviceError(f"{problem} (exit code {done.returncode}: {said})")
+    return done.stdout
