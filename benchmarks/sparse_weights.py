@@ -1,8 +1,7 @@
 """What does a runtime gain from zeros inside tensors (granularity `weight`)? Bytes, and times in turns, as ratios.
 
-One network of 2.4 million parameters, its smallest weights set to zero in each layer, exported by every target's
-exporter: bytes for Core ML, in each precision; for the others, in the default precision, bytes and time as shares of
-the dense network's.
+Networks whose smallest weights are set to zero in each layer, exported by every target's exporter. For Core ML: bytes,
+in each precision. For the others: of one network in the default precision, bytes and time as shares of the dense one's.
 
     python -m benchmarks.sparse_weights benchmarks/results/sparse_weights.json --part coreml
 """
@@ -25,11 +24,15 @@ from exporters.quiet import quiet
 from exporters.targets.registry import TARGETS, as_target, get_exporter
 from exporters.targets.spec import Artifact, ExportSpec, Twin
 from exporters.timing import interleave, one_core
-from runtime_py.backends import open_backend
+from prunnet.encoder.encoder import Encoder
+from runtime_py.backends import APPLE_ONLY, open_backend
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision
 
 NET = "conv88"
+"""2.4 million parameters."""
+TIMM = ("resnet18", "mobilenetv2_100")
+"""Untrained; their bytes are measured too."""
 ZEROS = (0.5, 0.8, 0.9)
 ROUNDS = 9
 
@@ -40,9 +43,17 @@ def zeros_of(module: nn.Module, share: float) -> dict[str, int]:
     return {f"{name}.weight": int(share * layer.weight.numel()) for name, layer in layers.items()}
 
 
-def masked(share: float) -> nn.Module:
+def network(name: str) -> nn.Module:
+    """Return a network in eval mode: float32 [1, 3, SIDE, SIDE] in."""
+    if name not in TIMM:
+        return nets()[name]
+    torch.manual_seed(0)
+    return Encoder.from_timm(name, dimension=256, image_size=(SIDE, SIDE), options={}).eval()
+
+
+def masked(name: str, share: float) -> nn.Module:
     """Return the network with this share of each layer's weights set to zero, the smallest first."""
-    module = nets()[NET]
+    module = network(name)
     with torch.no_grad():
         for layer, zeros in zeros_of(module, share).items():
             weight = module.get_parameter(layer)
@@ -50,11 +61,11 @@ def masked(share: float) -> nn.Module:
     return module
 
 
-def converted(target: str, share: float, folder: Path) -> Iterator[tuple[Precision, Artifact]]:
+def converted(name: str, target: str, share: float, folder: Path) -> Iterator[tuple[Precision, Artifact]]:
     """Convert the masked network in each precision of Core ML, or in another target's default one."""
-    exporter, module, twin = get_exporter(target), masked(share), None
+    exporter, module, twin = get_exporter(target), masked(name, share), None
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), np.uint8)
-    identity = Identity(NET, "0" * 64, 1.0, 256, "0.1.0")
+    identity = Identity(name, "0" * 64, 1.0, 256, "0.1.0")
     for precision in exporter.precisions if target == "coreml" else exporter.precisions[:1]:
         within = folder / precision
         within.mkdir(parents=True)
@@ -68,11 +79,12 @@ def converted(target: str, share: float, folder: Path) -> Iterator[tuple[Precisi
 def stored() -> list[dict[str, object]]:
     """Return the bytes of Core ML's packages, dense and masked."""
     rows: list[dict[str, object]] = []
-    for zeros in (0.0, *ZEROS):
-        with tempfile.TemporaryDirectory() as scratch:
-            for precision, artifact in converted("coreml", zeros, Path(scratch)):
-                rows.append({"precision": precision, "zeros": zeros, "bytes": artifact.size})
-                print(rows[-1], flush=True)
+    for name in (NET, *TIMM):
+        for zeros in (0.0, *ZEROS):
+            with tempfile.TemporaryDirectory() as scratch:
+                for precision, artifact in converted(name, "coreml", zeros, Path(scratch)):
+                    rows.append({"net": name, "precision": precision, "zeros": zeros, "bytes": artifact.size})
+                    print(rows[-1], flush=True)
     return rows
 
 
@@ -83,7 +95,7 @@ def measure(target: str) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as scratch, one_core():
         made = []
         for zeros in (0.0, *ZEROS):
-            ((_, artifact),) = converted(target, zeros, Path(scratch) / str(zeros))
+            ((_, artifact),) = converted(NET, target, zeros, Path(scratch) / str(zeros))
             made.append(artifact)
         runs = [open_backend(as_target(target), a.path, a.input, a.output).run for a in made]
         for zeros, artifact, run in zip(ZEROS, made[1:], runs[1:], strict=True):
@@ -104,7 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out
     known = json.loads(out.read_text()) if out.exists() else {}
-    timed = (target for target in TARGETS if target != "coreml")
+    timed = (target for target in TARGETS if target not in APPLE_ONLY)
     rows = stored() if arguments.part == "coreml" else [row for each in timed for row in measure(each)]
     out.write_text(json.dumps({**known, arguments.part: rows}, indent=1) + "\n")
 

@@ -11,9 +11,12 @@ from benchmarks import (
     backbone_trials,
     drift_faults,
     drift_honest,
+    emulated,
     int8_methods,
     precision_matrix,
+    raw_input,
     resize_faults,
+    sparse_formats,
 )
 from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.page import placed, put
@@ -43,6 +46,17 @@ def test_the_methods_of_int8_are_the_committed_ones() -> None:
     assert (
         placed(int8_methods.PAGE, int8_methods.COMMAND) == int8_methods.as_page(int8_methods.read()).strip()
     )
+
+
+@pytest.mark.parametrize("part", list(emulated.PARTS))
+def test_what_emulated_processors_computed_is_committed(part: str) -> None:
+    _, table = emulated.PARTS[part]
+    assert placed(emulated.PAGE, f"{emulated.COMMAND} {part}") == table(emulated.read()[part])
+
+
+@pytest.mark.parametrize("benchmark", [raw_input, sparse_formats])
+def test_what_was_declined_is_as_measured(benchmark) -> None:
+    assert placed(benchmark.PAGE, benchmark.COMMAND) == benchmark.as_page(benchmark.read())
 
 
 def test_the_wrong_resizes_are_the_committed_ones() -> None:

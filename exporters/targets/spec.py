@@ -106,8 +106,8 @@ class Artifact:
 
     @property
     def size(self) -> int:
-        """Bytes on disk, all files of a folder together."""
-        if self.path.is_file():
+        """Bytes on disk, all files of a folder together; FileNotFoundError once it is gone."""
+        if not self.path.is_dir():
             return self.path.stat().st_size
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.measure_artifacts import nets
-from benchmarks.sparse_weights import zeros_of
+from benchmarks.sparse_weights import network, zeros_of
 from prunnet.cost import CostGraph, estimate, trace
 from prunnet.cost.latency import latency_ms, op_ms
 from prunnet.cost.width import BY_TARGET, WIDTHS, width_of
@@ -31,12 +31,18 @@ def graphs() -> dict[str, CostGraph]:
 
 @pytest.mark.parametrize(
     ("target", "memory"),
-    [("executorch", (0.95, 2.6)), ("tflite", (0.95, 1.1)), ("onnx", (0.78, 1.22)), ("coreml", None)],
+    [
+        ("executorch", (0.95, 2.6)),
+        ("tflite", (0.95, 1.1)),
+        ("onnx", (0.78, 1.22)),
+        ("coreml", None),
+        ("executorch-coreml", None),
+    ],
 )
 def test_recorded_artifacts(target: str, memory: tuple[float, float] | None) -> None:
     """ExecuTorch's recorded peaks are low where the process' free heap took the load: hence the wide band."""
     profile = load_profile("pixel8")
-    records = json.loads((RESULTS / f"artifacts_{target}.json").read_text())
+    records = json.loads((RESULTS / f"artifacts_{target.replace('-', '_')}.json").read_text())
     checked = 0
     for record in records:
         cost = estimate(graphs()[record["net"]], profile, target, record["precision"])
@@ -110,17 +116,20 @@ def test_precisions_change_what_they_should() -> None:
 
 @cache
 def masked_graph(net: str, zeros: float) -> CostGraph:
-    module = nets()[net]
+    module = network(net)
     return trace(module, SHAPE, zeros_of(module, zeros))
 
 
-def test_masked_weights_in_core_ml() -> None:
-    records = json.loads((RESULTS / "sparse_weights.json").read_text())["coreml"]
+@pytest.mark.parametrize(("net", "off"), [("conv88", 0.005), ("resnet18", 0.005), ("mobilenetv2_100", 0.025)])
+def test_masked_weights_in_core_ml(net: str, off: float) -> None:
+    """MobileNetV2's many small layers carry more of the format's constants."""
+    every = json.loads((RESULTS / "sparse_weights.json").read_text())["coreml"]
+    records = [record for record in every if record["net"] == net]
     assert len(records) == 20
     for record in records:
-        graph, precision = masked_graph("conv88", record["zeros"]), record["precision"]
+        graph, precision = masked_graph(net, record["zeros"]), record["precision"]
         cost = estimate(graph, load_profile("iphone15"), "coreml", precision)
-        assert cost.artifact_bytes == pytest.approx(record["bytes"], rel=0.005), record
+        assert cost.artifact_bytes == pytest.approx(record["bytes"], rel=off), record
         assert cost.mflops == estimate(graph, load_profile("pixel8"), "tflite", "fp32").mflops
 
 
