@@ -64,7 +64,13 @@ from runtime_py.check.parity_pictures import parity_pictures
 PAGE = DOCS / "research" / "faults.md"
 COMMAND = "python -m benchmarks.drift_faults --merge benchmarks/results/drift_faults.json --page"
 
-PRECISION: dict[str, Precision] = {"onnx": "fp32", "tflite": "fp32", "executorch": "fp32", "coreml": "fp16"}
+PRECISION: dict[str, Precision] = {
+    "onnx": "fp32",
+    "tflite": "fp32",
+    "executorch": "fp32",
+    "coreml": "fp16",
+    "executorch-coreml": "fp16",
+}
 """What each target ships by default."""
 
 QUANTISED: dict[str, Precision] = {
@@ -293,6 +299,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.merge:
         return _finish(read_rows(options.merge), options)
+    precisions = QUANTISED if options.quantised else PRECISION
     started = time.monotonic()
 
     def say(row: Row) -> None:
@@ -304,12 +311,12 @@ def main() -> int:
 
     rows = campaign(
         load_encoder(options.encoder),
-        options.targets,
+        [target for target in options.targets if target in precisions],
         options.capacities,
         say,
         options.quick,
         options.faults,
-        QUANTISED if options.quantised else PRECISION,
+        precisions,
     )
     return _finish(rows, options)
 

@@ -18,11 +18,12 @@ import torch
 from torch import nn
 
 from exporters.pipeline.memory import peak_memory_bytes
-from exporters.targets.registry import get_exporter
+from exporters.targets.registry import TARGETS, get_exporter
 from exporters.targets.spec import ExportSpec
 from prunnet.cost import trace
 from prunnet.cost.graph import WEIGHTED
 from prunnet.cost.width import WIDTHS, width_of
+from runtime_py.backends import APPLE_ONLY
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Preprocessing
 from tests.prunnet.cost.nets import AttentionEncoder, ConvEncoder, DepthwiseEncoder, settle
@@ -92,11 +93,11 @@ def fit(records: list[dict[str, object]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=["executorch", "tflite", "onnx", "coreml"])
+    parser.add_argument("target", choices=list(TARGETS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--precision", choices=sorted(WIDTHS))
     arguments = parser.parse_args()
-    precision = arguments.precision or ("fp16" if arguments.target == "coreml" else "fp32")
+    precision = arguments.precision or ("fp16" if arguments.target in APPLE_ONLY else "fp32")
     records = []
     for name, module in nets().items():
         records.append(measure(arguments.target, precision, name, module))

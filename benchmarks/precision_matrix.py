@@ -42,7 +42,7 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.evaluate.leave_one_out import LeaveOneOut
 from prunnet.package.metadata import preprocessing_of
 from prunnet.pruning.prunable import PrunableEncoder
-from runtime_py.backends import open_backend
+from runtime_py.backends import APPLE_ONLY, open_backend
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision, Preprocessing, Target
 from runtime_py.bundle.probes import Parity, Probes
@@ -200,7 +200,7 @@ def measure(subjects: Subjects, subject: Subject, asked: float, target: Target, 
 
 
 def _ratio(target: Target, artifact: Artifact, image: np.ndarray) -> float | None:
-    if artifact.twin is None or target == "coreml":
+    if artifact.twin is None or target in APPLE_ONLY:
         return None
     with one_core():
         runs = [

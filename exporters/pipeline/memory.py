@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from exporters.targets.spec import Artifact
+from runtime_py.backends import APPLE_ONLY
 from runtime_py.children import python_command
 from runtime_py.memory import MemoryWatch
 
@@ -25,9 +26,9 @@ def peak_memory_bytes(target: str, artifact: Artifact) -> int | None:
     runtime's own code pages, which the first inference touches (4 to 8 MB), are taken off.
 
     Returns:
-        Bytes, or None off Linux, where no peak can be read, and for Core ML, which does not run here.
+        Bytes, or None off Linux, where no peak can be read, and for Core ML, which runs on macOS alone.
     """
-    if not MemoryWatch.is_possible() or target == "coreml":
+    if not MemoryWatch.is_possible() or target in APPLE_ONLY:
         return None
     command, environment = python_command("exporters.pipeline.memory")
     command += [target, str(artifact.path.resolve())]

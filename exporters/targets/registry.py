@@ -44,6 +44,14 @@ TARGETS: dict[str, TargetEntry] = {
         ".pte",
         ("android", "ios", "linux", "macos"),
     ),
+    "executorch-coreml": TargetEntry(
+        "exporters.targets.executorch_coreml.exporter",
+        "ExecuTorchCoreMLExporter",
+        "executorch-coreml",
+        ("torch", "executorch", "coremltools"),
+        ".pte",
+        ("ios", "macos"),
+    ),
     "coreml": TargetEntry(
         "exporters.targets.coreml.exporter",
         "CoreMLExporter",
@@ -88,7 +96,7 @@ def get_exporter(name: str) -> Exporter:
     """Return the exporter of a target.
 
     Args:
-        name: "executorch", "coreml", "tflite" or "onnx".
+        name: A key of `TARGETS`.
 
     Raises:
         UnknownNameError: No such target.

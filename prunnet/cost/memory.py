@@ -17,6 +17,7 @@ The records are in benchmarks/results.
   on the safe side, which nobody measured. It unfolds fp16 to float32 (within 17 %), and holds int8 in fewer
   copies than fp32 (within 14 %, but for 18 % too little of the smallest attention net).
 * coreml: nothing can be measured off macOS. Assumed: the file and one copy in the compute unit's layout.
+* executorch-coreml: as little. Assumed: the file, the package that the delegate unpacks from it, and that copy.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ RESIDENCE: dict[Target, Residence] = {
     "executorch": Residence(loading=1.95, conv_copies=0.35, matmul_copies=0.35, workspace=0),
     "tflite": Residence(loading=2.0, conv_copies=1.0, matmul_copies=1.0, workspace=0),
     "onnx": Residence(loading=1.0, conv_copies=3.1, matmul_copies=0.3, workspace=1_600_000),
+    "executorch-coreml": Residence(loading=3.0, conv_copies=2.0, matmul_copies=2.0, workspace=0),
     "coreml": Residence(loading=2.0, conv_copies=1.0, matmul_copies=1.0, workspace=0),
 }
 

@@ -31,6 +31,7 @@ STORAGE: dict[Target, Storage] = {
     "executorch": Storage(base=2_070, per_weighted_op=600, per_other_op=760),
     "tflite": Storage(base=0, per_weighted_op=2_370, per_other_op=370),
     "onnx": Storage(base=5_740, per_weighted_op=120, per_other_op=0),
+    "executorch-coreml": Storage(base=17_430, per_weighted_op=1_590, per_other_op=0),
     "coreml": Storage(base=14_700, per_weighted_op=1_110, per_other_op=0),
 }
 

@@ -20,11 +20,15 @@ _SHRINKING: dict[str, tuple[str, ...]] = {
 """What lowers each cost at the same capacity, besides a narrower precision."""
 
 
+_NARROWER: dict[Target, Precision] = {"coreml": "palette6", "executorch-coreml": "fp16"}
+"""What helps a target that int8 does not."""
+
+
 def _narrower(target: Target, budget: str) -> tuple[Precision, ...]:
-    """Return the precision that lowers a cost; Core ML rounds weights alone, which saves no time that is known."""
-    if budget == "max_mflops" or (target == "coreml" and budget == "max_latency_ms"):
+    """Return the precision that lowers a cost; for Core ML none is known to save time."""
+    if budget == "max_mflops" or (target in _NARROWER and budget == "max_latency_ms"):
         return ()
-    return ("palette6",) if target == "coreml" else ("int8",)
+    return (_NARROWER.get(target, "int8"),)
 
 
 def _saved(target: Target, budget: str) -> str:

@@ -16,7 +16,7 @@ from runtime_py.backends.base import Backend, BackendClass
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.errors import BundleError, MissingExtraError, PrunnetError, UnknownNameError
 
-__all__ = ["TARGETS", "Backend", "entry_of", "open_backend"]
+__all__ = ["APPLE_ONLY", "TARGETS", "Backend", "entry_of", "open_backend"]
 
 
 class _Entry(NamedTuple):
@@ -28,10 +28,16 @@ class _Entry(NamedTuple):
 TARGETS = {
     "coreml": _Entry("runtime_py.backends.coreml", "CoreMLBackend", "runtime-coreml"),
     "executorch": _Entry("runtime_py.backends.executorch", "ExecuTorchBackend", "runtime-executorch"),
+    "executorch-coreml": _Entry(
+        "runtime_py.backends.executorch_coreml", "ExecuTorchCoreMLBackend", "runtime-executorch-coreml"
+    ),
     "onnx": _Entry("runtime_py.backends.onnx", "OnnxBackend", "runtime-onnx"),
     "tflite": _Entry("runtime_py.backends.tflite", "TFLiteBackend", "runtime-tflite"),
 }
 
+APPLE_ONLY = ("coreml", "executorch-coreml")
+"""Targets that Apple's systems alone run. Elsewhere the saved program is executed operation by operation, which says
+nothing about time and memory on a device."""
 
 _RUNNER = _Entry("runtime_py.backends.executorch_runner", "ExecuTorchRunnerBackend", "runtime-executorch")
 """Stands for ExecuTorch's binding where the environment names a runner of its C++ runtime."""

@@ -47,6 +47,73 @@ class _InputTensor(InputBuffer):
         self.tensor = torch.from_numpy(self._batch)
 
 
+class ProgramFile:
+    """An opened `.pte`: its methods, and who it says that it is.
+
+    Args:
+        artifact: The `.pte` file.
+        input_info: The one input of its method `forward`.
+        output_info: Its one output.
+
+    Raises:
+        BundleError: The file is no such program.
+    """
+
+    def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
+        self._artifact = artifact
+        try:
+            with plain_name(artifact) as name:
+                # ExecuTorch checks the program's structure first: of 60 damaged ones 10 killed the process without.
+                self._program: Program = Runtime.get().load_program(
+                    name, verification=Verification.InternalConsistency
+                )
+        except RuntimeError as error:
+            raise BundleError(artifact, f"ExecuTorch does not open it ({error})") from error
+        self._expect_method("forward")
+        meta = self._program.metadata("forward")
+        if (meta.num_inputs(), meta.num_outputs()) != (1, 1):
+            raise BundleError(
+                artifact, f"has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs, not one"
+            )
+        for what, tensor, info in (
+            ("input", meta.input_tensor_meta(0), input_info),
+            ("output", meta.output_tensor_meta(0), output_info),
+        ):
+            expect_shape(artifact, what, tuple(tensor.sizes()), info)
+            expect_dtype(artifact, what, _TYPES.get(tensor.dtype(), f"type {tensor.dtype()}"), info)
+
+    def method(self, name: str) -> Method:
+        """Load a method; BundleError if there is none, or if a delegate of it is not there."""
+        self._expect_method(name)
+        try:
+            with without_lines(_NOISE):
+                method = self._program.load_method(name)
+        except RuntimeError as error:
+            raise BundleError(
+                self._artifact, f"ExecuTorch does not load its method {name!r} ({error})"
+            ) from error
+        if method is None:
+            raise BundleError(self._artifact, f"ExecuTorch does not load its method {name!r}")
+        return method
+
+    def _expect_method(self, name: str) -> None:
+        if name not in self._program.method_names:
+            raise BundleError(self._artifact, f"has no method {name!r}")
+
+    def identity(self) -> Identity:
+        """Read the identity from the constant method `IDENTITY_METHOD`."""
+        method = self.method(IDENTITY_METHOD)
+        try:
+            (card,) = method.execute([])
+            entries = json.loads(bytes(card.numpy()))
+            found = {str(key): str(value) for key, value in entries.items()}
+        except (ValueError, AttributeError, TypeError, RuntimeError) as error:
+            raise BundleError(
+                self._artifact, f"its method {IDENTITY_METHOD!r} holds no JSON object"
+            ) from error
+        return identity_of(self._artifact, found)
+
+
 class ExecuTorchBackend:
     """One ExecuTorch program whose method `forward` maps one image to one embedding.
 
@@ -60,46 +127,11 @@ class ExecuTorchBackend:
     """
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
-        self._artifact, self._input, self._output = artifact, input_info, output_info
+        self._output = output_info
         self._buffer = _InputTensor(input_info)
         self._alone = threading.Lock()
-        try:
-            with plain_name(artifact) as name:
-                # ExecuTorch checks the program's structure first: of 60 damaged ones 10 killed the process without.
-                self._program: Program = Runtime.get().load_program(
-                    name, verification=Verification.InternalConsistency
-                )
-        except RuntimeError as error:
-            raise BundleError(artifact, f"ExecuTorch does not open it ({error})") from error
-        self._forward = self._load("forward")
-        self._expect_signature()
-
-    def _load(self, name: str) -> Method:
-        if name not in self._program.method_names:
-            raise BundleError(self._artifact, f"has no method {name!r}")
-        try:
-            with without_lines(_NOISE):
-                method = self._program.load_method(name)
-        except RuntimeError as error:
-            raise BundleError(
-                self._artifact, f"ExecuTorch does not load its method {name!r} ({error})"
-            ) from error
-        if method is None:
-            raise BundleError(self._artifact, f"ExecuTorch does not load its method {name!r}")
-        return method
-
-    def _expect_signature(self) -> None:
-        meta = self._program.metadata("forward")
-        if (meta.num_inputs(), meta.num_outputs()) != (1, 1):
-            raise BundleError(
-                self._artifact, f"has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs, not one"
-            )
-        for what, tensor, info in (
-            ("input", meta.input_tensor_meta(0), self._input),
-            ("output", meta.output_tensor_meta(0), self._output),
-        ):
-            expect_shape(self._artifact, what, tuple(tensor.sizes()), info)
-            expect_dtype(self._artifact, what, _TYPES.get(tensor.dtype(), f"type {tensor.dtype()}"), info)
+        self._file = ProgramFile(artifact, input_info, output_info)
+        self._forward = self._file.method("forward")
 
     @property
     def runtime(self) -> str:
@@ -124,13 +156,4 @@ class ExecuTorchBackend:
 
     def identity(self) -> Identity:
         """Read the identity from the constant method `IDENTITY_METHOD`."""
-        method = self._load(IDENTITY_METHOD)
-        try:
-            (card,) = method.execute([])
-            entries = json.loads(bytes(card.numpy()))
-            found = {str(key): str(value) for key, value in entries.items()}
-        except (ValueError, AttributeError, TypeError, RuntimeError) as error:
-            raise BundleError(
-                self._artifact, f"its method {IDENTITY_METHOD!r} holds no JSON object"
-            ) from error
-        return identity_of(self._artifact, found)
+        return self._file.identity()

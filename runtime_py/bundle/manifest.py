@@ -24,7 +24,7 @@ SCHEMA_VERSION: Literal[4] = 4
 quantised artifact gave at the export, and the figures of its float twin; version 4 states the resize, and the layers
 that a mixed artifact keeps in float, and adds pictures of original size to the probes. `_SINCE` lists the fields."""
 
-Target = Literal["executorch", "coreml", "tflite", "onnx"]
+Target = Literal["executorch", "executorch-coreml", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
 BudgetName = Literal["max_artifact", "max_peak_memory", "max_mflops", "max_latency_ms"]
 Verdict = Literal["compatible", "incompatible", "not verified"]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from runtime_py.arrays import Floats
+from runtime_py.backends import APPLE_ONLY
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.share import share_of
@@ -64,7 +65,7 @@ def examine_on(
         PrunnetError: As `load` raises it, from there; DeviceError without the device, CrashError if the check ended.
     """
     manifest = read_manifest(bundle)
-    if manifest.target == "coreml":
+    if manifest.target in APPLE_ONLY:
         raise DeviceError("Core ML runs on Apple's devices alone: check it there")
     try:
         opened = open_device(device, manifest.profile)

@@ -15,7 +15,7 @@ import numpy as np
 
 from tests.fuzz.mutations import damage_bytes, damage_json_text, damage_tree, damage_yaml
 
-TARGETS = ("onnx", "tflite", "executorch", "coreml")
+TARGETS = ("onnx", "tflite", "executorch", "coreml", "executorch-coreml")
 
 
 def prepare(folder: Path) -> None:

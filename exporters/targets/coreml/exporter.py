@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from exporters.targets.base import Exporter, Written
 from exporters.targets.coreml.compression import compressed, has_zeros
-from exporters.targets.coreml.coremltools_import import coremltools
-from exporters.targets.coreml.package import make_reproducible
-from exporters.targets.coreml.precision import runs_in_fp16
-from exporters.targets.coreml.ranges import check_range
+from exporters.targets.mlprogram.coremltools_import import coremltools
+from exporters.targets.mlprogram.package import make_reproducible
+from exporters.targets.mlprogram.precision import runs_in_fp16
+from exporters.targets.mlprogram.ranges import check_range
 from exporters.targets.soundness import example_input
 from exporters.targets.spec import ExportSpec
 from runtime_py.bundle.manifest import Precision, Target

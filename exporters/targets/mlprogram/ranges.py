@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.errors import ExportError
+from runtime_py.bundle.manifest import Target
 
 if TYPE_CHECKING:
     import torch
@@ -19,13 +20,16 @@ HEADROOM = 8
 IMAGES = 4
 
 
-def check_range(path: Path, input_name: str, images: NDArray[np.uint8]) -> tuple[str, ...]:
+def check_range(
+    path: Path, input_name: str, images: NDArray[np.uint8], target: Target = "coreml"
+) -> tuple[str, ...]:
     """Execute a package on a few images and look at every result.
 
     Args:
         path: The `.mlpackage`.
         input_name: Its image input.
         images: uint8 [N, H, W, 3]; the first few are used.
+        target: Whose package it is.
 
     Returns:
         A note if a value comes close to the end of fp16's range, else nothing.
@@ -45,10 +49,10 @@ def check_range(path: Path, input_name: str, images: NDArray[np.uint8]) -> tuple
         peak = float(value.abs().max())
         if not np.isfinite(peak):
             raise ExportError(
-                "coreml",
+                target,
                 "convert",
                 f"operation {kind} {name!r} leaves the range of fp16 (largest value {FP16_MAX:g}) on a "
-                "calibration image; set precision.coreml to fp32 in the profile",
+                f"calibration image; set precision.{target} to fp32 in the profile",
             )
         peaks[f"{kind} {name!r}"] = max(peak, peaks.get(f"{kind} {name!r}", 0.0))
 

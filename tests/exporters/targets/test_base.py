@@ -85,7 +85,9 @@ def test_the_checks_use_a_real_image_and_do_without(tmp_path) -> None:
 
 
 def test_an_unknown_target_lists_the_known_and_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"target 'tflight'.*'tflite'.*coreml, executorch, onnx"):
+    with pytest.raises(
+        UnknownNameError, match=r"target 'tflight'.*'tflite'.*coreml, executorch, executorch-coreml, onnx"
+    ):
         get_exporter("tflight")
 
 

@@ -134,7 +134,7 @@ def test_the_same_module_gives_the_same_bytes(
 
 
 def test_coremltools_opens_what_was_rewritten(converted: Callable[[str, str], Artifact]) -> None:
-    from exporters.targets.coreml.coremltools_import import coremltools
+    from exporters.targets.mlprogram.coremltools_import import coremltools
 
     model = coremltools().models.MLModel(str(converted("coreml", "fp16").path), skip_model_load=True)
     assert model.user_defined_metadata["prunnet.name"] == "små-nät"

@@ -26,6 +26,8 @@ CASES = [
     ("coreml", "int8-weights"),
     ("coreml", "palette6"),
     ("coreml", "palette4"),
+    ("executorch-coreml", "fp32"),
+    ("executorch-coreml", "fp16"),
     ("executorch", "int8"),
     ("executorch", "int8-dynamic"),
 ]

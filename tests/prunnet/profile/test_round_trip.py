@@ -34,7 +34,11 @@ TEXTS = st.text(
 @st.composite
 def profiles(draw: st.DrawFn) -> DeviceProfile:
     targets = draw(
-        st.lists(st.sampled_from(["executorch", "coreml", "tflite", "onnx"]), min_size=1, unique=True)
+        st.lists(
+            st.sampled_from(["executorch", "executorch-coreml", "coreml", "tflite", "onnx"]),
+            min_size=1,
+            unique=True,
+        )
     )
     precision = {t: draw(st.sampled_from(list(get_args(Precision)))) for t in targets if draw(st.booleans())}
     rates = Rates(

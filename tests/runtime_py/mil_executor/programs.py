@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from exporters.targets.coreml.coremltools_import import coremltools
+from exporters.targets.mlprogram.coremltools_import import coremltools
 
 Arrays = dict[str, Any]
 """Parameter -> array, or a tuple of arrays where the operation takes a list."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.targets.coreml.coremltools_import import coremltools
+from exporters.targets.mlprogram.coremltools_import import coremltools
 from runtime_py.mil_executor.executor import Executor
 from runtime_py.mil_executor.operands import OperandError, Operands
 from runtime_py.mil_executor.package import Package

@@ -47,7 +47,7 @@ def test_decode_refuses_too_few_bytes_and_text() -> None:
 
 def test_numbers_are_those_of_coremltools() -> None:
     """Against the messages themselves, and the constants that coremltools writes weights with."""
-    from exporters.targets.coreml.coremltools_import import coremltools
+    from exporters.targets.mlprogram.coremltools_import import coremltools
 
     coremltools()
     from coremltools.proto import MIL_pb2

@@ -206,7 +206,7 @@ def test_coremltools_itself_can_be_imported_after_its_messages(copied: Path) -> 
     code = (
         "import pathlib; from runtime_py.mil_executor.package import Package; "
         f"path = pathlib.Path({str(copied)!r}); ours = Package(path).model; "
-        "from exporters.targets.coreml.coremltools_import import coremltools; ct = coremltools(); "
+        "from exporters.targets.mlprogram.coremltools_import import coremltools; ct = coremltools(); "
         "import sys; assert 'tensorflow' not in sys.modules; "
         "theirs = ct.models.MLModel(str(path), skip_model_load=True).get_spec(); assert ours == theirs"
     )

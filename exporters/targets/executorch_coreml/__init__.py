@@ -1,0 +1,1 @@
+"""ExecuTorch programs that Core ML runs."""

@@ -1,0 +1,1 @@
+"""Core ML programs: what the targets that write them share."""
