@@ -286,7 +286,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--encoder", default="glyphs")
-    parser.add_argument("--targets", nargs="+", default=list(PRECISION), choices=list(PRECISION))
+    parser.add_argument(
+        "--targets", nargs="+", choices=list(PRECISION), help="default: all that have such a precision"
+    )
     parser.add_argument("--capacities", nargs="+", type=float, default=[1.0, 0.5, 0.2])
     parser.add_argument("--quick", action="store_true", help="convert few faults on ONNX too")
     parser.add_argument("--quantised", action="store_true", help="int8 (Core ML: int8-weights) instead")
@@ -300,6 +302,8 @@ def main() -> int:
     if options.merge:
         return _finish(read_rows(options.merge), options)
     precisions = QUANTISED if options.quantised else PRECISION
+    if absent := set(options.targets or ()) - set(precisions):
+        parser.error(f"no quantised precision is tried on {', '.join(sorted(absent))}")
     started = time.monotonic()
 
     def say(row: Row) -> None:
@@ -311,7 +315,7 @@ def main() -> int:
 
     rows = campaign(
         load_encoder(options.encoder),
-        [target for target in options.targets if target in precisions],
+        options.targets or list(precisions),
         options.capacities,
         say,
         options.quick,

@@ -15,7 +15,7 @@ from runtime_py.shell import run_command, show
 
 EPILOG = """\
 Batch 1, one core, median over interleaved rounds: milliseconds of this machine, not of a device;
-off macOS a Core ML bundle runs in a Python executor, whose time says nothing.
+off macOS bundles for Core ML (coreml, executorch-coreml) run in a Python executor, whose time says nothing.
 exit codes: 0 ok, 1 bug, 2 usage error or bad bundle
 """
 

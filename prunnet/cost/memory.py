@@ -17,7 +17,8 @@ The records are in benchmarks/results.
   on the safe side, which nobody measured. It unfolds fp16 to float32 (within 17 %), and holds int8 in fewer
   copies than fp32 (within 14 %, but for 18 % too little of the smallest attention net).
 * coreml: nothing can be measured off macOS. Assumed: the file and one copy in the compute unit's layout.
-* executorch-coreml: as little. Assumed: the file, the package that the delegate unpacks from it, and that copy.
+* executorch-coreml: cannot be measured either. Assumed: the file, the package that the delegate unpacks from it,
+  and that copy.
 """
 
 from __future__ import annotations

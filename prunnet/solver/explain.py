@@ -21,7 +21,7 @@ _SHRINKING: dict[str, tuple[str, ...]] = {
 
 
 _NARROWER: dict[Target, Precision] = {"coreml": "palette6", "executorch-coreml": "fp16"}
-"""What helps a target that int8 does not."""
+"""What helps where int8 is not offered."""
 
 
 def _narrower(target: Target, budget: str) -> tuple[Precision, ...]:

@@ -39,7 +39,7 @@ class Backend(Protocol):
         """Return what is written inside the artifact."""
 
     def weights(self) -> list[Stored]:
-        """Return the weights that the format shows; ExecuTorch's are inside of its delegates, and none is shown."""
+        """Return the weights that the format shows; XNNPACK's are packed, and none is shown."""
 
 
 @runtime_checkable

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field, ValidationError
 
 from runtime_py.arrays import Floats, Pixels
-from runtime_py.backends.base import InputBuffer, machine, stack
+from runtime_py.backends.base import InputBuffer, expect_shape, machine, stack
 from runtime_py.backends.coreml_weights import read_weights
 from runtime_py.backends.delegated import METADATA, PACKAGE, delegated, write_pieces
 from runtime_py.backends.executorch import ExecuTorchBackend, ProgramFile
@@ -22,10 +24,19 @@ from runtime_py.errors import BundleError, UnsupportedProgramError
 from runtime_py.mil_executor.executor import Executor
 from runtime_py.mil_executor.package import Package
 from runtime_py.mil_executor.program import read_program
+from runtime_py.record import Record
+
+
+class _Names(Record):
+    """What the delegate's metadata says; ExecuTorch hands tensors over by these names."""
+
+    inputs: tuple[str] = Field(alias="inputNames")
+    outputs: tuple[str] = Field(alias="outputNames")
+    identifier: str
 
 
 class ExecuTorchCoreMLBackend:
-    """One ExecuTorch program, all of which is inside of one Core ML delegate.
+    """One ExecuTorch program, all of which is inside one Core ML delegate.
 
     Args:
         artifact: The `.pte` file.
@@ -38,51 +49,77 @@ class ExecuTorchCoreMLBackend:
     """
 
     def __init__(self, artifact: Path, input_info: TensorInfo, output_info: TensorInfo) -> None:
-        self._artifact, self._input, self._output = artifact, input_info, output_info
-        files = delegated(artifact)
-        # Everything is read now: of the folder nothing is needed afterwards.
-        with tempfile.TemporaryDirectory(prefix="prunnet-", ignore_cleanup_errors=True) as folder:
-            write_pieces(files, Path(folder))
-            try:
-                package = Package(Path(folder) / PACKAGE)
-                self._weights = read_weights(read_program(package))
-                self._executor = None if platform.system() == "Darwin" else Executor(package, "declared")
-            except UnsupportedProgramError as error:
-                raise UnsupportedProgramError(artifact, error.operations, error.known) from error
-            except BundleError as error:
-                problem = f"in its Core ML delegate, {error.file.name}: {error.problem}"
-                raise BundleError(artifact, problem, error.remedy) from error
-        self._native = (
-            ExecuTorchBackend(artifact, input_info, output_info) if self._executor is None else None
-        )
+        self._artifact, self._output = artifact, output_info
         self._file = ProgramFile(artifact, input_info, output_info)
-        self._buffer = InputBuffer(input_info)
-        self._names = self._stated(files.get(METADATA, b""))
-
-    def _stated(self, text: bytes) -> tuple[str, str]:
-        """Return the names of the package's input and output; the delegate hands tensors over by them."""
+        files = delegated(artifact)
         try:
-            names = json.loads(text)
-            (taken,), (given,) = names["inputNames"], names["outputNames"]
-        except (ValueError, KeyError, TypeError) as error:
+            self._names = _Names.model_validate_json(files.get(METADATA, b""))
+        except ValidationError as error:
+            raise BundleError(artifact, "its delegate does not name one input and one output") from error
+        # Everything is read now; the folder is not needed afterwards.
+        with (
+            tempfile.TemporaryDirectory(prefix="prunnet-", ignore_cleanup_errors=True) as folder,
+            self._named(),
+        ):
+            write_pieces(files, Path(folder))
+            package = Package(Path(folder) / PACKAGE)
+            self._expect_description(package, input_info)
+            self._weights = read_weights(read_program(package))
+            self._executor = None if platform.system() == "Darwin" else Executor(package, "declared")
+        self._buffer = InputBuffer(input_info)
+        if self._executor is None:
+            self._native = ExecuTorchBackend(artifact, input_info, output_info)
+            return
+        (taken,), (given,) = self._names.inputs, self._names.outputs
+        shapes = {name: declared.shape for name, declared in self._executor.inputs.items()}
+        if shapes != {taken: input_info.shape} or self._executor.outputs != (given,):
             raise BundleError(
-                self._artifact, f"its delegate does not name one input and one output ({error})"
-            ) from error
-        if self._executor is not None:
-            shapes = {name: declared.shape for name, declared in self._executor.inputs.items()}
-            if shapes != {taken: self._input.shape} or self._executor.outputs != (given,):
+                artifact,
+                f"its Core ML program takes {shapes} and returns {list(self._executor.outputs)}, not what its "
+                "description says",
+            )
+
+    def _expect_description(self, package: Package, input_info: TensorInfo) -> None:
+        """Raise BundleError unless Core ML will see tensors of these names, shapes and types.
+
+        In fp16, coremltools rounds the embedding itself too; ExecuTorch's delegate hands it out as float32.
+        """
+        description = package.model.description
+        for what, features, name, info, types in (
+            ("input", description.input, self._names.inputs[0], input_info, {"FLOAT32"}),
+            ("output", description.output, self._names.outputs[0], self._output, {"FLOAT32", "FLOAT16"}),
+        ):
+            if [feature.name for feature in features] != [name]:
+                found = [feature.name for feature in features]
                 raise BundleError(
-                    self._artifact,
-                    f"its Core ML program takes {shapes} and returns {list(self._executor.outputs)}, not {taken!r} of "
-                    f"{list(self._input.shape)} and {given!r}",
+                    self._artifact, f"its Core ML package has the {what}s {found}, not {name!r}"
                 )
-        return taken, given
+            array = features[0].type.multiArrayType
+            expect_shape(self._artifact, f"Core ML package's {what}", tuple(array.shape), info)
+            known = array.DESCRIPTOR.enum_types_by_name["ArrayDataType"].values_by_number
+            if array.dataType not in known or known[array.dataType].name not in types:
+                raise BundleError(
+                    self._artifact, f"its Core ML package's {what} has another type than float32"
+                )
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the artifact in errors about the package that was unpacked from it."""
+        try:
+            yield
+        except UnsupportedProgramError as error:
+            raise UnsupportedProgramError(self._artifact, error.operations, error.known) from error
+        except BundleError as error:
+            if error.file == self._artifact:
+                raise
+            problem = f"in its Core ML delegate, {error.file.name}: {error.problem}"
+            raise BundleError(self._artifact, problem, error.remedy) from error
 
     @property
     def runtime(self) -> str:
         """The runtime, its version and the machine."""
-        if self._native is not None:
-            return f"{self._native.runtime}, Core ML of macOS {platform.mac_ver()[0]}"
+        if self._executor is None:
+            return f"{self._native.runtime}, with Core ML of macOS {platform.mac_ver()[0]}"
         return (
             f"MIL executor (declared) with torch {metadata.version('torch')} on {machine()}; it proves what the "
             "delegate's program says, not what the Neural Engine computes"
@@ -91,10 +128,10 @@ class ExecuTorchCoreMLBackend:
     def run(self, images: Pixels) -> Floats:
         """Embed uint8 [N, H, W, 3] one image at a time; returns float32 [N, D]."""
         if self._executor is None:
-            assert self._native is not None
             return self._native.run(images)
-        taken, given = self._names
-        rows = [self._executor.run({taken: self._buffer.fill(image)})[given] for image in images]
+        (taken,), (given,) = self._names.inputs, self._names.outputs
+        with self._named():
+            rows = [self._executor.run({taken: self._buffer.fill(image)})[given] for image in images]
         return stack([np.asarray(row, np.float32) for row in rows], self._output)
 
     def weights(self) -> list[Stored]:

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from exporters.targets.registry import TARGETS
 from runtime_py.errors import BundleError
 from runtime_py.shell import Stopped, note, run_command, show
 
@@ -117,7 +118,7 @@ def test_a_terminal_that_knows_ascii_only_is_written_to(make_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "package", "extra"),
     [
-        ("prunnet-export", ["--profile", "pixel8"], "torch", "executorch,coreml,tflite,onnx"),
+        ("prunnet-export", ["--profile", "pixel8"], "torch", ",".join(TARGETS)),
         ("prunnet-export", ["--profile", "pixel8", "--target", "onnx"], "ruamel", "onnx"),
         ("prunnet-export", ["--profile", "pixel8", "--target", "tflite"], "timm", "tflite"),
         ("prunnet-train", ["--recipe", "glyphs", "--out", "OUT"], "ruamel", "train"),

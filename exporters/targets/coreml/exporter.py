@@ -65,7 +65,9 @@ class CoreMLExporter(Exporter):
         model.user_defined_metadata.update(spec.identity.entries())
         model.save(str(path))
         make_reproducible(path)
-        notes = () if spec.precision == "fp32" else check_range(path, INPUT, spec.calibration_images)
+        notes = (
+            () if spec.precision == "fp32" else check_range(path, INPUT, spec.calibration_images, "coreml")
+        )
         notes = (*notes, *((NEWER,) if newer else ()))
         return Written(spec.pixels("image", INPUT), spec.embedding(OUTPUT), notes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -21,19 +22,20 @@ from exporters.targets.mlprogram.precision import runs_in_fp16
 from exporters.targets.mlprogram.ranges import check_range
 from exporters.targets.pte import constants, undelegated
 from exporters.targets.soundness import example_input
-from runtime_py.backends.delegated import METADATA, PACKAGE, pieces, write_pieces
+from runtime_py.backends.delegated import METADATA, PACKAGE, flattened, pieces, write_pieces
 
 if TYPE_CHECKING:
     import torch
 
-DEBUGGING = "debug_info.json"
-"""Which node each operation came from, for developer tools: half the bytes of a small program."""
+_ALONE = threading.Lock()
+"""Held while ExecuTorch's own choice of fp16 is replaced."""
 
 
 class ExecuTorchCoreMLExporter(Exporter):
     """Exports to a `.pte` for iOS 17 and macOS 14 or later, all of which runs in Core ML.
 
-    fp16 keeps the normalisation of the pixels and of the embedding in fp32, as the target `coreml` does.
+    fp16 keeps the normalisation of the pixels and of the embedding in fp32, as the target `coreml` does; the embedding
+    itself is rounded at the end.
     """
 
     target = "executorch-coreml"
@@ -87,55 +89,55 @@ def _precision(spec: ExportSpec) -> Iterator[None]:
     from executorch.backends.apple.coreml.compiler import CoreMLBackend
 
     name = "model_compute_precision_from_compile_specs"
-    before = CoreMLBackend.__dict__[name]
-    if spec.precision == "fp16":
-        chosen = coremltools().transform.FP16ComputePrecision(op_selector=runs_in_fp16)
-        setattr(CoreMLBackend, name, staticmethod(lambda specs: chosen))
-    try:
+    if spec.precision == "fp32":
         yield
-    finally:
-        setattr(CoreMLBackend, name, before)
+        return
+    chosen = coremltools().transform.FP16ComputePrecision(op_selector=runs_in_fp16)
+    with _ALONE:
+        before = CoreMLBackend.__dict__[name]
+        setattr(CoreMLBackend, name, staticmethod(lambda specs: chosen))
+        try:
+            yield
+        finally:
+            setattr(CoreMLBackend, name, before)
 
 
 def _delegate(graph: torch.fx.GraphModule) -> Any:
     from executorch.exir.lowered_backend_module import LoweredBackendModule
 
-    (delegate,) = (part for part in graph.children() if isinstance(part, LoweredBackendModule))
-    return delegate
+    parts = [part for part in graph.children() if isinstance(part, LoweredBackendModule)]
+    if len(parts) != 1:
+        raise ExportError(
+            "executorch-coreml",
+            "convert",
+            f"the network is in {len(parts)} parts of Core ML's delegate, which nothing off macOS can run together; "
+            "take the target coreml or executorch",
+        )
+    return parts[0]
 
 
 def _tidied(delegate: Any, spec: ExportSpec) -> tuple[str, ...]:
     """Make the delegate's bytes the same for the same network, and without debugging files; look at its range.
 
-    Core ML caches what it compiled by the identifier of the model, which ExecuTorch draws by chance. Here it is
+    The delegate caches what it compiled by the identifier of the model, which ExecuTorch picks at random. Here it is
     the hash of the package: another network has another.
     """
-    from executorch.backends.apple.coreml import executorchcoreml
-
+    files = pieces(delegate.processed_bytes)
+    metadata = json.loads(files[METADATA])
+    (name,) = metadata["inputNames"]
     with tempfile.TemporaryDirectory(prefix="prunnet-") as scratch:
-        folder = Path(scratch) / "model"  # its name is part of what is stored
-        write_pieces(pieces(delegate.processed_bytes), folder)
+        folder = Path(scratch)
+        write_pieces(files, folder)
         make_reproducible(folder / PACKAGE)
-        (folder / DEBUGGING).unlink(missing_ok=True)
-        metadata = json.loads((folder / METADATA).read_text())
-        metadata["identifier"] = f"executorch_{uuid.UUID(bytes=_digest(folder / PACKAGE)[:16])}"
-        (folder / METADATA).write_text(json.dumps(metadata))
-        flat = executorchcoreml.flatten_directory_contents(str(folder))
-        if flat is None:
-            raise RuntimeError("ExecuTorch does not flatten the Core ML package")
-        delegate._processed_bytes = bytes(flat)
-        (name,) = metadata["inputNames"]
-        return (
-            ()
-            if spec.precision == "fp32"
-            else check_range(folder / PACKAGE, name, spec.calibration_images, "executorch-coreml")
-        )
-
-
-def _digest(package: Path) -> bytes:
-    total = hashlib.sha256()
-    for file in sorted(package.rglob("*")):
-        if file.is_file():
-            total.update(file.relative_to(package).as_posix().encode() + b"\0")
-            total.update(hashlib.sha256(file.read_bytes()).digest())
-    return total.digest()
+        tidy = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in (folder / PACKAGE).rglob("*")
+            if path.is_file()
+        }
+        notes: tuple[str, ...] = ()
+        if spec.precision == "fp16":
+            notes = check_range(folder / PACKAGE, name, spec.calibration_images, "executorch-coreml")
+    digest = hashlib.sha256(flattened(tidy)).digest()
+    metadata["identifier"] = f"executorch_{uuid.UUID(bytes=digest[:16])}"
+    delegate._processed_bytes = flattened({**tidy, METADATA: json.dumps(metadata).encode()})
+    return notes

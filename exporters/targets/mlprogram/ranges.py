@@ -20,9 +20,7 @@ HEADROOM = 8
 IMAGES = 4
 
 
-def check_range(
-    path: Path, input_name: str, images: NDArray[np.uint8], target: Target = "coreml"
-) -> tuple[str, ...]:
+def check_range(path: Path, input_name: str, images: NDArray[np.uint8], target: Target) -> tuple[str, ...]:
     """Execute a package on a few images and look at every result.
 
     Args:

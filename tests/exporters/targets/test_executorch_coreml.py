@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from exporters.errors import ExportError
 from exporters.targets.executorch_coreml.exporter import ExecuTorchCoreMLExporter
 from exporters.targets.registry import get_exporter
 from exporters.targets.spec import Artifact
-from runtime_py.backends import open_backend
-from runtime_py.backends.delegated import METADATA, PACKAGE, delegated, pieces
+from runtime_py.backends import Backend, open_backend
+from runtime_py.backends.delegated import METADATA, PACKAGE, delegated, flattened, pieces
 from runtime_py.errors import BundleError
 from tests.exporters.nets import SmallEncoder, glyph_images, spec, torch_embeddings
 
@@ -99,17 +100,89 @@ def test_a_program_of_another_delegate_is_named(converted: Callable[[str, str], 
         open_backend(TARGET, artifact.path, artifact.input, artifact.output)
 
 
+@pytest.fixture
+def changed(converted: Callable[[str, str], Artifact], tmp_path: Path) -> Callable[..., Artifact]:
+    """Return what makes another artifact: its program, or the files of its delegate, changed by the caller."""
+    from executorch.exir._serialize._program import PTEFile, deserialize_pte_binary, serialize_pte_binary
+
+    def change(program=lambda program: None, files=lambda files: None) -> Artifact:
+        artifact = converted(TARGET, "fp32")
+        found = deserialize_pte_binary(artifact.path.read_bytes()).program
+        inside = pieces(bytes(found.backend_delegate_data[0].data))
+        files(inside)
+        found.backend_delegate_data[0].data = flattened(inside)
+        program(found)
+        path = tmp_path / "changed.pte"
+        path.write_bytes(bytes(serialize_pte_binary(PTEFile(program=found))))
+        return replace(artifact, path=path)
+
+    return change
+
+
+def opened(artifact: Artifact) -> Backend:
+    return open_backend(TARGET, artifact.path, artifact.input, artifact.output)
+
+
+def test_what_is_changed_by_nothing_still_opens(changed) -> None:
+    assert opened(changed()).run(glyph_images(2)).shape == (2, spec().identity.dimension)
+
+
+def test_names_that_the_package_does_not_have_are_refused(changed) -> None:
+    def rename(files: dict[str, bytes]) -> None:
+        files[METADATA] = files[METADATA].replace(b'"inputNames": ["', b'"inputNames": ["x')
+
+    with pytest.raises(
+        BundleError, match=r"changed.pte: its Core ML package has the inputs \['image'\], not 'ximage'"
+    ):
+        opened(changed(files=rename))
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b'{"inputNames": [["a"]], "outputNames": ["b"], "identifier": "c"}']
+)
+def test_metadata_that_names_nothing_is_refused(changed, text: bytes) -> None:
+    with pytest.raises(BundleError, match="does not name one input and one output"):
+        opened(changed(files=lambda files: files.update({METADATA: text})))
+
+
+def test_a_damaged_package_is_named_by_the_artifact(changed) -> None:
+    def cut(files: dict[str, bytes]) -> None:
+        (weights,) = (name for name in files if name.endswith("weight.bin"))
+        files[weights] = files[weights][:100]
+
+    with pytest.raises(BundleError, match=r"changed.pte: in its Core ML delegate, "):
+        opened(changed(files=cut))
+
+
+def test_a_program_without_forward_or_with_other_arguments_is_refused(changed) -> None:
+    def rename(program) -> None:
+        (forward,) = (plan for plan in program.execution_plan if plan.name == "forward")
+        forward.name = "backward"
+
+    def turn(program) -> None:
+        (forward,) = (plan for plan in program.execution_plan if plan.name == "forward")
+        forward.chains[0].instructions[0].instr_args.args.reverse()
+
+    with pytest.raises(BundleError, match="has no method 'forward'"):
+        opened(changed(rename))
+    with pytest.raises(BundleError, match="does not take the program's input and give its output"):
+        opened(changed(turn))
+
+
 def flat(nodes: list[dict[str, object]], files: bytes = b"") -> bytes:
     return files + json.dumps({"nodes": nodes}).encode()[::-1]
 
 
-FOLDER: dict[str, object] = {"kind": 1, "dataRegion": {"offset": 0, "size": 0}}
-FILE = {"kind": 0, "children": {}, "dataRegion": {"offset": 0, "size": 3}}
+FOLDER: dict[str, object] = {"name": "f", "kind": 1, "dataRegion": {"offset": 0, "size": 0}}
+FILE = {"name": "x", "kind": 0, "children": {}, "dataRegion": {"offset": 0, "size": 3}}
 
 
-def test_a_folder_is_read_back() -> None:
+def test_a_folder_is_read_back_whatever_the_order_of_its_files() -> None:
     inner = {**FOLDER, "children": {"b": 0}}
     assert pieces(flat([FILE, inner, {**FOLDER, "children": {"a": 1}}], b"xyz")) == {"a/b": b"xyz"}
+    files = {"ä/b": b"1", "ä/c/d": b"", "e": bytes(range(256))}
+    assert pieces(flattened(files)) == files
+    assert flattened(dict(reversed(files.items()))) == flattened(files)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +192,14 @@ def test_a_folder_is_read_back() -> None:
         (flat([FILE, {**FOLDER, "children": {"../x": 0}}], b"xyz"), "names a file '../x'"),
         (flat([FILE, {**FOLDER, "children": {"/etc/x": 0}}], b"xyz"), "names a file '/etc/x'"),
         (flat([{**FOLDER, "children": {"a": 0}}]), "in it twice"),
-        (flat([{**FILE, "dataRegion": {"offset": 0, "size": 10**9}}]), "outside of it"),
-        (flat([{**FILE, "dataRegion": {"offset": -1, "size": 2}}]), "outside of it"),
+        (flat([{**FOLDER, "children": {"a": 7}}]), "not at all"),
+        (flat([{**FOLDER, "children": {"a": -1}}]), "greater than or equal to 0"),
+        (flat([{**FILE, "dataRegion": {"offset": 0, "size": 10**9}}]), "larger than it is"),
+        (flat([{**FILE, "dataRegion": {"offset": 10**9, "size": 3}}]), "outside of it"),
+        (flat([{**FILE, "dataRegion": {"offset": -1, "size": 2}}]), "greater than or equal to 0"),
+        (flat([FILE], b"xyz"), "outside of it"),
+        (flat([{**FILE, "dataRegion": {"offset": float("inf"), "size": 2}}]), "nodes"),
+        (flat([]), "at least 1 item"),
         (b"no index", "Expecting value"),
     ],
 )
