@@ -1,9 +1,13 @@
-"""Puts what a program measured into its place on a page of docs/, between two comments."""
+"""Keeps what a program measured, and puts it into its place on a page of docs/, between two comments."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -35,3 +39,35 @@ def _place(page: Path, command: str) -> tuple[str, str, str]:
         raise ValueError(f"{page} has no place for {command}: <!-- {command} --> and <!-- end -->")
     before, text, after = found.groups()
     return before, text, after
+
+
+Rows = dict[str, list[dict[str, Any]]]
+"""Part of a benchmark -> what it measured, in order."""
+
+
+def kept(results: Path) -> Rows:
+    """Return the committed rows."""
+    rows: Rows = json.loads(results.read_text())
+    return rows
+
+
+def measured(
+    about: str | None, parts: Mapping[str, Callable[[], Iterator[dict[str, Any]]]], results: Path
+) -> Rows:
+    """Run every part of a benchmark and keep the rows, or with `--page` run nothing; return the rows that are kept.
+
+    Args:
+        about: What `--help` says.
+        parts: Name -> what yields its rows.
+        results: The file that keeps them.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", action="store_true", help="run nothing; write the page from the results")
+    if not parser.parse_args().page:
+        rows: Rows = {name: [] for name in parts}
+        for name, part in parts.items():
+            for row in part():
+                rows[name].append(row)
+                print(row, flush=True)
+        results.write_text(json.dumps(rows, indent=1) + "\n")
+    return kept(results)

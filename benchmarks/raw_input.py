@@ -10,8 +10,6 @@ resize in front, exported, beside the one without: bytes, time in turns on one c
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import tempfile
@@ -25,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.page import DOCS, put
+from benchmarks.page import DOCS, Rows, measured, put
 from benchmarks.resize_faults import CAPACITY, STORED, views
 from exporters.quiet import quiet
 from exporters.targets.registry import get_exporter
@@ -172,13 +170,7 @@ def exports() -> Iterator[dict[str, Any]]:
         }
 
 
-def read() -> dict[str, list[dict[str, Any]]]:
-    """Return the committed rows."""
-    rows: dict[str, list[dict[str, Any]]] = json.loads(RESULTS.read_text())
-    return rows
-
-
-def as_page(rows: dict[str, list[dict[str, Any]]]) -> str:
+def as_page(rows: Rows) -> str:
     """Return both tables."""
     lines = [
         "| resize | difference from Pillow's pixels, levels: largest, mean | 1 - cosine: worst, mean |",
@@ -204,19 +196,8 @@ def as_page(rows: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--page", action="store_true", help="run nothing; write the page from the results")
-    if not parser.parse_args().page:
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for name, measured in (("differences", differences), ("exports", exports)):
-            rows[name] = []
-            for row in measured():
-                rows[name].append(row)
-                print(row, flush=True)
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    put(PAGE, COMMAND, as_page(read()))
+    rows = measured(__doc__, {"differences": differences, "exports": exports}, RESULTS)
+    put(PAGE, COMMAND, as_page(rows))
     return 0
 
 

@@ -10,8 +10,6 @@ hold the same weights dense for comparison, and must give the same results.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.page import DOCS, put
+from benchmarks.page import DOCS, Rows, measured, put
 from exporters.quiet import quiet
 from exporters.timing import interleave, one_core
 
@@ -71,7 +69,6 @@ def onnx_rows() -> Iterator[dict[str, Any]]:
             runs = [partial(_result, session, image) for session in sessions]
             time = compared(*runs)
             yield {
-                "format": "onnx",
                 "what": f"{kind} {'x'.join(map(str, shape))} on {'x'.join(map(str, source))}",
                 "zeros": zeros,
                 "bytes": len(files[1]) / len(files[0]),
@@ -124,7 +121,6 @@ def tflite_rows() -> Iterator[dict[str, Any]]:
         runs = [_litert(Interpreter(model_content=file, num_threads=1), image) for file in files]
         time = compared(*runs)
         yield {
-            "format": "tflite",
             "what": "1x1 and depthwise convolutions",
             "zeros": zeros,
             "bytes": len(files[1]) / len(files[0]),
@@ -163,35 +159,19 @@ def _litert(interpreter: Any, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
     return run
 
 
-def read() -> list[dict[str, Any]]:
-    """Return the committed rows."""
-    rows: list[dict[str, Any]] = json.loads(RESULTS.read_text())
-    return rows
-
-
-def as_page(rows: list[dict[str, Any]]) -> str:
+def as_page(rows: Rows) -> str:
     """Return the table."""
     lines = ["| format | what | zeros | bytes | time |", "|---|---|---|---|---|"]
-    for row in rows:
+    for name, row in ((name, row) for name, part in rows.items() for row in part):
         figures = f"{row['zeros']:.0%} | {row['bytes']:.2f} | {row['time']:.2f}"
-        lines.append(f"| {row['format']} | {row['what']} | {figures} |".replace("%", " %"))
+        lines.append(f"| {name} | {row['what']} | {figures} |".replace("%", " %"))
     return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--page", action="store_true", help="run nothing; write the page from the results")
-    if not parser.parse_args().page:
-        rows = []
-        with one_core():
-            for measured in (onnx_rows, tflite_rows):
-                for row in measured():
-                    rows.append(row)
-                    print(row, flush=True)
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    put(PAGE, COMMAND, as_page(read()))
+    with one_core():
+        rows = measured(__doc__, {"onnx": onnx_rows, "tflite": tflite_rows}, RESULTS)
+    put(PAGE, COMMAND, as_page(rows))
     return 0
 
 

@@ -115,6 +115,10 @@ def pieces(content: bytes) -> dict[str, bytes]:
         for name, child in node.children.items():
             if not name or name in (".", "..") or set(name) & {"/", "\\", "\0"}:
                 raise ValueError(f"it names a file {name!r}")
+            if (
+                child < len(nodes) and nodes[child].name != name
+            ):  # which of both a device takes is not ours to say
+                raise ValueError(f"it names a file {name!r} and {nodes[child].name!r}")
             walk(child, path / name)
 
     walk(len(nodes) - 1, PurePosixPath())

@@ -1,4 +1,4 @@
-"""ExecuTorch with the Core ML delegate: the whole network is one Core ML package inside of the `.pte`."""
+"""ExecuTorch with the Core ML delegate: the whole network is one Core ML package inside the `.pte`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _partitioner(spec: ExportSpec) -> Any:
 def _precision(spec: ExportSpec) -> Iterator[None]:
     """Let fp16 end before the embedding is normalised; the delegate's own option rounds everything.
 
-    A sum of squares overflows fp16 beyond a length of 256.
+    Where a device adds up in fp16, a sum of squares overflows beyond a length of 256.
     """
     from executorch.backends.apple.coreml.compiler import CoreMLBackend
 
