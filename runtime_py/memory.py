@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
+import numpy as np
+
+Region = tuple[int, int]
+"""First address and the one behind the last."""
+_ENTRY = 8
+"""Bytes of a page in pagemap."""
 RESET_PEAK = "5"
 """Written to clear_refs it sets VmHWM back to the present size (Linux, proc(5))."""
 
@@ -14,8 +21,8 @@ class MemoryWatch:
 
     The code of libraries, which the first inference touches, is taken off. So is what an emulator takes for itself,
     which is not the device's and grows with the threads, so with the machine's cores: the code that it makes in
-    memory and, where the process is this one, every region that the program inside does not know of. (Of another
-    process the program's own view cannot be read: there an emulator's bookkeeping counts.)
+    memory and, where the process is this one, all that the program inside does not know of. (Of another process the
+    program's own view cannot be read: there an emulator's bookkeeping counts.)
 
     Args:
         process: Id of the process; the runtime is imported in it, the artifact not yet opened.
@@ -29,6 +36,7 @@ class MemoryWatch:
         # By its thread: an emulator answers for /proc/<process>/smaps itself, with zeros.
         self._smaps = Path(f"/proc/{process}/task/{process}/smaps")
         self._status = Path(f"/proc/{process}/status")
+        self._pages = Path(f"/proc/{process}/task/{process}/pagemap")
         self._artifact = str(artifact.resolve())  # as the system lists it
         self._inside = Path("/proc/self/maps") if process == os.getpid() else None
         # Once for nothing: an emulator translates this very code, which takes memory while it runs.
@@ -57,28 +65,48 @@ class MemoryWatch:
         line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
         return int(line.split()[1]) * 1024 - self._others_bytes(smaps, inside)
 
-    def _others_bytes(self, smaps: str, inside: list[tuple[int, int]] | None) -> int:
+    def _others_bytes(self, smaps: str, inside: list[Region] | None) -> int:
         """Resident bytes of every mapped file but the artifact, of code without a file, and of what is not inside."""
-        total, counted = 0, False
+        total, region, counted = 0, (0, 0), False
         for line in smaps.splitlines():
             words = line.split(maxsplit=5)
             if "-" in words[0]:
                 named = words[5] if len(words) == 6 else ""
                 made_here = not named and "x" in words[1]
                 counted = made_here or (named.startswith("/") and named != self._artifact)
-                if inside is not None and not counted:
-                    first, end = _region(words[0])
-                    counted = not any(start < end and first < stop for start, stop in inside)
-            elif counted and words[0] == "Rss:":
-                total += int(words[1]) * 1024
+                region = _region(words[0])
+            elif words[0] == "Rss:":
+                resident = int(words[1]) * 1024
+                if counted:
+                    total += resident
+                elif inside is not None and resident:
+                    total += resident - self._inside_bytes(region, resident, inside)
         return total
 
+    def _inside_bytes(self, region: Region, resident: int, inside: list[Region]) -> int:
+        """Resident bytes of a region that the program inside knows of.
 
-def _regions(maps: str) -> list[tuple[int, int]]:
+        The system joins regions that lie side by side, so that one may be the program's in part.
+        """
+        shared = [(max(first, region[0]), min(end, region[1])) for first, end in inside]
+        shared = [(first, end) for first, end in shared if first < end]
+        if sum(end - first for first, end in shared) == region[1] - region[0]:
+            return resident
+        return sum(self._resident(first, end) for first, end in shared)
+
+    def _resident(self, first: int, end: int) -> int:
+        """Resident bytes of a range of addresses: the highest bit of each page's 64 in pagemap (Linux, proc(5))."""
+        with self._pages.open("rb", buffering=0) as pages:
+            pages.seek(first // mmap.PAGESIZE * _ENTRY)
+            entries = np.frombuffer(pages.read((end - first) // mmap.PAGESIZE * _ENTRY), "<u8")
+        return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE
+
+
+def _regions(maps: str) -> list[Region]:
     return [_region(line.split(maxsplit=1)[0]) for line in maps.splitlines()]
 
 
-def _region(addresses: str) -> tuple[int, int]:
+def _region(addresses: str) -> Region:
     """Return where a region starts and ends, from `start-end` in hexadecimal."""
     start, stop = addresses.split("-")
     return int(start, 16), int(stop, 16)

@@ -95,7 +95,8 @@ def layers_of(module: torch.nn.Module, example: torch.Tensor) -> tuple[Layer, ..
 
 Places = Callable[[Sequence[Shape | None]], list[bool]]
 """Takes the shape of the weights of each operation of an artifact, in order, None for one without; tells of each
-whether it stays in float."""
+whether it stays in float. What comes before the first and after the last layer always does: pixels are scaled there,
+and the embedding divided by its length; 256 levels would move every picture before any layer has seen it."""
 
 
 def float_places(
@@ -109,9 +110,7 @@ def float_places(
         example: Its input.
         names: Layers that stay in float; none for plain int8.
     """
-    if not names:
-        return lambda weights: [False] * len(weights)
-    return partial(_places, target, layers_of(module, example), names)
+    return partial(_places, target, layers_of(module, example) if names else (), names)
 
 
 def _places(
@@ -119,7 +118,7 @@ def _places(
 ) -> list[bool]:
     check_names(target, layers, names)
     theirs = [shape for shape in weights if shape is not None]
-    if list(map(_plain, theirs)) != [_plain(layer.shape) for layer in layers]:
+    if names and list(map(_plain, theirs)) != [_plain(layer.shape) for layer in layers]:
         raise ExportError(
             target,
             "quantise",
@@ -127,12 +126,12 @@ def _places(
             "another precision than mixed",
         )
     following = iter(layers)
-    kept, current = [], False
-    for shape in weights:
+    kept, current, last = [], True, 0
+    for place, shape in enumerate(weights, 1):
         if shape is not None:
-            current = next(following).name in names
+            current, last = bool(names) and next(following).name in names, place
         kept.append(current)
-    return kept
+    return kept[:last] + [True] * (len(kept) - last)
 
 
 def check_names(target: str, layers: Sequence[Layer], names: Collection[str]) -> None:

@@ -1,5 +1,6 @@
 """The memory watch counts what the program took, and nothing that only its surroundings know of."""
 
+import ctypes
 import mmap
 import os
 import sys
@@ -33,8 +34,21 @@ def test_a_region_that_the_program_does_not_know_does_not_count(tmp_path: Path) 
     region.close()
 
 
-def _take() -> mmap.mmap:
+def test_of_a_region_that_the_program_knows_in_part_that_part_counts(tmp_path: Path) -> None:
+    """The system joins regions that lie side by side: an emulator's own with one of the program."""
+    watch = MemoryWatch(os.getpid(), tmp_path / "artifact")
+    before = Path("/proc/self/maps").read_text()
+    region = _take(TAKEN // 4, TAKEN)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(region))
+    shown = tmp_path / "maps"
+    shown.write_text(f"{before}{start:x}-{start + TAKEN // 2:x} rw-p 00000000 00:00 0\n")
+    watch._inside = shown
+    assert TAKEN // 4 <= watch.added_bytes() < TAKEN // 4 + 2**20
+
+
+def _take(first: int = 0, end: int = TAKEN) -> mmap.mmap:
+    """Return a new region of `TAKEN` bytes, of which those from `first` to `end` are resident."""
     region = mmap.mmap(-1, TAKEN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    for page in range(0, TAKEN, mmap.PAGESIZE):
+    for page in range(first, end, mmap.PAGESIZE):
         region[page] = 1
     return region

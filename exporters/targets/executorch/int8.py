@@ -52,7 +52,7 @@ def _not_in(graph: torch.fx.Graph, float_layers: Collection[str]) -> Callable[[A
     """Return what tells XNNPACK's quantizer which nodes it may take; it knows them by their names."""
     owned = owners(graph)
     check_names("executorch", [layer for layer in owned.values() if layer], float_layers)
-    kept = {node.name for node, layer in owned.items() if layer and layer.name in float_layers}
+    kept = {node.name for node, layer in owned.items() if layer is None or layer.name in float_layers}
     return lambda node: node.name not in kept
 
 

@@ -1,7 +1,6 @@
 """Static int8 for ONNX: QDQ, weights per channel, activations per tensor, float32 at both ends.
 
-What comes before the first and after the last layer with weights stays float32, as in TFLite: the pixels are scaled
-there, and the embedding divided by its length.
+What comes before the first and after the last layer with weights stays float32.
 
 Activations are unsigned and weights signed, because ONNX Runtime then fuses every layer into integer kernels on x86 and
 on Arm alike. With signed activations x86 leaves half of the layers in float32 between a dequantiser and a quantiser,
@@ -20,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.targets.layers import Places
-from exporters.targets.onnx.ends import ends, weights
+from exporters.targets.onnx.ends import weights
 
 if TYPE_CHECKING:
     import onnx
 
 NORMALISATIONS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization")
+"""They have no integer kernels."""
 
 
 def quantised(model: onnx.ModelProto, images: NDArray[np.uint8], in_float: Places) -> onnx.ModelProto:
@@ -57,17 +57,12 @@ def quantised(model: onnx.ModelProto, images: NDArray[np.uint8], in_float: Place
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_exclude=[
-                *_left_float(named),
-                *(node.name for node, stays in zip(named.graph.node, kept, strict=True) if stays),
+                node.name
+                for node, stays in zip(named.graph.node, kept, strict=True)
+                if stays or node.op_type in NORMALISATIONS
             ],
         )
         return _without_unused_domains(onnx.load(written))
-
-
-def _left_float(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes at both ends, and of the normalisations, which have no integer kernels."""
-    normalisations = [node.name for node in model.graph.node if node.op_type in NORMALISATIONS]
-    return [*ends(model), *normalisations]
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:

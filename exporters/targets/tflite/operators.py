@@ -14,12 +14,10 @@ class Operator:
     """One operator.
 
     Args:
-        weighted: Whether it is of a kind that has weights.
         weights: Shape of its weights, None if it has none: attention multiplies two activations.
         outputs: Names of the tensors that it writes.
     """
 
-    weighted: bool
     weights: tuple[int, ...] | None
     outputs: tuple[str, ...]
 
@@ -41,7 +39,6 @@ def operators_of(model: Path) -> list[Operator]:
         taken = [tensors[index] for index in operator.inputs if index >= 0]
         constant = [each for each in taken if len(each.shape) > 1 and _is_stored(root.buffers[each.buffer])]
         return Operator(
-            has_weights,
             tuple(map(int, constant[0].shape)) if has_weights and constant else None,
             tuple(tensors[index].name.decode() for index in operator.outputs),
         )

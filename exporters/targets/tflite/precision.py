@@ -1,7 +1,6 @@
 """Narrower numbers for TFLite. Static int8: weights per channel, activations per tensor, float32 at both ends.
 
-What comes after the last layer with weights stays float32: it divides by the length of the
-embedding, and a sum of squares in 256 levels bends every direction.
+What comes before the first and after the last layer with weights stays float32.
 """
 
 from __future__ import annotations
@@ -98,16 +97,10 @@ def halved(float_model: Path) -> bytes:
 
 
 def _outputs_in_float(model: Path, in_float: Places) -> list[str]:
-    """Return the names of the tensors that come after the last layer with weights, or out of a layer that stays."""
+    """Return the names of the tensors that come out of what stays in float."""
     operators = operators_of(model)
-    last = max((place for place, each in enumerate(operators) if each.weighted), default=-1)
     kept = in_float([each.weights for each in operators])
-    return [
-        name
-        for place, (each, stays) in enumerate(zip(operators, kept, strict=True))
-        if stays or place > last
-        for name in each.outputs
-    ]
+    return [name for each, stays in zip(operators, kept, strict=True) if stays for name in each.outputs]
 
 
 def _signatures(model: Path) -> dict[str, dict[str, list[str]]]:
