@@ -38,11 +38,11 @@ avx2: $(VENV)/.installed
 		tests/prunnet/train/test_checkpoint.py tests/prunnet/train/test_health.py tests/prunnet/train/test_graphs.py
 
 slow: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 # The emulated Arm processors. The emulator is a step of its own (prunnet-device install); without it they are skipped.
 emulated: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "emulated and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "emulated and not slow"
 
 # Kills, injected faults, mutated files: many minutes each. CI leaves them out; run them before a release.
 campaign: $(VENV)/.installed

@@ -52,9 +52,10 @@ def opened(path: Path, example: torch.Tensor) -> tuple[str, ...]:
 
 
 def with_open_batch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with a symbolic first dimension at both ends, and in every constant shape that it reshapes to.
+    """Return the model with a symbolic first dimension at both ends, and wherever one picture is written down.
 
-    There the first number becomes -1, which is the same number for one picture. A shape that has a -1 already keeps it.
+    In a constant shape that it reshapes to, the first number becomes -1, which is the same number for one picture; a
+    shape that has a -1 already keeps it. A constant that is put beside a picture, as a ViT's class token, is repeated.
     """
     from onnx import numpy_helper, shape_inference
 
@@ -73,10 +74,48 @@ def with_open_batch(model: onnx.ModelProto) -> onnx.ModelProto:
         if name not in constants:
             constants[name] = numpy_helper.from_array(np.array([-1, *shape[1:]], np.int64), name)
         node.input[1] = name
+    _repeat_constants(graph, constants)
     used = {name for node in graph.node for name in node.input}
     del graph.initializer[:]
     graph.initializer.extend(each for name, each in constants.items() if name in used)
     return shape_inference.infer_shapes(model) if said_shapes else model
+
+
+def _repeat_constants(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) -> None:
+    """Repeat, once for each picture, the constants that are joined to pictures along another axis than the first.
+
+    Args:
+        graph: Gets the nodes that repeat.
+        constants: Name -> initialiser; the shapes that are needed are added.
+    """
+    from onnx import helper, numpy_helper
+
+    ranks = {name: len(each.dims) for name, each in constants.items() if len(each.dims) and each.dims[0] == 1}
+    count = f"{BATCH}_size"
+    nodes: list[onnx.NodeProto] = []
+    repeated: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in ranks:
+            ranks[node.output[0]] = ranks[node.input[0]]
+        for place, name in enumerate(node.input if node.op_type == "Concat" else ()):
+            axis = helper.get_node_attr_value(node, "axis") if name in ranks else 0
+            if axis in (0, -ranks.get(name, 0)):
+                continue
+            wide, shape, ones = f"{name}_{BATCH}", f"{name}_{BATCH}_shape", f"{BATCH}_ones_{ranks[name] - 1}"
+            if name not in repeated:
+                repeated.add(name)
+                constants[ones] = numpy_helper.from_array(np.ones(ranks[name] - 1, np.int64), ones)
+                nodes += [
+                    helper.make_node("Concat", [count, ones], [shape], shape, axis=0),
+                    helper.make_node("Expand", [name, shape], [wide], wide),
+                ]
+            node.input[place] = wide
+        nodes.append(node)
+    if repeated:
+        counted = helper.make_node("Shape", [graph.input[0].name], [count], count, start=0, end=1)
+        nodes = [counted, *nodes]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _problem(path: Path, pictures: np.ndarray) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from exporters.targets.registry import get_exporter
 from runtime_py.backends.onnx import OnnxBackend, open_session
@@ -128,10 +129,23 @@ class Reshaping(SmallEncoder):
 
 
 class WithToken(SmallEncoder):
-    """Puts something learned beside each picture, as a ViT does."""
+    """Puts something learned beside the features of each picture, twice, as a ViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 16, 2, 16))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return super().forward(torch.cat([image, torch.ones(1, 3, 2, 32)], 2))
+        features = self.stem((image - self.mean) / self.std)
+        features = self.down(torch.cat([self.token, features + self.block(features), self.token], 2))
+        return nn.functional.normalize(self.head(features.mean((2, 3))), dim=1)
+
+
+class OneAlone(SmallEncoder):
+    """Takes the batch away."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward((image.squeeze(0) * 0.5).unsqueeze(0))
 
 
 class Mixing(SmallEncoder):
@@ -141,17 +155,24 @@ class Mixing(SmallEncoder):
         return super().forward(image + 0.1 * image.mean(0, keepdim=True))
 
 
-def test_shapes_that_hold_the_batch_are_opened(tmp_path: Path) -> None:
-    artifact = get_exporter("onnx").convert(Reshaping(), spec(), tmp_path)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("network", [Reshaping, WithToken])
+def test_what_is_of_one_picture_is_opened(
+    tmp_path: Path, network: type[SmallEncoder], precision: str
+) -> None:
+    artifact = get_exporter("onnx").convert(network(), spec(precision=precision), tmp_path)
     assert not artifact.notes
     pictures = glyph_images(3)
-    found = open_session(artifact.path).run(
-        None, {"image": pictures.transpose(0, 3, 1, 2).astype(np.float32)}
-    )[0]
-    np.testing.assert_allclose(found, torch_embeddings(Reshaping(), pictures), atol=1e-5)
+    fed = [pictures.transpose(0, 3, 1, 2).astype(np.float32)]
+    fed += [picture[None] for picture in fed[0]]
+    session = open_session(artifact.path)
+    together, *alone = (session.run(None, {"image": images})[0] for images in fed)
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+    if precision == "fp32":
+        np.testing.assert_allclose(together, torch_embeddings(network(), pictures), atol=1e-5)
 
 
-@pytest.mark.parametrize(("network", "why"), [(WithToken, "does not run it on 3"), (Mixing, "differ by")])
+@pytest.mark.parametrize(("network", "why"), [(OneAlone, "does not run it on 3"), (Mixing, "differ by")])
 def test_a_network_that_cannot_take_a_batch_takes_one_picture_and_says_so(
     tmp_path: Path, network: type[SmallEncoder], why: str
 ) -> None:
