@@ -11,12 +11,12 @@ from runtime_py.bundle.manifest import Precision, Target
 from runtime_py.bundle.tolerances import TABLE, is_quantised
 
 MAP_LOSS: dict[tuple[Target, Precision], float] = {
-    ("executorch", "int8"): 0.08,
+    ("executorch", "int8"): 0.06,
     ("coreml", "int8-weights"): 0.02,
     ("tflite", "int8"): 0.06,
     ("tflite", "int8-dynamic"): 0.02,
     ("onnx", "int8"): 0.07,
-    ("executorch", "mixed"): 0.08,
+    ("executorch", "mixed"): 0.06,
     ("executorch", "int8-dynamic"): 0.0,
     ("coreml", "palette6"): 0.05,
     ("coreml", "palette4"): 0.97,
