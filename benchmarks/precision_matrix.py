@@ -32,7 +32,7 @@ from benchmarks.drift_honest import UNTRAINED, Encoders
 from benchmarks.page import DOCS, put
 from exporters.pipeline.conversion import convert_and_verify
 from exporters.quiet import quiet
-from exporters.targets.registry import TARGETS, as_target, get_exporter
+from exporters.targets.registry import TARGETS, as_target
 from exporters.targets.spec import Artifact, ExportSpec
 from exporters.timing import interleave, one_core
 from prunnet.data import open_test_pictures
@@ -41,6 +41,7 @@ from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.evaluate.leave_one_out import LeaveOneOut
 from prunnet.package.metadata import preprocessing_of
+from prunnet.profile import OFFERED
 from prunnet.pruning.prunable import PrunableEncoder
 from runtime_py.backends import APPLE_ONLY, open_backend
 from runtime_py.bundle.identity import Identity
@@ -216,7 +217,7 @@ def wanted(targets: list[str], encoders: list[str]) -> Iterator[tuple[str, float
     for encoder in encoders:
         for capacity in CAPACITIES:
             for name in targets:
-                for precision in get_exporter(name).precisions:
+                for precision in OFFERED[as_target(name)]:
                     yield encoder, capacity, as_target(name), precision
 
 

@@ -25,6 +25,7 @@ from exporters.targets.registry import TARGETS, as_target, get_exporter
 from exporters.targets.spec import Artifact, ExportSpec, Twin
 from exporters.timing import interleave, one_core
 from prunnet.encoder.encoder import Encoder
+from prunnet.profile import OFFERED
 from runtime_py.backends import APPLE_ONLY, open_backend
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision
@@ -66,7 +67,8 @@ def converted(name: str, target: str, share: float, folder: Path) -> Iterator[tu
     exporter, module, twin = get_exporter(target), masked(name, share), None
     images = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), np.uint8)
     identity = Identity(name, "0" * 64, 1.0, 256, "0.1.0")
-    for precision in exporter.precisions if target == "coreml" else exporter.precisions[:1]:
+    offered = OFFERED[as_target(target)]
+    for precision in offered if target == "coreml" else offered[:1]:
         within = folder / precision
         within.mkdir(parents=True)
         spec = ExportSpec(identity, PREPROCESSING, precision, images)

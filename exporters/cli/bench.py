@@ -15,7 +15,7 @@ from runtime_py.shell import run_command, show
 
 EPILOG = """\
 Batch 1, one core, median over interleaved rounds: milliseconds of this machine, not of a device;
-off macOS bundles for Core ML (coreml, executorch-coreml) run in a Python executor, whose time says nothing.
+off macOS bundles for Core ML (coreml, executorch-coreml) run in a Python executor, whose time says nothing: no ratio.
 exit codes: 0 ok, 1 bug, 2 usage error or bad bundle
 """
 
@@ -39,17 +39,20 @@ def bench_bundles(bundles: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
         rounds: Interleaved rounds.
 
     Returns:
-        A record for each bundle; ratios are relative to the first, None where a manifest has no MFLOPs.
+        A record for each bundle; ratios are relative to the first. That of the work is None where a manifest has no
+        MFLOPs, that of the time where one of the two was executed in Python, as Core ML's are off macOS.
     """
     from exporters.quiet import quiet
     from exporters.timing import interleave, one_core
+    from runtime_py.backends import APPLE_ONLY
     from runtime_py.loading import load
 
     with one_core(), quiet(Path(os.devnull)):
         encoders = [load(bundle) for bundle in bundles]
         calls = [lambda encoder=encoder: encoder.embed(encoder.probes.images[:1]) for encoder in encoders]
         timings = interleave(calls, rounds)
-    first_time, first_work = timings[0].median_ms, encoders[0].manifest.measured.mflops
+    first_work = encoders[0].manifest.measured.mflops
+    compared = [sys.platform == "darwin" or encoder.manifest.target not in APPLE_ONLY for encoder in encoders]
     return [
         {
             "bundle": str(bundle),
@@ -59,12 +62,12 @@ def bench_bundles(bundles: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
             "median_ms": timing.median_ms,
             "low_ms": timing.low_ms,
             "high_ms": timing.high_ms,
-            "latency_ratio": timing.median_ms / first_time,
+            "latency_ratio": timing.median_ms / timings[0].median_ms if compares and compared[0] else None,
             "mflops": (work := encoder.manifest.measured.mflops),
             "mac_ratio": work / first_work if work and first_work else None,
             "runtime": encoder.runtime,
         }
-        for bundle, encoder, timing in zip(bundles, encoders, timings, strict=True)
+        for bundle, encoder, timing, compares in zip(bundles, encoders, timings, compared, strict=True)
     ]
 
 
@@ -80,8 +83,7 @@ def as_text(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['median_ms']:.3f}",
             f"{row['low_ms']:.3f}",
             f"{row['high_ms']:.3f}",
-            f"{row['latency_ratio']:.3f}",
-            "-" if row["mac_ratio"] is None else f"{row['mac_ratio']:.3f}",
+            *("-" if row[key] is None else f"{row[key]:.3f}" for key in ("latency_ratio", "mac_ratio")),
             row["runtime"],
         )
         for row in rows

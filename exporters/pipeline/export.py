@@ -15,9 +15,8 @@ from exporters.pipeline.measurement import against_budgets, measured_cost
 from exporters.pipeline.originals import originals_of
 from exporters.pipeline.planning import broken, plan_again, plan_export, step_down
 from exporters.progress import Say, silent
-from exporters.targets.registry import get_exporter
 from exporters.targets.spec import Artifact, ExportSpec
-from prunnet.profile import DeviceProfile
+from prunnet.profile import OFFERED, DeviceProfile
 from prunnet.solver import Plan
 from prunnet.solver.choose import Refusal
 from runtime_py.bundle.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Precision, Target
@@ -82,7 +81,8 @@ def export_bundle(
         say: Takes a line at each stage.
 
     Raises:
-        UnknownNameError: No such target, or none of the profile's.
+        UnknownNameError: No such target.
+        ProfileError: The profile does not list the target, or has a latency budget without coefficients.
         BundleError: The bundle cannot be written there; known before the work, save for a disk that is full.
         MissingExtraError: The target's toolchain or runtime is not installed.
         EncoderError: The package's accuracy curve is malformed.
@@ -190,10 +190,9 @@ def _is_gentler(offered: Precision, than: Precision) -> bool:
 def _refusal(profile: DeviceProfile, plan: Plan, drift: DriftRecord, in_float: int = 0) -> IncompatibleError:
     helps, share = "", f", with {in_float} layers in float" if in_float else ""
     if _loses_too_much(drift):
-        offered = get_exporter(plan.target).precisions
         gentler = [
             name
-            for name in offered
+            for name in OFFERED[plan.target]
             if (not is_quantised(name) or _is_gentler(name, plan.precision))
             and (profile.budgets.max_latency_ms is None or profile.latency_of(plan.target, name))
         ]

@@ -21,13 +21,12 @@ def plan_export(package: EncoderPackage, profile: DeviceProfile, target: Target)
     """Return the plan that is expected to retrieve best, in precisions that the target offers.
 
     Raises:
-        UnknownNameError: No such target, or none of the profile's.
+        UnknownNameError: No such target.
+        ProfileError: The profile does not list the target, or has a latency budget without coefficients.
         MissingExtraError: The target's toolchain is not installed.
-        ExportError: The target does not offer one of the profile's precisions.
         InfeasibleError: No capacity fits.
     """
-    for precision in profile.precisions_of(target):
-        get_exporter(target).check_precision(precision)
+    get_exporter(target)
     return solve(package, profile, target)
 
 

@@ -19,6 +19,7 @@ from exporters.errors import ExportError
 from exporters.targets.explained import explained
 from exporters.targets.soundness import check_module, example_input
 from exporters.targets.spec import Artifact, ExportSpec, Twin
+from prunnet.profile import OFFERED
 from runtime_py.bundle.manifest import Precision, Target, TensorInfo
 from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.errors import BundleError, PrunnetError
@@ -46,14 +47,12 @@ class Exporter(ABC):
 
     Attributes:
         target: Name of the target.
-        precisions: Precisions that the target offers, the default first.
         float_precision: Precision of the twin of a quantised artifact.
         suffix: Suffix of the artifact, with its dot.
         packages: Distributions whose versions are stored with the artifact.
     """
 
     target: ClassVar[Target]
-    precisions: ClassVar[tuple[Precision, ...]]
     float_precision: ClassVar[Precision] = "fp32"
     suffix: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
@@ -97,11 +96,12 @@ class Exporter(ABC):
 
     def check_precision(self, precision: Precision) -> None:
         """Raise ExportError of stage "plan", naming what is offered, unless `precision` is."""
-        if precision not in self.precisions:
+        offered = OFFERED[self.target]
+        if precision not in offered:
             raise ExportError(
                 self.target,
                 "plan",
-                f"precision {precision!r} is not offered; offered: {', '.join(self.precisions)}. "
+                f"precision {precision!r} is not offered; offered: {', '.join(offered)}. "
                 f"Set precision.{self.target} in the profile",
             )
 

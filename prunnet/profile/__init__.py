@@ -3,11 +3,12 @@
 from prunnet.profile.dump import dump_profile
 from prunnet.profile.latency import FittedRow, LatencyModel, Rates
 from prunnet.profile.load import find_profile, load_profile, load_profiles, shipped_profiles
-from prunnet.profile.schema import BUDGET_UNITS, Budgets, DeviceProfile, Hardware
+from prunnet.profile.schema import BUDGET_UNITS, OFFERED, Budgets, DeviceProfile, Hardware
 from prunnet.profile.units import format_bytes, parse_bytes
 
 __all__ = [
     "BUDGET_UNITS",
+    "OFFERED",
     "Budgets",
     "DeviceProfile",
     "FittedRow",

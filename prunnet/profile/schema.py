@@ -22,6 +22,7 @@ from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
 from prunnet.yaml.numbers import NoBoolean
 from runtime_py.bundle.manifest import BudgetName, Precision, Target
 from runtime_py.bundle.tolerances import StatedTolerances
+from runtime_py.errors import UnknownNameError
 from runtime_py.record import Record
 
 Size = Annotated[
@@ -41,6 +42,14 @@ def _shortest(precisions: tuple[Precision, ...]) -> str | list[str]:
     return precisions[0] if len(precisions) == 1 else list(precisions)
 
 
+OFFERED: dict[Target, tuple[Precision, ...]] = {
+    "executorch": ("fp32", "int8", "mixed", "int8-dynamic"),
+    "executorch-coreml": ("fp16", "fp32"),
+    "coreml": ("fp16", "fp32", "int8-weights", "palette6", "palette4"),
+    "tflite": ("fp32", "fp16", "int8", "mixed", "int8-dynamic", "int8-weights"),
+    "onnx": ("fp32", "fp16", "int8", "mixed"),
+}
+"""What each target can be exported in."""
 _NAMED = {"enum": list(get_args(Precision))}
 Precisions = Annotated[
     tuple[Precision, ...],
@@ -150,6 +159,17 @@ class DeviceProfile(Record):
         )
         return precision
 
+    @field_validator("precision")
+    @classmethod
+    def _offered_precisions(cls, precision: dict[Target, Precisions]) -> dict[Target, Precisions]:
+        _refuse(
+            f"{target}: {each} is not offered; allowed: {', '.join(OFFERED[target])}"
+            for target, precisions in precision.items()
+            for each in precisions
+            if each not in OFFERED[target]
+        )
+        return precision
+
     @field_validator("sources")
     @classmethod
     def _of_each_fact(cls, sources: dict[str, str]) -> dict[str, str]:
@@ -187,10 +207,16 @@ class DeviceProfile(Record):
         """Return the profile with this precision alone.
 
         Args:
-            precision: The precision; whether a target offers it is known where it is exported.
+            precision: The precision.
             targets: For these of the profile's targets; for all if none is given.
+
+        Raises:
+            UnknownNameError: One of these targets does not offer it.
         """
         chosen = [target for target in self.targets if target in (tuple(targets) or self.targets)]
+        for target in chosen:
+            if precision not in OFFERED[target]:
+                raise UnknownNameError(f"precision of target {target}", precision, OFFERED[target])
         return self.model_copy(
             update={"precision": {**self.precision, **dict.fromkeys(chosen, (precision,))}}
         )

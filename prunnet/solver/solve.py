@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prunnet.cost.loss import map_loss
-from prunnet.errors import InfeasibleError, ProfileError, UnknownNameError
+from prunnet.errors import InfeasibleError, ProfileError
 from prunnet.profile import DeviceProfile
 from prunnet.solver.candidates import Candidate, Candidates
 from prunnet.solver.choose import choose
@@ -40,13 +40,18 @@ def solve(
             of an encoder without a package.
 
     Raises:
-        UnknownNameError: The profile does not list the target.
-        ProfileError: A latency budget without latency coefficients for a precision.
+        ProfileError: The profile does not list the target, or has a latency budget without coefficients for a
+            precision.
         EncoderError: The package's accuracy curve is malformed.
         InfeasibleError: No capacity fits, in any of the precisions.
     """
     if target not in profile.targets:
-        raise UnknownNameError(f"target of profile {profile.name!r}", target, profile.targets)
+        raise ProfileError(
+            profile.name,
+            f"has no target {target!r}; add it, or choose another with --target",
+            field="targets",
+            allowed=", ".join(profile.targets),
+        )
     found: dict[Precision, Plan | InfeasibleError] = {}
     for each in (precision,) if precision else profile.precisions_of(target):
         try:

@@ -100,14 +100,14 @@ def _explain(
     given: object = document.value_at(field)
     if kind == "extra_forbidden":
         known = _keys_at(schema, field[:-1])
-        nearest = difflib.get_close_matches(str(field[-1]), known, n=1)
-        message = "unknown key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+        message = "unknown key" + _did_you_mean(field[-1], known)
         given, allowed = field[-1], ", ".join(known)
     elif kind == "missing":
         message, given, allowed = "the key is missing", None, _describe(schema, field)
     elif kind == "literal_error":
-        message, allowed = "not one of the known values", complaint["ctx"]["expected"]
+        allowed = complaint["ctx"]["expected"]
         given = field[-1] if "[key]" in complaint["loc"] else given
+        message = "not one of the known values" + _did_you_mean(given, re.findall(r"'([^']*)'", allowed))
     elif kind == "string_pattern_mismatch":
         message, allowed = (
             "does not match the rule for names",
@@ -127,6 +127,11 @@ def _explain(
         given=given,
         allowed=allowed or _describe(schema, field),
     )
+
+
+def _did_you_mean(given: object, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(str(given), list(known), n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _in_our_words(message: str, kind: str) -> str:

@@ -66,7 +66,10 @@ def examine_on(
     """
     manifest = read_manifest(bundle)
     if manifest.target in APPLE_ONLY:
-        raise DeviceError("Core ML runs on Apple's devices alone: check it there")
+        raise DeviceError(
+            "Core ML runs on Apple's devices alone: run prunnet-check on a Mac, or judge what your app embedded "
+            "(--write-originals, then --embeddings)"
+        )
     try:
         opened = open_device(device, manifest.profile)
     except DeviceError as error:

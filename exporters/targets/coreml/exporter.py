@@ -33,9 +33,6 @@ class CoreMLExporter(Exporter):
     """
 
     target: ClassVar[Target] = "coreml"
-    precisions: ClassVar[tuple[Precision, ...]] = (
-        "fp16", "fp32", "int8-weights", "palette6", "palette4"
-    )  # fmt: skip
     float_precision: ClassVar[Precision] = "fp16"
     suffix: ClassVar[str] = ".mlpackage"
     packages: ClassVar[tuple[str, ...]] = ("coremltools",)

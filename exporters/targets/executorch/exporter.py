@@ -22,7 +22,6 @@ class ExecuTorchExporter(Exporter):
     """Exports to a `.pte` whose ops run in XNNPACK; the ops that do not are told in the notes."""
 
     target = "executorch"
-    precisions = ("fp32", "int8", "mixed", "int8-dynamic")
     suffix = ".pte"
     packages = ("executorch", "torchao")
 

@@ -39,7 +39,6 @@ class ExecuTorchCoreMLExporter(Exporter):
     """
 
     target = "executorch-coreml"
-    precisions = ("fp16", "fp32")
     float_precision = "fp16"
     suffix = ".pte"
     packages = ("executorch", "coremltools")

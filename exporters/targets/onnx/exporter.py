@@ -23,7 +23,6 @@ class OnnxExporter(Exporter):
     """Exports with `torch.onnx.export` on top of `torch.export`; the saved file passes the checker."""
 
     target = "onnx"
-    precisions = ("fp32", "fp16", "int8", "mixed")
     suffix = ".onnx"
     packages = ("onnx", "onnxscript", "onnxruntime")
 

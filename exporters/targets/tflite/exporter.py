@@ -24,7 +24,6 @@ class TfliteExporter(Exporter):
     """Exports with litert_torch; the input is channel last, as every camera of a phone delivers it."""
 
     target = "tflite"
-    precisions = ("fp32", "fp16", "int8", "mixed", "int8-dynamic", "int8-weights")
     suffix = ".tflite"
     packages = ("litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
 

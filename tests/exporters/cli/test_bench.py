@@ -59,6 +59,16 @@ def test_ratios_are_relative_to_the_first_bundle(bundles, capsys) -> None:
     assert small["capacity"] < whole["capacity"] == 1.0
 
 
+def test_what_is_executed_in_python_has_no_ratio(bundles, capsys, monkeypatch) -> None:
+    """As bundles for Core ML off macOS; nothing is compared with one, either."""
+    monkeypatch.setattr("runtime_py.backends.APPLE_ONLY", ("onnx",))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert main([*map(str, bundles), "--rounds", "1", "--json"]) == 0
+    assert [row["latency_ratio"] for row in json.loads(capsys.readouterr().out)] == [None, None]
+    assert main([str(bundles[0]), "--rounds", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[5] == "-"
+
+
 def test_the_table_names_the_runtime(bundles, capsys) -> None:
     assert main([str(bundles[0]), "--rounds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()

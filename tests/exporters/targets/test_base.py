@@ -10,6 +10,7 @@ from torch import nn
 
 from exporters.errors import ExportError
 from exporters.targets.registry import TARGETS, get_exporter, target_entry
+from prunnet.profile import OFFERED
 from runtime_py.bundle.manifest import Precision
 from runtime_py.errors import UnknownNameError
 from tests.exporters.nets import DIMENSION, SmallEncoder, spec
@@ -57,7 +58,7 @@ def test_a_zero_weight_head_gives_no_direction_and_is_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize("target", ["executorch", "tflite", "onnx"])
 def test_a_precision_that_is_not_offered_names_those_that_are(target: str, tmp_path) -> None:
-    offered = get_exporter(target).precisions
+    offered = OFFERED[target]
     wrong: Precision = "palette4"
     assert wrong not in offered
     with pytest.raises(
@@ -95,7 +96,7 @@ def test_the_table_is_the_exporters_own_word() -> None:
     for name in ("executorch", "tflite", "onnx"):
         exporter = get_exporter(name)
         assert (exporter.target, exporter.suffix) == (name, target_entry(name).suffix)
-        assert exporter.precisions[0] == "fp32"
+        assert OFFERED[name][0] == "fp32"
 
 
 BLOCK = """

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from exporters.targets.registry import get_exporter
+from prunnet.profile import OFFERED
 from runtime_py.backends.onnx import OnnxBackend, open_session
 from tests.exporters.nets import DIMENSION, SmallEncoder, glyph_images, spec, torch_embeddings
 
-PRECISIONS = get_exporter("onnx").precisions
+PRECISIONS = OFFERED["onnx"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

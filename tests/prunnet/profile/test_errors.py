@@ -50,7 +50,13 @@ CASES = [
         "budgets.max_latency_ms",
         ["latency.onnx.fp32", "leave the budget out"],
     ),
-    ("[onnx, tflite]", "[onnx, tflight]", 3, "targets.1", ["given 'tflight'", "'executorch'"]),
+    (
+        "[onnx, tflite]",
+        "[onnx, tflight]",
+        3,
+        "targets.1",
+        ["did you mean 'tflite'", "given 'tflight'", "'executorch'"],
+    ),
     ("[onnx, tflite]", "[onnx, onnx]", 3, "targets", ["listed twice"]),
     ("[onnx, tflite]", "[]", 3, "targets", ["at least 1"]),
     (
@@ -62,6 +68,13 @@ CASES = [
     ),
     ("{onnx: fp32}", "{onnx: fp8}", 8, "precision.onnx", ["given 'fp8'", "'int8'"]),
     ("{onnx: fp32}", "{onnx: [int8, fp8]}", 8, "precision.onnx.1", ["given 'fp8'", "'int8'"]),
+    (
+        "{onnx: fp32}",
+        "{onnx: palette6}",
+        8,
+        "precision.onnx",
+        ["palette6 is not offered", "fp32, fp16, int8"],
+    ),
     ("{onnx: fp32}", "{onnx: [int8, int8]}", 8, "precision.onnx", ["listed twice"]),
     ("{onnx: fp32}", "{onnx: []}", 8, "precision.onnx", ["at least 1"]),
     ("{onnx: fp32}", "{onx: fp32}", 8, "precision.onx", ["given 'onx'", "'onnx'"]),

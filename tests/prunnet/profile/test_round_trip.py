@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunnet.profile import (
+    OFFERED,
     Budgets,
     DeviceProfile,
     FittedRow,
@@ -22,7 +22,7 @@ from prunnet.profile import (
     shipped_profiles,
 )
 from prunnet.profile.units import exact_bytes, parse_bytes
-from runtime_py.bundle.tolerances import Precision, StatedTolerances
+from runtime_py.bundle.tolerances import StatedTolerances
 
 SIZES = st.integers(1, 10**12).map(exact_bytes)
 POSITIVE = st.floats(1e-6, 1e8)
@@ -40,7 +40,7 @@ def profiles(draw: st.DrawFn) -> DeviceProfile:
             unique=True,
         )
     )
-    precision = {t: draw(st.sampled_from(list(get_args(Precision)))) for t in targets if draw(st.booleans())}
+    precision = {t: draw(st.sampled_from(OFFERED[t])) for t in targets if draw(st.booleans())}
     rates = Rates(
         conv=draw(POSITIVE), pointwise=draw(POSITIVE), depthwise=draw(POSITIVE), matmul=draw(POSITIVE)
     )

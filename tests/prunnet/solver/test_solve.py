@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from prunnet.errors import InfeasibleError, ProfileError, UnknownNameError
+from prunnet.errors import InfeasibleError, ProfileError
 from prunnet.profile import BUDGET_UNITS, DeviceProfile, load_profiles
 from prunnet.solver import solve
 from runtime_py.bundle.manifest import Cost, Target
@@ -144,7 +144,9 @@ def test_untrained_capacities_are_not_chosen_silently() -> None:
 
 
 def test_wrong_requests() -> None:
-    with pytest.raises(UnknownNameError, match="executorch, onnx, tflite"):
+    with pytest.raises(
+        ProfileError, match=r"has no target 'coreml'; add it, .*allowed: onnx, tflite, executorch"
+    ):
         solve(ENCODER, profile_with(), "coreml")
     with pytest.raises(ProfileError, match=r"latency\.tflite\.fp16"):
         solve(ENCODER, profile_with(max_latency_ms=1.0), "tflite", precision="fp16")
