@@ -54,7 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"only these of the profile's targets: {', '.join(TARGETS)}; may be given several times",
     )
     parser.add_argument("--precision", help="instead of the profile's, for all targets that are exported")
-    parser.add_argument("--out", type=Path, default=Path("build"), help="folder of the bundles (%(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build"),
+        help="folder of the bundles (%(default)s); earlier ones of the same profile and target are replaced",
+    )
     parser.add_argument("--jobs", type=positive, help="parallel exports (the number of cores)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and export nothing")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout instead of tables")
