@@ -40,11 +40,13 @@ class MemoryWatch:
         self._artifact = str(artifact.resolve())  # as the system lists it
         self._inside = Path("/proc/self/maps") if process == os.getpid() else None
         # Once for nothing: an emulator translates this very code, which takes memory while it runs.
-        self._measured("VmRSS")
+        self._others_bytes()
         if process == os.getpid():
             _give_back_free_heap()
+        others = self._others_bytes()
+        self._before = self._status_bytes("VmRSS") - others
+        # Last: what was read above took memory, too.
         Path(f"/proc/{process}/clear_refs").write_text(RESET_PEAK)
-        self._before = self._measured("VmRSS")
 
     @staticmethod
     def is_possible() -> bool:
@@ -53,20 +55,19 @@ class MemoryWatch:
 
     def added_bytes(self) -> int:
         """Return the bytes that came on top since the watch was made, at the peak."""
-        return max(self._measured("VmHWM") - self._before, 0)
+        peak = self._status_bytes("VmHWM")  # first: the other files take memory to read
+        return max(peak - self._others_bytes() - self._before, 0)
 
-    def _measured(self, field: str) -> int:
-        """Bytes of a field of the process' status, less what is not the model's.
+    def _status_bytes(self, field: str) -> int:
+        line = next(line for line in self._status.read_text().splitlines() if line.startswith(f"{field}:"))
+        return int(line.split()[1]) * 1024
 
-        All is read at once, or code would come between.
-        """
-        smaps, status = self._smaps.read_text(), self._status.read_text()
-        inside = None if self._inside is None else _regions(self._inside.read_text())
-        line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
-        return int(line.split()[1]) * 1024 - self._others_bytes(smaps, inside)
-
-    def _others_bytes(self, smaps: str, inside: list[Region] | None) -> int:
+    def _others_bytes(self) -> int:
         """Resident bytes of every mapped file but the artifact, of code without a file, and of what is not inside."""
+        smaps = self._smaps.read_text()
+        maps = None if self._inside is None else self._inside.read_text()
+        # An emulator shows neither itself nor its libraries. Without one, nothing is hidden.
+        inside = _regions(maps) if maps is not None and _files(smaps) - _files(maps) else None
         total, region, counted = 0, (0, 0), False
         for line in smaps.splitlines():
             words = line.split(maxsplit=5)
@@ -80,19 +81,19 @@ class MemoryWatch:
                 if counted:
                     total += resident
                 elif inside is not None and resident:
-                    total += resident - self._inside_bytes(region, resident, inside)
+                    total += self._outside_bytes(region, inside)
         return total
 
-    def _inside_bytes(self, region: Region, resident: int, inside: list[Region]) -> int:
-        """Resident bytes of a region that the program inside knows of.
+    def _outside_bytes(self, region: Region, inside: list[Region]) -> int:
+        """Resident bytes of a region that the program inside does not know of.
 
         The system joins regions that lie side by side, so that one may be the program's in part.
         """
         shared = [(max(first, region[0]), min(end, region[1])) for first, end in inside]
         shared = [(first, end) for first, end in shared if first < end]
         if sum(end - first for first, end in shared) == region[1] - region[0]:
-            return resident
-        return sum(self._resident(first, end) for first, end in shared)
+            return 0
+        return self._resident(*region) - sum(self._resident(first, end) for first, end in shared)
 
     def _resident(self, first: int, end: int) -> int:
         """Resident bytes of a range of addresses: the highest bit of each page's 64 in pagemap (Linux, proc(5))."""
@@ -100,6 +101,11 @@ class MemoryWatch:
             pages.seek(first // mmap.PAGESIZE * _ENTRY)
             entries = np.frombuffer(pages.read((end - first) // mmap.PAGESIZE * _ENTRY), "<u8")
         return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE
+
+
+def _files(maps: str) -> set[str]:
+    """Return the paths of the mapped files."""
+    return {line[line.index("/") :] for line in maps.splitlines() if "/" in line}
 
 
 def _regions(maps: str) -> list[Region]:

@@ -20,14 +20,14 @@ def test_what_the_program_takes_counts(tmp_path: Path) -> None:
     region = _take()
     assert TAKEN <= watch.added_bytes() < TAKEN + 2**20
     region.close()
-    assert watch.added_bytes() >= TAKEN, "the peak stays"
+    assert watch.added_bytes() >= TAKEN - 2**20, "the peak stays, less the code that was touched since"
 
 
 def test_a_region_that_the_program_does_not_know_does_not_count(tmp_path: Path) -> None:
     """As an emulator's own: it is in the process, and not in the maps that the program inside is shown."""
     watch = MemoryWatch(os.getpid(), tmp_path / "artifact")
     shown = tmp_path / "maps"
-    shown.write_text(Path("/proc/self/maps").read_text())
+    shown.write_text(_shown_by_an_emulator())
     watch._inside = shown
     region = _take()
     assert watch.added_bytes() < 2**20
@@ -37,13 +37,19 @@ def test_a_region_that_the_program_does_not_know_does_not_count(tmp_path: Path) 
 def test_of_a_region_that_the_program_knows_in_part_that_part_counts(tmp_path: Path) -> None:
     """The system joins regions that lie side by side: an emulator's own with one of the program."""
     watch = MemoryWatch(os.getpid(), tmp_path / "artifact")
-    before = Path("/proc/self/maps").read_text()
+    before = _shown_by_an_emulator()
     region = _take(TAKEN // 4, TAKEN)
     start = ctypes.addressof(ctypes.c_char.from_buffer(region))
     shown = tmp_path / "maps"
     shown.write_text(f"{before}{start:x}-{start + TAKEN // 2:x} rw-p 00000000 00:00 0\n")
     watch._inside = shown
     assert TAKEN // 4 <= watch.added_bytes() < TAKEN // 4 + 2**20
+
+
+def _shown_by_an_emulator() -> str:
+    """The maps of this process without its executable."""
+    lines = Path("/proc/self/maps").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if os.path.realpath(sys.executable) not in line)
 
 
 def _take(first: int = 0, end: int = TAKEN) -> mmap.mmap:

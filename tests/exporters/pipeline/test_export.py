@@ -14,11 +14,11 @@ from exporters.pipeline.export import export_bundle
 from exporters.pipeline.planning import plan_export
 from prunnet.cost.storage import STORAGE, Storage
 from prunnet.encoder.embedding import embed
-from prunnet.errors import InfeasibleError
+from prunnet.errors import InfeasibleError, ProfileError
 from prunnet.package.load import load_encoder
 from prunnet.package.package import EncoderPackage
 from prunnet.profile import load_profile
-from runtime_py.errors import BundleError, IncompatibleError, UnknownNameError
+from runtime_py.errors import BundleError, IncompatibleError
 from runtime_py.loading import load, read_manifest
 from tests.exporters.packages import UNTRAINED, write_package, write_profile
 
@@ -147,7 +147,7 @@ def test_a_bundle_that_chance_would_pass_is_not_written(package, tmp_path) -> No
 
 def test_a_target_that_the_profile_does_not_list_is_refused(package, tmp_path) -> None:
     profile = load_profile(write_profile(tmp_path))
-    with pytest.raises(UnknownNameError, match=r"tflite.*onnx"):
+    with pytest.raises(ProfileError, match=r"no target 'tflite'.*onnx"):
         export_bundle(package, profile, "tflite", tmp_path / "build")
 
 
