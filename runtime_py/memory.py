@@ -39,13 +39,11 @@ class MemoryWatch:
         self._pages = Path(f"/proc/{process}/task/{process}/pagemap")
         self._artifact = str(artifact.resolve())  # as the system lists it
         self._inside = Path("/proc/self/maps") if process == os.getpid() else None
-        # Once for nothing: an emulator translates this very code, which takes memory while it runs.
-        self._others_bytes()
-        if process == os.getpid():
-            _give_back_free_heap()
-        others = self._others_bytes()
-        self._before = self._status_bytes("VmRSS") - others
-        # Last: what was read above took memory, too.
+        for _ in range(2):  # once for nothing: an emulator translates this very code, which takes memory
+            others = self._others_bytes()
+            if process == os.getpid():
+                _give_back_free_heap()  # of imports, and of what was just read
+            self._before = self._status_bytes("VmRSS") - others
         Path(f"/proc/{process}/clear_refs").write_text(RESET_PEAK)
 
     @staticmethod

@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help=f"only these of the profile's targets: {', '.join(TARGETS)}; may be given several times",
     )
-    parser.add_argument("--precision", help="instead of the profile's, for all targets that are exported")
+    parser.add_argument(
+        "--precision", help="instead of the profile's, for all targets that are exported; each must offer it"
+    )
     parser.add_argument(
         "--out",
         type=Path,

@@ -26,7 +26,7 @@ def plan_export(package: EncoderPackage, profile: DeviceProfile, target: Target)
         MissingExtraError: The target's toolchain is not installed.
         InfeasibleError: No capacity fits.
     """
-    get_exporter(target)
+    get_exporter(target)  # without its toolchain there is nothing to plan
     return solve(package, profile, target)
 
 

@@ -17,12 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from prunnet.errors import ProfileError
 from prunnet.profile.latency import LatencyModel
 from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
 from prunnet.yaml.numbers import NoBoolean
 from runtime_py.bundle.manifest import BudgetName, Precision, Target
 from runtime_py.bundle.tolerances import StatedTolerances
-from runtime_py.errors import UnknownNameError
 from runtime_py.record import Record
 
 Size = Annotated[
@@ -151,23 +151,19 @@ class DeviceProfile(Record):
 
     @field_validator("precision")
     @classmethod
-    def _distinct_precisions(cls, precision: dict[Target, Precisions]) -> dict[Target, Precisions]:
-        _refuse(
+    def _offered_and_distinct(cls, precision: dict[Target, Precisions]) -> dict[Target, Precisions]:
+        twice = (
             f"{target}: a precision is listed twice; allowed: each precision once"
             for target, precisions in precision.items()
             if len(set(precisions)) < len(precisions)
         )
-        return precision
-
-    @field_validator("precision")
-    @classmethod
-    def _offered_precisions(cls, precision: dict[Target, Precisions]) -> dict[Target, Precisions]:
-        _refuse(
+        unknown = (
             f"{target}: {each} is not offered; allowed: {', '.join(OFFERED[target])}"
             for target, precisions in precision.items()
             for each in precisions
             if each not in OFFERED[target]
         )
+        _refuse(chain(twice, unknown))
         return precision
 
     @field_validator("sources")
@@ -211,12 +207,21 @@ class DeviceProfile(Record):
             targets: For these of the profile's targets; for all if none is given.
 
         Raises:
-            UnknownNameError: One of these targets does not offer it.
+            ProfileError: Some of these targets do not offer it.
         """
         chosen = [target for target in self.targets if target in (tuple(targets) or self.targets)]
-        for target in chosen:
-            if precision not in OFFERED[target]:
-                raise UnknownNameError(f"precision of target {target}", precision, OFFERED[target])
+        problems = [
+            ProfileError(
+                self.name,
+                f"{precision} is not offered; leave the target out, or take another precision",
+                field=f"precision.{target}",
+                allowed=", ".join(OFFERED[target]),
+            )
+            for target in chosen
+            if precision not in OFFERED[target]
+        ]
+        if problems:
+            raise ProfileError.of(problems)
         return self.model_copy(
             update={"precision": {**self.precision, **dict.fromkeys(chosen, (precision,))}}
         )

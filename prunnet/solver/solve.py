@@ -48,7 +48,7 @@ def solve(
     if target not in profile.targets:
         raise ProfileError(
             profile.name,
-            f"has no target {target!r}; add it, or choose another with --target",
+            f"has no target {target!r}; add it, or take another target",
             field="targets",
             allowed=", ".join(profile.targets),
         )

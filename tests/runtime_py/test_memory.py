@@ -23,6 +23,27 @@ def test_what_the_program_takes_counts(tmp_path: Path) -> None:
     assert watch.added_bytes() >= TAKEN - 2**20, "the peak stays, less the code that was touched since"
 
 
+def test_small_blocks_count_although_much_was_freed_before(tmp_path: Path) -> None:
+    """Free pages of the heap would be filled first, and be seen to be taken by nobody."""
+    library, size = ctypes.CDLL(None), 4096
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+
+    def take() -> list[int]:
+        blocks = [library.malloc(size) for _ in range(TAKEN // size)]
+        for block in blocks:
+            ctypes.memset(block, 1, size)
+        return blocks
+
+    for block in take():
+        library.free(block)
+    watch = MemoryWatch(os.getpid(), tmp_path / "artifact")
+    blocks = take()
+    assert 0.98 * TAKEN < watch.added_bytes() < 1.05 * TAKEN
+    for block in blocks:
+        library.free(block)
+
+
 def test_a_region_that_the_program_does_not_know_does_not_count(tmp_path: Path) -> None:
     """As an emulator's own: it is in the process, and not in the maps that the program inside is shown."""
     watch = MemoryWatch(os.getpid(), tmp_path / "artifact")

@@ -36,7 +36,7 @@ def test_another_precision_is_planned_exported_and_recorded(encoder, tmp_path, c
     assert main([*start, "--target", "onnx", "--precision", "fp16"]) == 0
     assert load(next((tmp_path / "build").glob("*/onnx"))).manifest.precision == "fp16"
     assert main([*start, "--precision", "int8", "--dry-run"]) == 2
-    assert "unknown precision of target coreml 'int8'" in capfd.readouterr().err
+    assert "precision.coreml: int8 is not offered; leave the target out" in capfd.readouterr().err
     assert main([*start, "--precision", "int4"]) == 2
     assert "unknown precision 'int4'" in capfd.readouterr().err
 
