@@ -294,7 +294,7 @@ def main() -> int:
         cells[key] = measure(subjects, cast("Subject", subject), capacity, target, precision)
         print(f"{time.monotonic() - started:5.0f} s  {_line(cells[key])}", flush=True)
         RESULTS.write_text(json.dumps([asdict(cell) for cell in cells.values()], indent=1) + "\n")
-    put(PAGE, COMMAND, as_page(list(cells.values())))
+    put(PAGE, COMMAND, as_page(read()))
     return 0
 
 
