@@ -145,6 +145,7 @@ def section(fit: Fit, table: list[dict[str, str]]) -> dict[str, Any]:
     t0, per_op, *rates, bandwidth = (float(value) for value in logs)
     return {
         "runs_on": fit.runs_on,
+        "precision": fit.precision,
         "calibrated": bool(fit.soc),
         **({"soc": fit.soc} if fit.soc else {}),
         "source": fit.source,

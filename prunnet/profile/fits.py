@@ -31,29 +31,53 @@ def with_fits(document: Document) -> Document:
         document: A profile, not yet validated.
 
     Raises:
-        ProfileError: No such fit, or one that is not what a latency model must be.
+        ProfileError: No such fit, one that is not what a latency model must be, or one of another precision that does
+            not say that it only stands in. All problems at once.
     """
     latency = document.values.get("latency")
     if not isinstance(latency, dict):
         return document
     whole: dict[Any, Any] = {}
+    problems: dict[str, ProfileError] = {}  # by their text: two entries may name one damaged fit
     for target, models in latency.items():
-        if isinstance(models, dict):
-            models = {
-                precision: _written_out(document, ("latency", target, precision), model)
-                for precision, model in models.items()
-            }
-        whole[target] = models
+        whole[target] = dict(models) if isinstance(models, dict) else models
+        for precision, model in models.items() if isinstance(models, dict) else ():
+            try:
+                whole[target][precision] = _written_out(document, ("latency", target, precision), model)
+            except ProfileError as problem:
+                problems[str(problem)] = problem
+    if problems:
+        raise ProfileError.of(list(problems.values()))
     return replace(document, values={**document.values, "latency": whole})
 
 
 def _written_out(document: Document, at: FieldPath, model: Any) -> Any:
+    stated = model if isinstance(model, dict) else {}
     if isinstance(model, str):
-        return _fit(document, at, model)
-    if isinstance(model, dict) and KEY in model:
-        changed = {key: value for key, value in model.items() if key != KEY}
-        return {**_fit(document, (*at, KEY), model[KEY]), **changed}
-    return model
+        fields = _fit(document, at, model)
+    elif KEY in stated:
+        changed = {key: value for key, value in stated.items() if key != KEY}
+        fields = {**_fit(document, (*at, KEY), stated[KEY]), **changed}
+    else:
+        return model
+    _refuse_another_precision(document, at, fields, stands_in=stated.get("calibrated") is False)
+    return fields
+
+
+def _refuse_another_precision(
+    document: Document, at: FieldPath, fields: dict[str, Any], *, stands_in: bool
+) -> None:
+    """A fit of fp32 must not predict int8 as if that had been measured."""
+    measured, wanted = fields.get("precision"), at[-1]
+    if measured is not None and measured != wanted and not stands_in:
+        raise ProfileError(
+            document.path,
+            f"the fit was measured in {measured}, not in {wanted}",
+            line=document.line_of(at),
+            field=".".join(map(str, at)),
+            given=measured,
+            allowed=f"a fit of {wanted}; or {{{KEY}: ..., calibrated: false}}, if that one is to stand in",
+        )
 
 
 def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:

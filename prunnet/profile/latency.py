@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from runtime_py.bundle.manifest import Precision
 from runtime_py.record import Record
 
 Rate = Annotated[float, Field(gt=0, lt=1e9)]
@@ -53,6 +54,8 @@ class LatencyModel(_Strict):
 
     runs_on: str
     """The runtime, delegate and unit that the measurements ran on."""
+    precision: Precision | None = None
+    """The precision that was measured; the fit stands for another one only where `calibrated: false` says so."""
     t0_ms: Milliseconds
     """Milliseconds of a call, whatever the network."""
     per_op_ms: Milliseconds

@@ -70,8 +70,25 @@ def test_a_damaged_fit_is_named_itself(tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / "latency", tmp_path / "latency")
     file = tmp_path / "latency" / "cortex_a76_fp32.yaml"
     file.write_text(file.read_text().replace("t0_ms: 0.2282", "t0_ms: -1"))
-    with pytest.raises(ProfileError, match=r"cortex_a76_fp32\.yaml:5: t0_ms"):
+    with pytest.raises(ProfileError, match=r"cortex_a76_fp32\.yaml:6: t0_ms"):
         load_profile(written(tmp_path))
+
+
+def test_a_fit_of_another_precision_only_stands_in(tmp_path: Path) -> None:
+    path = written(tmp_path, "cortex_a76_int8")
+    with pytest.raises(ProfileError, match="measured in int8, not in fp32") as raised:
+        load_profile(path)
+    assert (raised.value.line, raised.value.field) == (8, "latency.tflite.fp32")
+    path.write_text(
+        path.read_text().replace("fp32: cortex_a76_int8", "fp32: {fit: cortex_a76_int8, calibrated: false}")
+    )
+    assert not fit(path).calibrated and not fit(path, "onnx").calibrated
+
+
+def test_all_problems_of_fits_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"latency\.tflite\.fp32") as raised:
+        load_profile(written(tmp_path, "cortex_a75"))
+    assert "latency.onnx.fp32" in str(raised.value)
 
 
 def test_shipped_profiles_are_short() -> None:

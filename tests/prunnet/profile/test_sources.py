@@ -98,7 +98,7 @@ def test_unknown_sources_of_a_fit_are_refused(folder: Path) -> None:
     text = (folder / "latency" / "cortex_x3_fp32.yaml").read_text(encoding="utf-8")
     (folder / "latency" / "cortex_x3_fp32.yaml").write_text(text.replace("ncnn_benchmark", "hearsay", 1))
     with pytest.raises(
-        ProfileError, match=r"cortex_x3_fp32\.yaml:12: rows\.0\.source: .* no such source; given 'hearsay'"
+        ProfileError, match=r"cortex_x3_fp32\.yaml:13: rows\.0\.source: .* no such source; given 'hearsay'"
     ):
         load_profile(folder / "pixel8.yaml")
 
