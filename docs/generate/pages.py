@@ -29,7 +29,7 @@ def _recipe() -> Iterator[str]:
         "option without effect is an error. One error lists everything that is wrong with the file.",
         "",
         "[Your own photos](../guide/photos.md) writes one step by step. The shipped ones are in",
-        "[prunnet/recipes](../../prunnet/shipped/recipes/glyphs.yaml).",
+        "[prunnet/shipped/recipes](../../prunnet/shipped/recipes/glyphs.yaml).",
         "",
     )
     yield from tables(prunnet.Recipe, {})
