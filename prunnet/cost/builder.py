@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from prunnet.cost.graph import CostGraph, Op
 from prunnet.cost.rules import Shape, kind_of, macs_of
+from prunnet.errors import EncoderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class GraphBuilder:
         weights, biases, constants = self._store(call, weight)
         inputs = tuple(dict.fromkeys(self._index[operand.storage] for operand in active))
         reads = sum(self._tensors[index] for index in inputs)
-        outputs = tuple(self._new_tensor(out) for out in call.outputs[:1])
+        outputs = tuple(self._new_tensor(out) for out in call.outputs)
         self._ops.append(
             Op(
                 name=call.name,
@@ -81,19 +82,33 @@ class GraphBuilder:
                 inputs=inputs,
                 outputs=outputs,
                 input_elements=reads,
-                output_elements=prod(call.outputs[0].shape),
+                output_elements=0,  # known when it is: of the results that are read
                 zeros=self.masked.get(weight.storage, 0) if weight and weights else 0,
             )
         )
 
     def finish(self, results: tuple[Operand, ...]) -> CostGraph:
-        """Return the unfused graph, with `results` as the activations that the module returns."""
+        """Return the unfused graph, with `results` as the activations that the module returns.
+
+        Raises:
+            EncoderError: No result depends on the picture.
+        """
+        returned = tuple(self._index[result.storage] for result in results if result.storage in self._index)
+        if not returned:
+            raise EncoderError("the network's result does not depend on the picture: there is nothing to cost")
+        read = {*returned, *(index for op in self._ops for index in op.inputs)}
         return CostGraph(
             input_shape=self.image.shape[1:],
-            ops=tuple(self._ops),
+            ops=tuple(self._without_unread(op, read) for op in self._ops),
             tensors=tuple(self._tensors),
-            results=tuple(self._index[result.storage] for result in results if result.storage in self._index),
+            results=returned,
         )
+
+    def _without_unread(self, op: Op, read: set[int]) -> Op:
+        """Return the op without results that nothing reads: no runtime makes the indices of a maximum for nobody."""
+        first, *others = op.outputs
+        kept = (first, *(index for index in others if index in read))
+        return replace(op, outputs=kept, output_elements=sum(self._tensors[index] for index in kept))
 
     def _new_tensor(self, operand: Operand) -> int:
         self._tensors.append(prod(operand.shape))

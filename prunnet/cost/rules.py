@@ -6,6 +6,7 @@ arithmetic count zero MACs, the convention of the papers and of the measurements
 
 from __future__ import annotations
 
+import re
 from math import prod
 
 from prunnet.cost.graph import Kind
@@ -16,7 +17,19 @@ Shape = tuple[int, ...]
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(["convolution", "_convolution", "conv2d", "conv1d"], "conv"),
     **dict.fromkeys(
-        ["addmm", "mm", "bmm", "baddbmm", "linear", "mv", "dot", "scaled_dot_product_attention"], "matmul"
+        [
+            "addmm",
+            "addbmm",
+            "addmv",
+            "mm",
+            "bmm",
+            "baddbmm",
+            "linear",
+            "mv",
+            "dot",
+            "scaled_dot_product_attention",
+        ],
+        "matmul",
     ),
     **dict.fromkeys(
         ["native_batch_norm", "_native_batch_norm_legit_no_training", "batch_norm", "cudnn_batch_norm"],
@@ -61,6 +74,8 @@ FUSIBLE_ACTIVATIONS = frozenset({"relu", "hardtanh", "clamp", "clamp_min", "clam
 """Activations that XNNPACK, LiteRT, ONNX Runtime and Core ML apply inside the op before them."""
 _UNCOUNTED = ("lstm", "gru", "rnn", "_scaled_dot_product", "mkldnn", "fft_", "_cdist", "_trilinear")
 """Parts of names of ops that multiply matrices inside, which no rule here counts."""
+_PRODUCTS = re.compile(r"mm(_|$)|matmul|(^|_)v?dot(_|$)|conv(olution|\d|_)|bilinear$")
+"""In names of products: one that is not in `KINDS` has no rule either."""
 
 
 def kind_of(name: str, weight_shape: Shape | None, groups: int) -> Kind:
@@ -74,7 +89,7 @@ def kind_of(name: str, weight_shape: Shape | None, groups: int) -> Kind:
     Raises:
         EncoderError: The op multiplies matrices in a way that is not counted here.
     """
-    if any(part in name for part in _UNCOUNTED):
+    if any(part in name for part in _UNCOUNTED) or (name not in KINDS and _PRODUCTS.search(name)):
         raise EncoderError(
             f"the op aten.{name} cannot be costed: its multiply-accumulates are unknown. "
             "Write the layer with convolutions, linear layers or scaled_dot_product_attention"
@@ -102,8 +117,10 @@ def macs_of(name: str, operands: list[Shape], output: Shape, transposed: bool) -
         return prod(source if transposed else output) * prod(weight[1:])
     if name in {"mm", "bmm", "mv", "dot", "linear"}:
         return prod(output) * operands[0][-1]
-    if name in {"addmm", "baddbmm"}:
+    if name in {"addmm", "baddbmm", "addmv"}:
         return prod(output) * operands[1][-1]
+    if name == "addbmm":
+        return prod(operands[1]) * output[-1]
     if name == "scaled_dot_product_attention":
         query, key, value = operands[:3]
         return prod(query) * key[-2] + prod(query[:-1]) * key[-2] * value[-1]

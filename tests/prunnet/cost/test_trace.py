@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -164,3 +165,70 @@ def test_what_can_not_be_costed_is_refused() -> None:
         trace(ConvEncoder(), SHAPE)
     with pytest.raises(EncoderError, match="image size"):
         trace(AttentionEncoder().eval(), (3, 64, 64))
+
+
+class Statistics(nn.Module):
+    """Goes on from results of an operation that is not its first."""
+
+    def __init__(self, pool: Callable[[Tensor], Sequence[Tensor]], takes: Sequence[int]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2)
+        self.fc = nn.Linear(8 * len(takes), 16)
+        self.pool, self.takes = pool, takes
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.pool(self.conv(x))
+        return self.fc(torch.cat([found[place] for place in self.takes], dim=1))
+
+
+STATISTICS = {
+    "mean": (lambda x: torch.var_mean(x, dim=(2, 3)), (1,)),
+    "both": (lambda x: torch.std_mean(x, dim=(2, 3)), (0, 1)),
+    "variance": (lambda x: torch.var_mean(x, dim=(2, 3)), (0,)),
+    "largest": (lambda x: torch.aminmax(x.flatten(2), dim=2), (1,)),
+    "last of three": (lambda x: [part.mean((2, 3)) for part in x.split([8, 8, 7], dim=2)], (2,)),
+}
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_any_result_of_an_operation_leads_on(name: str) -> None:
+    module = Statistics(*STATISTICS[name]).eval()
+    graph = trace(module, SHAPE)
+    assert graph.macs == macs_by_hooks(module, SHAPE) == trace_exported(module, SHAPE).macs
+    assert graph.parameters == sum(parameter.numel() for parameter in module.parameters())
+    assert len(graph.results) == 1
+    assert graph.live_elements == live_elements(graph)
+
+
+def test_results_that_nothing_reads_take_no_memory() -> None:
+    def pool(x: Tensor) -> tuple[Tensor, ...]:
+        return (F.max_pool2d(x, 2, return_indices=True)[0].mean((2, 3)),)
+
+    op = next(
+        op for op in trace(Statistics(pool, (0,)).eval(), SHAPE).ops if op.name.startswith("max_pool2d")
+    )
+    assert len(op.outputs) == 1
+    assert op.output_elements == 8 * 11 * 11
+
+
+def test_the_sum_of_products_counts_each() -> None:
+    class Summed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.addbmm(x[0, 0], x[0], x[0])
+
+    graph = trace(Summed().eval(), SHAPE)
+    assert graph.macs == 3 * 48**3
+
+
+@pytest.mark.parametrize("constant", ["result", "product"])
+def test_what_has_no_cost_is_refused(constant: str) -> None:
+    class Unknown(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answer = nn.Parameter(torch.zeros(1, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.answer + 1 if constant == "result" else torch.ops.aten._int_mm(*2 * [x[0, 0].char()])
+
+    with pytest.raises(EncoderError, match="depend" if constant == "result" else "_int_mm"):
+        trace(Unknown().eval(), SHAPE)
