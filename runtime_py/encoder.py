@@ -231,7 +231,7 @@ class QueryEncoder:
         embed = embed or self.embed
         try:
             if server is not None:
-                report = check_server(self.manifest, self.probes, embed, self.runtime, server)
+                report = check_server(self.manifest, self.probes, embed, tolerances, self.runtime, server)
             else:
                 record = examine(embed, self.probes, tolerances, self.runtime, exported.figures)
                 report = DriftReport.of(record, exported.figures)

@@ -95,7 +95,9 @@ class GraphBuilder:
         """
         returned = tuple(self._index[result.storage] for result in results if result.storage in self._index)
         if not returned:
-            raise EncoderError("the network's result does not depend on the picture: there is nothing to cost")
+            raise EncoderError(
+                "the network's result does not depend on the picture: there is nothing to cost"
+            )
         read = {*returned, *(index for op in self._ops for index in op.inputs)}
         return CostGraph(
             input_shape=self.image.shape[1:],

@@ -12,9 +12,9 @@ from runtime_py.arrays import Pixels
 from runtime_py.bundle.manifest import DriftRecord, Manifest
 from runtime_py.bundle.probes import Parity, Probes, unit_lengths
 from runtime_py.bundle.tolerances import SERVER_MIN_COSINE, SERVER_MIN_MEAN_COSINE, Tolerances
-from runtime_py.check.drift import TOP_K, Embed, examine, measure
-from runtime_py.check.figures import as_near
-from runtime_py.check.gates import Gate, at_least, at_most, describe
+from runtime_py.check.drift import TOP_K, Embed, measure
+from runtime_py.check.figures import as_near, figures_of
+from runtime_py.check.gates import Gate, at_least, at_most, describe, recorded_gates
 from runtime_py.check.parity_pictures import name_of
 from runtime_py.check.report import DriftReport
 from runtime_py.check.server import ServerModel, open_server
@@ -24,7 +24,12 @@ from runtime_py.retrieval import metrics
 
 
 def check_server(
-    manifest: Manifest, probes: Probes, embed: Embed, runtime: str, path: str | Path
+    manifest: Manifest,
+    probes: Probes,
+    embed: Embed,
+    tolerances: Tolerances,
+    runtime: str,
+    path: str | Path,
 ) -> DriftReport:
     """Hold an artifact against a server; see `QueryEncoder.check`.
 
@@ -32,6 +37,7 @@ def check_server(
         manifest: The bundle's manifest.
         probes: Its probes.
         embed: What the artifact does: uint8 [N, H, W, 3] to float32 [N, D], unit length.
+        tolerances: What a later check on this runtime may find (`runtime_py.check.drift.held_to`).
         runtime: Name and version of what runs it.
         path: The server, one of `runtime_py.check.server.KINDS`.
 
@@ -45,7 +51,7 @@ def check_server(
             verdict="not verified",
             reasons=(f"server {path} does not say which space it embeds in (no space id)",),
             figures=None,
-            tolerances=manifest.drift.tolerances,
+            tolerances=tolerances,
             runtime=runtime,
             server=str(path),
         )
@@ -56,18 +62,25 @@ def check_server(
             "or index the gallery again"
         )
     report = (
-        _against_gallery(manifest.drift, probes, embed, runtime, server)
+        _against_gallery(manifest.drift, probes, embed, tolerances, runtime, server)
         if isinstance(server, StoredGallery)
-        else _against_model(manifest.drift, probes, embed, runtime, server)
+        else _against_model(manifest.drift, probes, embed, tolerances, runtime, server)
     )
     return replace(report, server=str(path))
 
 
 def _against_model(
-    exported: DriftRecord, probes: Probes, embed: Embed, runtime: str, server: ServerModel
+    exported: DriftRecord,
+    probes: Probes,
+    embed: Embed,
+    tolerances: Tolerances,
+    runtime: str,
+    server: ServerModel,
 ) -> DriftReport:
-    """Judge the server's own drift first, then the bundle with the server's embeddings as its gallery."""
-    tolerances = exported.tolerances
+    """Judge the server's own drift first, then the bundle with the server's embeddings as its gallery.
+
+    What the export recorded was measured with the gallery in the bundle, and is compared with that one.
+    """
     dense = _embedded(server, probes.images, probes.dense)
     worst = int(np.argmin(unit_lengths(dense)))
     unit_length = at_least(
@@ -95,7 +108,11 @@ def _against_model(
     if probes.parity is not None:
         judged.append(_parity_pictures(server, probes.parity, tolerances))
         figures["synthetic_min_cosine"] = judged[-1].value
-    record = examine(embed, replace(probes, dense=dense), tolerances, runtime)
+    queries = embed(probes.images)
+    synthetic = None if probes.parity is None else embed(probes.parity.images)
+    record = measure(queries, replace(probes, dense=dense), tolerances, runtime, synthetic=synthetic)
+    if exported.figures is not None:
+        judged += recorded_gates(figures_of(queries, probes, synthetic), exported.figures, tolerances)
     return _extend(DriftReport.of(record), judged, figures)
 
 
@@ -116,13 +133,14 @@ def _embedded(server: ServerModel, images: Pixels, stored: metrics.Floats) -> me
 
 
 def _parity_pictures(server: ServerModel, parity: Parity, tolerances: Tolerances) -> Gate:
-    """Hold the server's embeddings of the parity pictures against the dense encoder's; NaN fails."""
+    """Hold the server's embeddings of the parity pictures against the dense encoder's; no direction counts as -1."""
     dense = _embedded(server, parity.images, parity.dense)
     lengths = np.linalg.norm(dense.astype(np.float64), axis=1)
     cosines = np.einsum("nd,nd->n", dense.astype(np.float64), parity.dense) / np.where(
         lengths, lengths, np.nan
     )
-    worst = int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))
+    cosines = np.nan_to_num(cosines, nan=-1.0)
+    worst = int(np.argmin(cosines))
     name, where = "server.synthetic_min_cosine", f"worst parity picture: {name_of(worst)}"
     stated = tolerances.min_synthetic_cosine
     least = SERVER_MIN_COSINE if stated is None else min(stated, SERVER_MIN_COSINE)
@@ -130,7 +148,12 @@ def _parity_pictures(server: ServerModel, parity: Parity, tolerances: Tolerances
 
 
 def _against_gallery(
-    exported: DriftRecord, probes: Probes, embed: Embed, runtime: str, gallery: StoredGallery
+    exported: DriftRecord,
+    probes: Probes,
+    embed: Embed,
+    tolerances: Tolerances,
+    runtime: str,
+    gallery: StoredGallery,
 ) -> DriftReport:
     """Judge the bundle by its own probes first, then retrieve them from the server's gallery.
 
@@ -139,7 +162,6 @@ def _against_gallery(
     agreement with the dense queries' neighbours is reported and has no tolerance: a smaller network may well
     find another image of the same thing first.
     """
-    tolerances = exported.tolerances
     if gallery.embeddings.shape[1] != probes.dimension:
         raise IncompatibleError(
             f"the server's gallery has {gallery.embeddings.shape[1]} dimensions, "

@@ -85,7 +85,7 @@ def gates(figures: Figures, tolerances: Tolerances, recorded: Figures | None = N
         *_compression(figures, tolerances),
         *_compatibility(figures, tolerances),
         *_closeness(figures, tolerances),
-        *(_recorded(figures, recorded, tolerances) if recorded else ()),
+        *(recorded_gates(figures, recorded, tolerances) if recorded else ()),
     )
 
 
@@ -97,6 +97,28 @@ def parity_gates(figures: Figures, tolerances: Tolerances) -> tuple[Gate, ...]:
         tolerances: What it may be.
     """
     return tuple(_closeness_to_subnetwork(figures, tolerances))
+
+
+def recorded_gates(figures: Figures, recorded: Figures, tolerances: Tolerances) -> Iterator[Gate]:
+    """Compare with the export alone; the arguments are those of `gates`."""
+    for name, cosine, least in (
+        ("min_cosine", figures.recorded_min_cosine, tolerances.min_recorded_cosine),
+        ("mean_cosine", figures.recorded_mean_cosine, tolerances.min_recorded_mean_cosine),
+    ):
+        if cosine is not None and least is not None:
+            yield at_least(f"recorded.{name}", cosine, least)
+    drop, change = tolerances.max_recorded_drop, tolerances.max_recorded_change
+    if drop is not None:
+        for name, now, then in (
+            ("recall_at_1", figures.recall_at_1, recorded.recall_at_1),
+            ("recall_at_1_dense", figures.recall_at_1_dense, recorded.recall_at_1_dense),
+            ("map", figures.map, recorded.map),
+            ("map_dense", figures.map_dense, recorded.map_dense),
+        ):
+            yield at_most(f"recorded.{name}_drop", then - now, drop)
+    if change is not None:
+        moved = abs(figures.mean_cosine_to_dense - recorded.mean_cosine_to_dense)
+        yield at_most("recorded.cosine_to_dense_change", moved, change)
 
 
 def resize_gates(
@@ -161,24 +183,3 @@ def _closeness(figures: Figures, tolerances: Tolerances) -> Iterator[Gate]:
         yield at_least("closeness.to_dense", figures.closeness, tolerances.min_closeness)
     if figures.own_picture is not None and tolerances.min_own_picture is not None:
         yield at_least("closeness.own_picture", figures.own_picture, tolerances.min_own_picture)
-
-
-def _recorded(figures: Figures, recorded: Figures, tolerances: Tolerances) -> Iterator[Gate]:
-    for name, cosine, least in (
-        ("min_cosine", figures.recorded_min_cosine, tolerances.min_recorded_cosine),
-        ("mean_cosine", figures.recorded_mean_cosine, tolerances.min_recorded_mean_cosine),
-    ):
-        if cosine is not None and least is not None:
-            yield at_least(f"recorded.{name}", cosine, least)
-    drop, change = tolerances.max_recorded_drop, tolerances.max_recorded_change
-    if drop is not None:
-        for name, now, then in (
-            ("recall_at_1", figures.recall_at_1, recorded.recall_at_1),
-            ("recall_at_1_dense", figures.recall_at_1_dense, recorded.recall_at_1_dense),
-            ("map", figures.map, recorded.map),
-            ("map_dense", figures.map_dense, recorded.map_dense),
-        ):
-            yield at_most(f"recorded.{name}_drop", then - now, drop)
-    if change is not None:
-        moved = abs(figures.mean_cosine_to_dense - recorded.mean_cosine_to_dense)
-        yield at_most("recorded.cosine_to_dense_change", moved, change)

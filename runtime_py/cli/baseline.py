@@ -158,9 +158,11 @@ def compare(baseline: Baseline, file: Path, outcomes: Sequence[Outcome]) -> list
 
     Returns:
         The outcomes with what moved; then one error that lists every bundle that the baseline has not, that was not
-        checked, or that cannot be told from another; none if there are no such bundles.
+        checked, whose instructions could not be compared although that was asked for, or that cannot be told from
+        another; none if there are no such bundles.
     """
     judged = []
+    uncompared = []
     for outcome in outcomes:
         kept = baseline.bundles.get(outcome.about.key) if outcome.about else None
         if kept is None or outcome.report is None or outcome.report.figures is None:
@@ -175,10 +177,12 @@ def compare(baseline: Baseline, file: Path, outcomes: Sequence[Outcome]) -> list
             if cpu in kept.instructions:
                 then, allowed = kept.instructions[cpu], baseline.tolerances.instructions
                 moved.append(Moved("baseline.instructions", then, now, allowed, relative=True))
+        uncompared += _uncompared(kept, outcome)
         judged.append(replace(outcome, moved=tuple(moved)))
     counts = Counter(outcome.about.key for outcome in outcomes if outcome.about)
     problems = [
         *_alike(counts),
+        *uncompared,
         *(f"{key} is not in the baseline" for key in sorted(counts.keys() - baseline.bundles.keys())),
         *(
             f"{key} is in the baseline and was not checked"
@@ -190,8 +194,15 @@ def compare(baseline: Baseline, file: Path, outcomes: Sequence[Outcome]) -> list
     return judged
 
 
-def update(file: Path, tolerances: Moves, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def update(file: Path, baseline: Baseline, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Write the figures of all bundles, in place of what the file holds; only if all are compatible.
+
+    Instructions that were not counted now stay as they were.
+
+    Args:
+        file: Where to.
+        baseline: What it holds; its tolerances stay.
+        outcomes: Of every bundle that was checked.
 
     Returns:
         The outcomes; and one error if nothing was written, because a bundle is not compatible or cannot be told from
@@ -214,14 +225,14 @@ def update(file: Path, tolerances: Moves, outcomes: Sequence[Outcome]) -> list[O
             mean_cosine_to_dense=figures.mean_cosine_to_dense,
             recall_at_1=figures.recall_at_1,
             map=figures.map,
-            instructions=_instructions(outcome.report),
+            instructions=_kept_instructions(baseline, outcome.about.key) | _instructions(outcome.report),
             runtime=outcome.report.runtime,
             prunnet_version=outcome.about.prunnet_version,
         )
     problems += _alike(Counter(outcome.about.key for outcome in outcomes if outcome.about))
     if problems:
         return [*outcomes, _error(file, ["was not updated", *problems], "mend these first")]
-    body = Baseline(tolerances=tolerances, bundles=bundles).model_dump(mode="json")
+    body = Baseline(tolerances=baseline.tolerances, bundles=bundles).model_dump(mode="json")
     write_report(file, (json.dumps(body, indent=2, sort_keys=True) + "\n").encode())
     return list(outcomes)
 
@@ -230,6 +241,23 @@ def _instructions(report: DriftReport) -> dict[str, int]:
     """Return the counted instructions of an embedding by processor."""
     device = report.device
     return {} if device is None or device.instructions is None else {device.cpu: device.instructions}
+
+
+def _kept_instructions(baseline: Baseline, key: str) -> dict[str, int]:
+    return dict(baseline.bundles[key].instructions) if key in baseline.bundles else {}
+
+
+def _uncompared(kept: Kept, outcome: Outcome) -> list[str]:
+    """Say if instructions were to be counted, and there was nothing to compare on one of the two sides."""
+    device = None if outcome.report is None else outcome.report.device
+    if device is None or outcome.about is None:
+        return []
+    key = outcome.about.key
+    if device.instructions is not None and device.cpu not in kept.instructions:
+        return [f"{key} has no instructions on {device.cpu} in the baseline"]
+    if device.not_counted and kept.instructions:
+        return [f"{key} has instructions in the baseline, and they were not counted ({device.not_counted})"]
+    return []
 
 
 def _alike(counts: Counter[str]) -> list[str]:

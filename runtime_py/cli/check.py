@@ -98,7 +98,7 @@ def _run(given: argparse.Namespace) -> int:
             Outcome(Path(given.bundles[0]), error=BundleError(given.bundles[0], problem, "export them"))
         )
     if given.update_baseline:
-        outcomes = update(given.baseline, baseline.tolerances, outcomes)
+        outcomes = update(given.baseline, baseline, outcomes)
     elif given.baseline:
         outcomes = compare(baseline, given.baseline, outcomes)
     code = exit_code(outcomes)
@@ -114,8 +114,9 @@ def _places_are_writable(given: argparse.Namespace) -> bool:
     """Try the files that will be written, and note all that cannot be."""
     from runtime_py.cli.report_file import place_errors
 
-    files = (given.junit, given.html, given.baseline if given.update_baseline else None)
-    errors = list(place_errors(file for file in files if file))
+    written, kept = (given.baseline, None) if given.update_baseline else (None, given.baseline)
+    read = (kept, given.embeddings, given.server and Path(given.server))
+    errors = list(place_errors(filter(None, (given.junit, given.html, written)), filter(None, read)))
     for error in errors:
         note(f"prunnet-check: {error}")
     return not errors

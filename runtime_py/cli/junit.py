@@ -7,6 +7,7 @@ with the same names the first alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
@@ -25,23 +26,24 @@ def junit_xml(outcomes: Sequence[Outcome]) -> bytes:
     verified.
     """
     root = ElementTree.Element("testsuites", name="prunnet-check")
+    seen: Counter[tuple[str, str]] = Counter()
     for outcome in outcomes:
-        _suite(root, outcome)
+        _suite(root, outcome, seen)
     for count in ("tests", "failures", "errors"):  # Jenkins' schema has no "skipped" here
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _suite(root: ElementTree.Element, outcome: Outcome) -> None:
+def _suite(root: ElementTree.Element, outcome: Outcome, seen: Counter[tuple[str, str]]) -> None:
     name = plain(str(outcome.bundle))
     suite = ElementTree.SubElement(root, "testsuite", name=name)
     for gate in outcome.gates:
-        case = ElementTree.SubElement(suite, "testcase", classname=name, name=plain(gate.name))
+        case = _case(suite, name, plain(gate.name), seen)
         if not gate.passed:
             _verdict(case, "failure", str(gate), outcome)
     if outcome.verdict != "compatible" and all(gate.passed for gate in outcome.gates):
-        case = ElementTree.SubElement(suite, "testcase", classname=name, name="check")
+        case = _case(suite, name, "check", seen)
         # What ends its process, or lacks the device that CI demands, was not left out: it failed.
         tag = (
             "error"
@@ -52,6 +54,16 @@ def _suite(root: ElementTree.Element, outcome: Outcome) -> None:
     suite.set("tests", str(len(suite)))
     for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(count, str(len(suite.findall(f"./testcase/{tag}"))))
+
+
+def _case(
+    suite: ElementTree.Element, classname: str, name: str, seen: Counter[tuple[str, str]]
+) -> ElementTree.Element:
+    """Append a test case; of two with the same names GitLab would show the first alone."""
+    seen[classname, name] += 1
+    number = seen[classname, name]
+    unique = name if number == 1 else f"{name} {number}"
+    return ElementTree.SubElement(suite, "testcase", classname=classname, name=unique)
 
 
 def _verdict(case: ElementTree.Element, tag: str, message: str, outcome: Outcome) -> None:

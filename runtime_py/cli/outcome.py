@@ -21,6 +21,7 @@ from runtime_py.errors import (
     CrashError,
     DeviceError,
     IncompatibleError,
+    InferenceError,
     MissingExtraError,
     PrunnetError,
     UnsupportedProgramError,
@@ -53,7 +54,7 @@ class Outcome:
             return "moved" if moved else self.report.verdict
         if isinstance(self.error, IncompatibleError):
             return "incompatible"
-        cannot_run = (MissingExtraError, UnsupportedProgramError, CrashError, DeviceError)
+        cannot_run = (MissingExtraError, UnsupportedProgramError, CrashError, DeviceError, InferenceError)
         return "not verified" if isinstance(self.error, cannot_run) else "error"
 
     @property

@@ -12,17 +12,26 @@ from runtime_py.disk.scratch import scratch_path
 from runtime_py.errors import BundleError
 
 
-def place_errors(files: Iterable[Path]) -> Iterator[BundleError]:
+def place_errors(files: Iterable[Path], read: Iterable[Path] = ()) -> Iterator[BundleError]:
     """Try whether each file could be written, and yield what speaks against it.
 
     Folders that are missing are made when a file is written, not here. Room on the disk is not asked for.
+
+    Args:
+        files: Files that will be written.
+        read: Files that the same command reads: none of them may be written over.
     """
+    inputs = {os.path.realpath(file) for file in read}
     seen: set[str] = set()
     for file in files:
         name = os.path.realpath(file)
         if name in seen and not _is_written_through(file):
             yield BundleError(file, "is named for two reports", "choose another file for one of them")
         seen.add(name)
+        if name in inputs:
+            yield BundleError(
+                file, "is read by this command, and would be written over", "choose another file"
+            )
         try:
             _try(file)
         except OSError as error:

@@ -98,12 +98,11 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
             recorded = figures_of(probes.subnetwork, probes, pictures)
     tolerances = held_to(drift, encoder.runtime, recorded)
     try:
-        record = examine(embed, probes, tolerances, encoder.runtime, recorded)
+        report = DriftReport.of(examine(embed, probes, tolerances, encoder.runtime, recorded), recorded)
+        return with_preprocessing(report, encoder.embed, probes, encoder.manifest.preprocessing)
     except InferenceError as error:
         kept.clear()  # of other pictures than the probes
         return DriftReport("not verified", (str(error),), None, tolerances, encoder.runtime)
-    report = DriftReport.of(record, recorded)
-    return with_preprocessing(report, encoder.embed, probes, encoder.manifest.preprocessing)
 
 
 def _peak_memory(bundle: Path) -> int | None:

@@ -65,7 +65,8 @@ def read_image(picture: Image.Image, into: Into) -> Pixels:
     """Bring an image of Pillow's to uint8 [height, width, 3], RGB.
 
     One that was opened from a path and not decoded yet is read as `read_picture` reads its file. What is decoded, or
-    comes from a stream, no longer tells how its file stored it: it is taken in the modes that leave no doubt.
+    comes from a stream, no longer tells how its file stored it: it is taken in the modes that leave no doubt. So is
+    every frame but the first of a file of several.
 
     Args:
         picture: Of a file; or of mode RGB or L, without a transparent colour. EXIF that it has turns it upright.
@@ -75,7 +76,7 @@ def read_image(picture: Image.Image, into: Into) -> Pixels:
         PictureError: As `open_picture`; or it is decoded and of another mode.
     """
     stored = getattr(picture, "filename", "")
-    if stored and getattr(picture, "tile", None) and Path(stored).is_file():
+    if stored and getattr(picture, "tile", None) and picture.tell() == 0 and Path(stored).is_file():
         return read_picture(stored, into)
     name = Path(stored or "the given image")
     with said(name):

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from runtime_py import BundleError, IncompatibleError, load
+from runtime_py.bundle.manifest import FloatTwin
+from runtime_py.bundle.probes import Recorded
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.check.drift import figures_of, measure
 from runtime_py.check.server import open_server
@@ -56,6 +58,7 @@ def test_the_dense_onnx_model_is_compatible(encoder, onnx_server):
         "parity",
         "compatibility",
         "closeness",
+        "recorded",
         "preprocess",
     }
 
@@ -92,6 +95,30 @@ def test_an_export_error_that_only_the_servers_gallery_shows_is_caught(make_bund
     assert report.reasons[0].startswith("server.top1_agreement")
 
 
+def test_an_artifact_that_rounds_otherwise_than_at_the_export_is_caught_beside_any_server(
+    make_bundle, onnx_server, probes, tmp_path
+):
+    """The same release of a runtime: a difference as small as int8's own rounding is a fault."""
+    rng = np.random.default_rng(0)
+
+    def rounded(vectors):
+        moved = vectors + 0.003 * rng.standard_normal(vectors.shape)
+        return (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
+
+    given, synthetic = rounded(probes.subnetwork), rounded(probes.parity.subnetwork)
+    runtime = load(make_bundle("executorch")).runtime  # it shows no weights, which are not in int8
+    record = measure(given, probes, TABLE["int8"], runtime, synthetic=synthetic)
+    record = record.model_copy(
+        update={"twin": FloatTwin(precision="fp32", runtime=runtime, figures=record.figures)}
+    )
+    kept = replace(probes, recorded=Recorded(given, synthetic))
+    encoder = load(make_bundle("executorch", out="int8", own_probes=kept, precision="int8", drift=record))
+    servers = None, gallery(tmp_path / "g.npz", probes), onnx_server("dense", tiny.near_encoder(), SPACE)
+    for server in servers:
+        reasons = encoder.check(server).reasons
+        assert len(reasons) == 1 and reasons[0].startswith("recorded.mean_cosine"), (server, reasons)
+
+
 def test_another_model_in_the_same_space_is_caught(encoder, onnx_server):
     """A space id is a claim; the embeddings decide."""
     report = encoder.check(onnx_server("impostor", tiny.tiny_encoder(seed=1), SPACE))
@@ -107,6 +134,25 @@ def test_a_model_whose_embeddings_are_not_finite_is_caught(encoder, onnx_server)
     report = encoder.check(onnx_server("nan", Broken(), SPACE))
     assert report.verdict == "incompatible"
     assert report.reasons[0].startswith("server.unit_length")
+
+
+def test_a_parity_picture_without_a_direction_counts_as_the_opposite(encoder, onnx_server):
+    class Dark(torch.nn.Module):
+        """Gives nothing for one of the parity pictures alone."""
+
+        def __init__(self):
+            super().__init__()
+            self.dense = tiny.near_encoder()
+            picture = encoder.probes.parity.images[0]
+            self.register_buffer("picture", torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32)))
+
+        def forward(self, x):
+            other = (x - self.picture).abs().amax(dim=(1, 2, 3)).clamp(max=1)
+            return self.dense(x) * other[:, None]
+
+    report = encoder.check(onnx_server("dark", Dark(), SPACE))
+    assert report.server_figures["synthetic_min_cosine"] == -1
+    assert any(reason.startswith("server.synthetic_min_cosine is -1") for reason in report.reasons)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "gallery"])

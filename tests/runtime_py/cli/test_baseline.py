@@ -153,11 +153,9 @@ def test_defaults_are_those_of_the_guide():
         assert f"| `{name}` | {tolerance:g} |" in text
 
 
-def emulated(instructions: int | None) -> DeviceRecord:
+def emulated(instructions: int | None, cpu: str = "Cortex-A53", **more: str) -> DeviceRecord:
     runtimes = {"python": "3.11", "on": "LiteRT"}
-    return DeviceRecord(
-        "emulated", "Cortex-A53", ("neon",), runtimes, None, 40, 40, instructions=instructions
-    )
+    return DeviceRecord("emulated", cpu, ("neon",), runtimes, None, 40, 40, instructions=instructions, **more)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +168,7 @@ def test_instructions_move_by_shares(make_bundle, tmp_path, now, word):
     def outcome(count: int | None) -> Outcome:
         return replace(checked, report=replace(checked.report, device=emulated(count)))
 
-    update(file, Moves(), [outcome(100_000)])
+    update(file, Baseline(bundles={}), [outcome(100_000)])
     (judged,) = compare(read_baseline(file), file, [outcome(now)])
     assert judged.verdict == ("moved" if word else "compatible")
     assert [word in reason for reason in judged.reasons] == ([True] if word else [])
@@ -179,3 +177,26 @@ def test_instructions_move_by_shares(make_bundle, tmp_path, now, word):
         (judged,) = compare(read_baseline(file), file, [uncounted])
         assert judged.verdict == "compatible"
         assert not any(moved.name == "baseline.instructions" for moved in judged.moved)
+
+
+def test_instructions_that_cannot_be_compared_are_an_error_and_stay_in_the_baseline(make_bundle, tmp_path):
+    file = tmp_path / "drift.json"
+    checked = check_bundle(make_bundle("onnx"))
+
+    def outcome(device: DeviceRecord) -> Outcome:
+        return replace(checked, report=replace(checked.report, device=device))
+
+    update(file, Baseline(bundles={}), [outcome(emulated(100_000))])
+    update(file, read_baseline(file), [checked])
+    kept = read_baseline(file)
+    assert kept.bundles[checked.about.key].instructions == {"Cortex-A53": 100_000}
+    lost = outcome(emulated(None, not_counted="no counter is installed"))
+    judged, error = compare(kept, file, [lost])
+    assert judged.verdict == "compatible" and error.verdict == "error"
+    assert "they were not counted (no counter is installed)" in str(error.error)
+    _, error = compare(kept, file, [outcome(emulated(100_000, "Cortex-A72"))])
+    assert "has no instructions on Cortex-A72 in the baseline" in str(error.error)
+    update(file, Baseline(bundles={}), [checked])
+    without = read_baseline(file)
+    (never,) = compare(without, file, [lost])
+    assert never.verdict == "compatible", "nothing was there to compare; the report has a note"

@@ -196,6 +196,17 @@ def test_all_places_are_said_at_once_and_none_is_named_twice(tmp_path, capsys):
     assert said.count("cannot be written") == 2 and "named for two reports" in said
 
 
+@pytest.mark.parametrize("read", ["--baseline", "--embeddings", "--server"])
+def test_what_the_command_reads_is_not_written_over(make_bundle, tmp_path, capsys, read):
+    file = tmp_path / "drift.json"
+    check = ["--baseline", str(file)]
+    assert main([str(make_bundle("onnx")), *check, "--update-baseline"]) == 0
+    before = file.read_bytes()
+    assert main([str(make_bundle("onnx", out="two")), read, str(file), "--junit", str(file)]) == 2
+    assert "is read by this command, and would be written over" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
 def test_a_page_can_go_to_a_stream(make_bundle, capfd):
     assert main([str(make_bundle("onnx")), "--html", "/dev/stderr"]) == 0
     assert capfd.readouterr().err.rstrip().endswith("</html>")

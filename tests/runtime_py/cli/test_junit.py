@@ -63,6 +63,7 @@ EVERY_KIND = [
     Outcome(Path("f"), error=IncompatibleError("another space")),
     Outcome(Path("g"), error=CrashError("g", "ended by SIGSEGV")),
     Outcome(Path("h"), error=RequiredDeviceError("no emulator")),
+    Outcome(Path("c"), error=BundleError("c", "1 bundle was found, 2 are expected")),
 ]
 
 

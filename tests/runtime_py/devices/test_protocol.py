@@ -14,8 +14,9 @@ from runtime_py.devices import check, guest
 from runtime_py.devices.check import check_on
 from runtime_py.devices.emulator import CPUS, cpu_of_profile, guest_environment
 from runtime_py.devices.processor import processor
-from runtime_py.errors import BundleError, CrashError, DeviceError, UnknownNameError
+from runtime_py.errors import BundleError, CrashError, DeviceError, InferenceError, UnknownNameError
 from runtime_py.loading import read_manifest
+from runtime_py.messages import from_message
 
 A76 = """processor\t: 0
 model name\t: ARMv8 Processor rev 1 (v8l)
@@ -67,6 +68,17 @@ def test_a_bundle_within_its_memory_passes(make_bundle, this_machine):
     report = check_on(make_bundle("onnx", budgets=(budget,)), "x", None)
     assert report.verdict == "compatible"
     assert report.gates[-1].name == "budget.max_peak_memory"
+
+
+def test_a_runtime_that_fails_there_on_the_originals_verifies_nothing(make_bundle, this_machine, monkeypatch):
+    def fails(*given):
+        raise InferenceError("a runtime", RuntimeError("out of memory"))
+
+    monkeypatch.setattr(guest, "with_preprocessing", fails)
+    answer = guest.answer_to(make_bundle("onnx"), None)
+    report = from_message(answer["message"])
+    assert report.verdict == "not verified" and "out of memory" in report.reasons[0]
+    assert "embeddings" not in answer
 
 
 def test_errors_come_back_with_their_class(make_bundle, this_machine):

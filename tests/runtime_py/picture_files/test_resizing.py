@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 from pydantic import ValidationError
 
 from runtime_py.framing import Framing, Resize
@@ -130,6 +130,18 @@ def test_files_and_images_of_pillow_are_framed_alike(tmp_path: Path) -> None:
     assert np.array_equal(read_picture(file, framing), wanted)
     assert np.array_equal(read_image(Image.fromarray(PICTURE), framing), wanted)
     assert np.array_equal(read_picture(file, (20, 30)), resize(PICTURE, Framing(height=20, width=30)))
+
+
+@pytest.mark.parametrize("kind", ["tif", "gif", "png", "webp"])
+def test_the_frame_at_which_an_image_stands_is_read(tmp_path: Path, kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), (grey, grey, grey)) for grey in (10, 120, 240)]
+    file = tmp_path / f"frames.{kind}"
+    lossless = {"lossless": True} if kind == "webp" else {}
+    frames[0].save(file, save_all=True, append_images=frames[1:], **lossless)
+    framing = Framing(height=8, width=8)
+    with Image.open(file) as opened:
+        found = [int(read_image(frame, framing)[0, 0, 0]) for frame in ImageSequence.Iterator(opened)]
+    assert found == [10, 120, 240]
 
 
 def test_the_values_are_those_of_every_pillow_that_was_tried() -> None:
