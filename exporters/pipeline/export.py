@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters.errors import ExportError
 from exporters.pipeline.conversion import convert_and_verify
 from exporters.pipeline.expectation import held_against_curve
 from exporters.pipeline.measurement import against_budgets, measured_cost
@@ -41,7 +42,8 @@ class Exported:
         plan: The plan that it came from, after any step down.
         notes: What the user should know: of the converter, e.g. ops that run outside the delegate; and how the drop in
             mAP compares with the package's accuracy curve.
-        steps: One line for every artifact that broke a budget, or lost too much where another precision is allowed.
+        steps: One line for every artifact that broke a budget; and for every one that failed or lost too much where
+            another precision is allowed.
     """
 
     path: Path
@@ -105,20 +107,35 @@ def export_bundle(
         while True:
             folder = Path(scratch) / str(len(steps))
             folder.mkdir()
-            attempt = _attempt(package, profile, plan, folder, say)
-            if excess := broken(attempt.checks):
-                steps.append(_exported(plan, f"broke a budget: {excess}"))
-                say(f"{label}: {steps[-1]}; stepping down")
-                known[plan.precision] = step_down(package, profile, plan, attempt.checks)
-            elif attempt.drift.verdict == "compatible":
-                break
+            # Another precision may do where this one is too coarse. What is wrong in fp32 is wrong in all of them.
+            others = plan.precision != "fp32" and len(profile.precisions_of(target)) > 1
+            try:
+                attempt = _attempt(package, profile, plan, folder, say)
+            except ExportError as error:
+                if not others:
+                    raise
+                steps.append(
+                    f"capacity {plan.capacity:.4f} in {plan.precision} could not be exported: {error}"
+                )
+                known[plan.precision] = IncompatibleError(steps[-1])
             else:
-                refusal = _refusal(profile, plan, attempt.drift, len(attempt.artifact.float_layers))
-                if len(profile.precisions_of(target)) == 1 or not _may_be_rounding(attempt.drift):
-                    raise refusal
-                steps.append(_exported(plan, f"loses too much: {'; '.join(attempt.drift.reasons)}"))
-                say(f"{label}: {steps[-1]}; trying another precision")
-                known[plan.precision] = refusal
+                if excess := broken(attempt.checks):
+                    steps.append(_exported(plan, f"broke a budget: {excess}"))
+                    known[plan.precision] = step_down(package, profile, plan, attempt.checks)
+                elif attempt.drift.verdict == "compatible":
+                    break
+                else:
+                    refusal = _refusal(profile, plan, attempt.drift, len(attempt.artifact.float_layers))
+                    if not others or _is_conversion(attempt.drift):
+                        raise refusal
+                    steps.append(_exported(plan, f"loses too much: {'; '.join(attempt.drift.reasons)}"))
+                    known[plan.precision] = refusal
+            moves = (
+                "stepping down"
+                if isinstance(known[plan.precision], Plan)
+                else "looking for another precision"
+            )
+            say(f"{label}: {steps[-1]}; {moves}")
             plan = plan_again(package, profile, plan, known)
         say(f"{label}: write")
         draft = _draft(package, plan, attempt)
@@ -172,15 +189,15 @@ def _exported(plan: Plan, problem: str) -> str:
     return f"capacity {plan.capacity:.4f} in {plan.precision} was exported and {problem}"
 
 
-def _may_be_rounding(drift: DriftRecord) -> bool:
-    """Whether another precision may pass: this one is quantised, and its conversion is not at fault."""
-    return drift.twin is not None and not any(reason.endswith("twin") for reason in drift.reasons)
+def _is_conversion(drift: DriftRecord) -> bool:
+    """Whether the float twin differs, so that the conversion is at fault and not the precision."""
+    return any(reason.endswith("twin") for reason in drift.reasons)
 
 
 def _loses_too_much(drift: DriftRecord) -> bool:
     """Whether a quantised precision loses too much, and its conversion is not at fault."""
     lost = any(reason.startswith("compression.") for reason in drift.reasons)
-    return lost and not any(reason.endswith("twin") for reason in drift.reasons)
+    return lost and not _is_conversion(drift)
 
 
 def _is_gentler(offered: Precision, than: Precision) -> bool:

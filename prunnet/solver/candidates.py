@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prunnet.cost import estimate
+from prunnet.cost.width import width_of
 from prunnet.profile import BUDGET_UNITS, DeviceProfile
 from prunnet.solver.costs import subnetwork_graph
 from runtime_py.bundle.manifest import BudgetCheck, Cost, Granularity, Precision, Target
@@ -42,6 +43,8 @@ class Candidates:
         self._prunable, self._profile = prunable, profile
         self._target, self._precision = target, precision
         self.capacities = tuple(prunable.capacities(profile.channel_multiple))
+        self.grow = not width_of(target, precision).whole
+        """Whether every cost grows with the capacity: not where tensors are compressed from some size on."""
         self.granularity: Granularity = "weight" if prunable.granularity == "weight" else "channel"
 
     def at(self, capacity: float) -> Candidate:

@@ -27,8 +27,9 @@ def solve(
     """Return the plan with the largest capacity whose predicted costs fit every budget of the profile.
 
     Bisects over the achievable capacities: every cost grows with the capacity, because channels are kept in a
-    fixed order of importance and never dropped again. Of several precisions it takes the one whose plan is expected to
-    retrieve best, and says why not the others.
+    fixed order of importance and never dropped again. (Where only large tensors are compressed, a layer that becomes
+    one takes fewer bytes than before: there it tries one after the other, from the largest.) Of several precisions it
+    takes the one whose plan is expected to retrieve best, and says why not the others.
 
     Args:
         encoder: The encoder, or its package.
@@ -91,7 +92,8 @@ def _largest(
         untrained = _largest_fitting(candidates, smaller)
         fitting = untrained.asked if untrained else None
         tried = {precision, *profile.precisions_of(target)}
-        raise infeasible(profile, target, candidates.at(allowed[0]), tried, candidates.granularity, fitting)
+        least = _least(candidates, allowed)
+        raise infeasible(profile, target, least, tried, candidates.granularity, fitting)
     larger = next((candidates.at(c) for c in candidates.capacities if c > best.asked), None)
     reason = why_not_larger(larger, below, profile.budgets)
     plan = Plan(
@@ -112,7 +114,9 @@ def _largest(
 
 
 def _largest_fitting(candidates: Candidates, ascending: list[float]) -> Candidate | None:
-    """Return the largest capacity that fits, by bisection; None if not even the first does."""
+    """Return the largest capacity that fits; None if there is none."""
+    if not candidates.grow:
+        return next((each for each in map(candidates.at, reversed(ascending)) if each.fits), None)
     if not ascending or not candidates.at(ascending[0]).fits:
         return None
     if candidates.at(ascending[-1]).fits:
@@ -125,3 +129,12 @@ def _largest_fitting(candidates: Candidates, ascending: list[float]) -> Candidat
         else:
             high = middle
     return candidates.at(ascending[low])
+
+
+def _least(candidates: Candidates, ascending: list[float]) -> Candidate:
+    """Return the capacity that comes nearest to the budgets when none fits."""
+    if candidates.grow:
+        return candidates.at(ascending[0])
+    return min(
+        map(candidates.at, ascending), key=lambda each: max(c.predicted / c.limit for c in each.checks)
+    )

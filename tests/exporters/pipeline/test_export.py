@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from exporters.pipeline.export import export_bundle
+from exporters.errors import ExportError
+from exporters.pipeline import export
+from exporters.pipeline.export import _attempt, export_bundle
 from exporters.pipeline.planning import plan_export
 from prunnet.cost.storage import STORAGE, Storage
 from prunnet.encoder.embedding import embed
@@ -208,3 +211,25 @@ def test_a_precision_that_loses_too_much_gives_way_to_the_next(package, tmp_path
     (rejected,) = done.plan.rejected
     assert rejected.precision == "int8"
     assert "compression.mean_cosine" in rejected.why
+
+
+@pytest.mark.parametrize("problem", ["range", "rounding"])
+def test_a_float_precision_that_fails_gives_way_too(package, tmp_path, monkeypatch, problem) -> None:
+    def attempt(package, profile, plan, *more):
+        if plan.precision == "fp16" and problem == "range":
+            raise ExportError("onnx", "convert", "it leaves the range of fp16")
+        made = _attempt(package, profile, plan, *more)
+        if plan.precision == "fp32":
+            return made
+        reasons = ("parity.min_cosine is 0.9, at least 0.9995 is demanded",)
+        drift = made.drift.model_copy(update={"verdict": "incompatible", "reasons": reasons})
+        return replace(made, drift=drift)
+
+    monkeypatch.setattr(export, "_attempt", attempt)
+    allowed = write_profile(tmp_path, budgets="max_artifact: 150KiB", precision="onnx: [fp16, fp32]")
+    done = export_bundle(package, load_profile(allowed), "onnx", tmp_path / "build")
+    assert done.plan.precision == "fp32"
+    assert ("could not be exported" if problem == "range" else "loses too much") in done.steps[0]
+    alone = write_profile(tmp_path, budgets="max_artifact: 150KiB", precision="onnx: fp16")
+    with pytest.raises(ExportError if problem == "range" else IncompatibleError):
+        export_bundle(package, load_profile(alone), "onnx", tmp_path / "other")

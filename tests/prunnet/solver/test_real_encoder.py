@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from prunnet.cost import trace
 from prunnet.encoder.encoder import Encoder
+from prunnet.errors import InfeasibleError
+from prunnet.package.load import load_encoder
+from prunnet.profile import Budgets, load_profile
 from prunnet.pruning.prunable import PrunableEncoder
 from prunnet.pruning.rule import CutRule
 from prunnet.solver import Prunable, solve
@@ -18,6 +22,9 @@ MULTIPLE = 8
 
 @pytest.fixture(scope="module")
 def prunable() -> PrunableEncoder:
+    torch.manual_seed(
+        0
+    )  # a weight that is zero by chance would be counted among those that masks set to zero
     return PrunableEncoder(
         Encoder.from_timm("resnet10t", image_size=(48, 48)), CutRule(channel_multiple=MULTIPLE)
     ).eval()
@@ -59,3 +66,23 @@ def test_masks_are_counted_as_they_are_cut(prunable: PrunableEncoder) -> None:
     assert cut.zeros() == {name: int((extracted[name] == 0).sum()) for name in cut.zeros()}
     graph = trace(cut.skeleton(), masked.input_shape, cut.zeros())
     assert sum(op.zeros for op in graph.ops) == sum(cut.zeros().values()) > 10**6
+
+
+def test_a_larger_subnetwork_may_take_fewer_bytes_where_large_tensors_alone_are_compressed() -> None:
+    """Core ML compresses tensors of more than 2,048 elements, and layers of the built-in encoder grow past that."""
+    prunable, base = (
+        load_encoder("glyphs").prunable,
+        load_profile("iphone15").at_precision("palette4", ["coreml"]),
+    )
+    sizes = {each: cost.artifact_bytes for each, cost in every_cost(prunable, base, "coreml").items()}
+    ascending = list(sizes.values())
+    assert ascending != sorted(ascending)
+    for limit in sorted({*ascending, ascending[0] - 1}):
+        profile = base.model_copy(update={"budgets": Budgets(max_artifact=f"{limit}B")})
+        fitting = [capacity for capacity, size in sizes.items() if size <= limit]
+        if fitting:
+            assert solve(prunable, profile, "coreml").capacity_asked == max(fitting)
+        else:
+            with pytest.raises(InfeasibleError) as raised:
+                solve(prunable, profile, "coreml")
+            assert raised.value.reachable == min(ascending)
