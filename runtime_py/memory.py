@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ Region = tuple[int, int]
 """First address and the one behind the last."""
 _ENTRY = 8
 """Bytes of a page in pagemap."""
+ATTEMPTS = 3
+"""Measurements at most."""
 RESET_PEAK = "5"
 """Written to clear_refs it sets VmHWM back to the present size (Linux, proc(5))."""
 
@@ -62,8 +65,8 @@ class MemoryWatch:
 
     def _others_bytes(self) -> int:
         """Resident bytes of every mapped file but the artifact, of code without a file, and of what is not inside."""
-        smaps = self._smaps.read_text()
-        maps = None if self._inside is None else self._inside.read_text()
+        smaps = self._smaps.read_text(errors="surrogateescape")  # paths are bytes
+        maps = None if self._inside is None else self._inside.read_text(errors="surrogateescape")
         # An emulator shows neither itself nor its libraries. Without one, nothing is hidden.
         inside = _regions(maps) if maps is not None and _files(smaps) - _files(maps) else None
         total, region, counted = 0, (0, 0), False
@@ -99,6 +102,23 @@ class MemoryWatch:
             pages.seek(first // mmap.PAGESIZE * _ENTRY)
             entries = np.frombuffer(pages.read((end - first) // mmap.PAGESIZE * _ENTRY), "<u8")
         return int((entries >> np.uint64(63)).sum()) * mmap.PAGESIZE
+
+
+def first_plausible(measure: Callable[[], int], artifact_bytes: int) -> int | None:
+    """Measure until the result can be one, `ATTEMPTS` times at most.
+
+    Less than the artifact is no measurement, since all of it is read: what was there before the watch gave pages back
+    meanwhile.
+
+    Args:
+        measure: Returns the bytes that loading the artifact and embedding one image took.
+        artifact_bytes: Its size.
+
+    Returns:
+        Bytes, or None if nothing could be measured.
+    """
+    found = (measure() for _ in range(ATTEMPTS))
+    return next((used for used in found if used >= artifact_bytes), None)
 
 
 def _files(maps: str) -> set[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from exporters.targets.spec import Artifact
 from runtime_py.backends import APPLE_ONLY
 from runtime_py.children import python_command
-from runtime_py.memory import MemoryWatch
+from runtime_py.memory import MemoryWatch, first_plausible
 
 TIMEOUT_SECONDS = 300
 
@@ -26,13 +26,18 @@ def peak_memory_bytes(target: str, artifact: Artifact) -> int | None:
     runtime's own code pages, which the first inference touches (4 to 8 MB), are taken off.
 
     Returns:
-        Bytes, or None off Linux, where no peak can be read, and for Core ML, which runs on macOS alone.
+        Bytes, or None off Linux, where no peak can be read, and for Core ML, which runs on macOS alone; and if what was
+        read cannot be true (`runtime_py.memory.first_plausible`).
     """
     if not MemoryWatch.is_possible() or target in APPLE_ONLY:
         return None
     command, environment = python_command("exporters.pipeline.memory")
     command += [target, str(artifact.path.resolve())]
     command += [artifact.input.model_dump_json(), artifact.output.model_dump_json()]
+    return first_plausible(lambda: _added_bytes(command, environment), artifact.size)
+
+
+def _added_bytes(command: list[str], environment: dict[str, str]) -> int:
     done = subprocess.run(
         command,
         env=environment,

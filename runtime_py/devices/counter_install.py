@@ -15,6 +15,7 @@ from runtime_py.devices.packages import Package, read_packages
 
 PLUGIN = "counter.so"
 TABLE = Path(__file__).with_name("counter.json")
+SOURCE = Path(__file__).with_name("counter.c")
 _QEMU = "bin/qemu-aarch64"
 _LOADER = "lib/ld-linux-x86-64.so.2"
 
@@ -26,7 +27,7 @@ def counter_folder() -> Path:
 
 def is_counter_installed(folder: Path) -> bool:
     """Tell whether the counter in `folder` is there and made of this version's packages."""
-    return is_installed(folder, TABLE)
+    return is_installed(folder, TABLE, SOURCE)
 
 
 def install_counter(
@@ -51,15 +52,14 @@ def install_counter(
         say("compiling the counter of instructions ...")
         compiler = unpacked / "usr/lib/x86_64-linux-gnu/tcc"
         command = [*started(scratch, unpacked / "usr/bin/tcc"), f"-B{compiler}", "-shared", "-nostdlib"]
-        source = Path(__file__).with_name("counter.c")
         run_or_refuse(
-            [*command, "-o", str(scratch / PLUGIN), str(source)],
+            [*command, "-o", str(scratch / PLUGIN), str(SOURCE)],
             "the counter of instructions does not compile",
         )
         shutil.move(unpacked / "usr/bin/qemu-aarch64", scratch / _QEMU)
         shutil.rmtree(unpacked)
 
-    install_packages(folder, say, packages or read_packages(TABLE), settle, fetch)
+    install_packages(folder, say, packages or read_packages(TABLE), settle, SOURCE, fetch)
 
 
 def emulator(folder: Path) -> list[str]:

@@ -31,15 +31,13 @@ from runtime_py.devices.processor import processor
 from runtime_py.encoder import QueryEncoder
 from runtime_py.errors import CrashError, InferenceError, PrunnetError
 from runtime_py.loading import load, read_manifest
-from runtime_py.memory import MemoryWatch
+from runtime_py.memory import MemoryWatch, first_plausible
 from runtime_py.messages import to_message
 
 ANSWER = "answer.json"
 REQUEST = "request.json"
 COPY = "bundle"
 """Name of the bundle's folder in the one that is pushed."""
-ATTEMPTS = 3
-"""Measurements of memory at most."""
 _RUNTIMES = ("ai-edge-litert", "onnxruntime", "numpy", "pydantic")
 
 
@@ -108,16 +106,14 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
 def _peak_memory(bundle: Path) -> int | None:
     """Return what loading the artifact and embedding one image takes; None where that cannot be measured.
 
-    A bundle that does not load is not judged here: `load` says what is wrong with it. Less than the artifact is no
-    measurement, since all of it is read: an emulator gave pages of its own back meanwhile. Then it is measured again.
+    A bundle that does not load is not judged here: `load` says what is wrong with it.
     """
     if not MemoryWatch.is_possible():
         return None
-    with suppress(PrunnetError, RuntimeError):
+    with suppress(PrunnetError, RuntimeError, OSError):
         manifest = read_manifest(bundle)
         artifact = bundle / manifest.artifact
-        found = (_measured(manifest, artifact) for _ in range(ATTEMPTS))
-        return next((used for used in found if used >= artifact.stat().st_size), None)
+        return first_plausible(lambda: _measured(manifest, artifact), artifact.stat().st_size)
     return None
 
 

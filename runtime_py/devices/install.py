@@ -12,12 +12,15 @@ from pathlib import Path
 
 from runtime_py.devices.fetch import Fetch, download
 from runtime_py.devices.packages import Package, digest, read_packages
+from runtime_py.disk.files import sha256
 from runtime_py.disk.scratch import scratch_path
 from runtime_py.errors import DeviceError
 
 HOME = "PRUNNET_DEVICE_HOME"
 """Environment variable: the folder that the emulator is installed in."""
 COMMAND = "prunnet-device install"
+SOURCE = Path(__file__).with_name("runner.cpp")
+"""What is compiled for the device."""
 MARKER = "installed.json"
 EMULATOR = "bin/qemu-aarch64"
 RUNNER = "bin/prunnet_runner"
@@ -49,10 +52,12 @@ def installed_packages(folder: Path) -> tuple[Package, ...] | None:
         return None
 
 
-def is_installed(folder: Path, table: Path | None = None) -> bool:
-    """Tell whether what is in `folder` is made of this version's packages; for `table` see `read_packages`."""
+def is_installed(folder: Path, table: Path | None = None, source: Path = SOURCE) -> bool:
+    """Tell whether `folder` is made of this version's packages and source; for `table` see `read_packages`."""
     packages = installed_packages(folder)
-    return packages is not None and digest(packages) == digest(read_packages(table))
+    if packages is None or digest(packages) != digest(read_packages(table)):
+        return False
+    return bool(json.loads((folder / MARKER).read_text()).get("compiled") == sha256(source))
 
 
 def install(
@@ -80,7 +85,7 @@ def install(
             say("compiling the guest's modules ...")
             _compile_modules(scratch, folder)
 
-    install_packages(folder, say, packages, settle, fetch)
+    install_packages(folder, say, packages, settle, SOURCE, fetch)
 
 
 def install_packages(
@@ -88,6 +93,7 @@ def install_packages(
     say: Callable[[str], None],
     packages: tuple[Package, ...],
     settle: Callable[[Path], None],
+    source: Path,
     fetch: Fetch | None = None,
 ) -> None:
     """Download, verify, unpack beside, settle, rename; see `install`.
@@ -97,6 +103,7 @@ def install_packages(
         say: Takes progress lines.
         packages: What it is made of.
         settle: Takes from the unpacked packages, in the folder that it is given, what is needed.
+        source: What `settle` compiles: another one needs another installation.
         fetch: See `download`.
     """
     downloads = folder.parent / "downloads"
@@ -109,7 +116,8 @@ def install_packages(
             _unpack(package, downloads / package.file, scratch)
         settle(scratch)
         rows = [vars(package) for package in packages]
-        (scratch / MARKER).write_text(json.dumps({"packages": rows}, indent=2) + "\n")
+        made_of = {"packages": rows, "compiled": sha256(source)}
+        (scratch / MARKER).write_text(json.dumps(made_of, indent=2) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
         scratch.rename(folder)
@@ -186,7 +194,7 @@ def compile_runner(scratch: Path, packages: tuple[Package, ...]) -> None:
     command += ["-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_EVENT_TRACER_ENABLED", "-DET_USE_THREADPOOL"]
     for folder in (include, include / "executorch/runtime/core/portable_type/c10"):
         command += ["-isystem", str(folder)]
-    command += [str(Path(__file__).with_name("runner.cpp")), "-o", str(scratch / RUNNER), f"-L{libraries}"]
+    command += [str(SOURCE), "-o", str(scratch / RUNNER), f"-L{libraries}"]
     # These register kernels when they are loaded; nothing in the program names them.
     registering = ("kernels_optimized", "kernels_quantized", "backend_xnnpack", "threadpool")
     command += ["-lexecutorch", "-Wl,--push-state,--no-as-needed"]

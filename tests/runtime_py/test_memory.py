@@ -41,6 +41,10 @@ def test_a_region_that_the_program_does_not_know_does_not_count(tmp_path: Path) 
     assert _in_a_fresh_process(_take_unknown, tmp_path) < 2**20
 
 
+def test_a_mapped_file_whose_path_is_no_text_does_not_count(tmp_path: Path) -> None:
+    assert _in_a_fresh_process(_map_a_strange_file, tmp_path) < 2**20
+
+
 def test_of_a_region_that_the_program_knows_in_part_that_part_counts(tmp_path: Path) -> None:
     """The system joins regions that lie side by side: an emulator's own with one of the program."""
     assert TAKEN // 4 <= _in_a_fresh_process(_take_known_in_part, tmp_path) < TAKEN // 4 + 2**20
@@ -89,6 +93,16 @@ def _take_unknown(folder: Path) -> int:
     added = watch.added_bytes()
     region.close()
     return added
+
+
+def _map_a_strange_file(folder: Path) -> int:
+    """Return the bytes added by a file that is mapped and is not the artifact; its name is not UTF-8."""
+    file = folder / os.fsdecode(b"\xff\xfe")
+    file.write_bytes(bytes(TAKEN))
+    watch = MemoryWatch(os.getpid(), folder / "artifact")
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        return watch.added_bytes()
 
 
 def _take_known_in_part(folder: Path) -> int:

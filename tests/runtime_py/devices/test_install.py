@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 
 import pytest
 
@@ -34,6 +35,16 @@ def test_it_unpacks_what_was_pinned(shop, tmp_path):
     assert sorted(path.name for path in home.parent.iterdir()) == ["arm64"]
     assert any("downloading 2 packages" in line for line in lines)
     assert not install.is_installed(home)  # of other packages than this version's
+
+
+def test_it_is_of_this_version_if_the_packages_and_the_source_are(shop, tmp_path):
+    folder, packages = shop
+    home, table, other = tmp_path / "home/arm64", tmp_path / "packages.json", tmp_path / "runner.cpp"
+    table.write_text(json.dumps([dataclasses.asdict(package) for package in packages]))
+    other.write_text(install.SOURCE.read_text() + "// another version")
+    install.install(home, lambda line: None, packages, Fetcher(folder))
+    assert install.is_installed(home, table)
+    assert not install.is_installed(home, table, other)
 
 
 @pytest.mark.parametrize("damage", [b"", b"something else"])
