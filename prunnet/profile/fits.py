@@ -54,30 +54,25 @@ def with_fits(document: Document) -> Document:
 def _written_out(document: Document, at: FieldPath, model: Any) -> Any:
     stated = model if isinstance(model, dict) else {}
     if isinstance(model, str):
-        fields = _fit(document, at, model)
+        fit = fields = _fit(document, at, model)
     elif KEY in stated:
-        changed = {key: value for key, value in stated.items() if key != KEY}
-        fields = {**_fit(document, (*at, KEY), stated[KEY]), **changed}
+        fit = _fit(document, (*at, KEY), stated[KEY])
+        fields = {**fit, **{key: value for key, value in stated.items() if key != KEY}}
     else:
-        return model
-    _refuse_another_precision(document, at, fields, stands_in=stated.get("calibrated") is False)
-    return fields
-
-
-def _refuse_another_precision(
-    document: Document, at: FieldPath, fields: dict[str, Any], *, stands_in: bool
-) -> None:
-    """A fit of fp32 must not predict int8 as if that had been measured."""
-    measured, wanted = fields.get("precision"), at[-1]
-    if measured is not None and measured != wanted and not stands_in:
+        fit, fields = stated, model
+    measured, wanted = fit.get("precision"), at[-1]
+    # A fit of fp32 must not predict int8 as if that had been measured.
+    if measured not in (None, wanted) and stated.get("calibrated") is not False:
         raise ProfileError(
             document.path,
             f"the fit was measured in {measured}, not in {wanted}",
             line=document.line_of(at),
             field=".".join(map(str, at)),
             given=measured,
-            allowed=f"a fit of {wanted}; or {{{KEY}: ..., calibrated: false}}, if that one is to stand in",
+            allowed=f"a fit of {wanted}; or, if that one is to stand in, calibrated: false beside it: "
+            f"{{{KEY}: ..., calibrated: false}}",
         )
+    return fields
 
 
 def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from prunnet.errors import ProfileError
 from prunnet.profile import LatencyModel, load_profile, shipped_profiles
@@ -83,6 +85,19 @@ def test_a_fit_of_another_precision_only_stands_in(tmp_path: Path) -> None:
         path.read_text().replace("fp32: cortex_a76_int8", "fp32: {fit: cortex_a76_int8, calibrated: false}")
     )
     assert not fit(path).calibrated and not fit(path, "onnx").calibrated
+
+
+@pytest.mark.parametrize("way", ["written out", "said to be of the other"])
+def test_only_that_it_is_not_calibrated_lets_a_fit_stand_in(tmp_path: Path, way: str) -> None:
+    path = written(tmp_path)
+    fields = YAML(typ="safe").load(SHIPPED / "latency" / "cortex_a76_int8.yaml")
+    model = {
+        "written out": json.dumps({**fields, "calibrated": True}),
+        "said to be of the other": "{fit: cortex_a76_int8, precision: fp32, calibrated: true}",
+    }[way]
+    path.write_text(path.read_text().replace("tflite: {fp32: cortex_a76_fp32}", f"tflite: {{fp32: {model}}}"))
+    with pytest.raises(ProfileError, match="measured in int8, not in fp32"):
+        load_profile(path)
 
 
 def test_all_problems_of_fits_at_once(tmp_path: Path) -> None:
