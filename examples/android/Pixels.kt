@@ -4,6 +4,8 @@ import android.graphics.Bitmap
 
 /** Values of the artifact's input, from an upright picture of any size. */
 fun inputValues(picture: Bitmap, bundle: Bundle): FloatArray {
+    // getPixels gives sRGB: of other colours it would change the values, which the server takes as they are stored.
+    require(picture.colorSpace?.isSrgb != false) { "the picture's colour space is ${picture.colorSpace?.name}, not sRGB" }
     val argb = IntArray(picture.width * picture.height)
     picture.getPixels(argb, 0, picture.width, 0, 0, picture.width, picture.height)
     val input = resize(rgbBytes(argb), picture.height, picture.width, bundle.framing)

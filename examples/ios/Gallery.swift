@@ -9,6 +9,9 @@ struct Gallery {
         guard bundle.manifest.spaceId == spaceId else {
             throw BundleError("the gallery is of space \(spaceId), the bundle of \(bundle.manifest.spaceId)")
         }
+        guard embeddings.allSatisfy({ $0.count == query.count }) else {
+            throw BundleError("the gallery's embeddings are not of \(query.count) numbers each, as the query is")
+        }
         let scored = embeddings.enumerated().map { item, embedding in
             (item: item, cosine: zip(query, embedding).reduce(Float(0)) { $0 + $1.0 * $1.1 })
         }

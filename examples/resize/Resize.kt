@@ -28,6 +28,7 @@ class Framing(
     val fill: IntArray = intArrayOf(0, 0, 0),
 )
 
+private const val LARGEST = 89_478_485.0 // pixels that a picture may have on its way
 private const val BITS = 22 // of a weight's fraction
 
 private fun kernel(filter: Filter, distance: Double): Double {
@@ -101,11 +102,12 @@ fun resize(rgb: ByteArray, h: Int, w: Int, framing: Framing): ByteArray {
     if (framing.fit == Fit.CROP) {
         tall = floor(height / framing.scale).toInt()
         wide = floor(width / framing.scale).toInt()
-        if (tall.toLong() * w >= wide.toLong() * h) {
-            wide = max(wide, ((tall.toLong() * w).toDouble() / h).toInt())
-        } else {
-            tall = max(tall, ((wide.toLong() * h).toDouble() / w).toInt())
-        }
+        val across = floor((tall.toLong() * w).toDouble() / h)
+        val down = floor((wide.toLong() * h).toDouble() / w)
+        val low = tall.toLong() * w >= wide.toLong() * h
+        val pixels = if (low) max(h, tall) * across else max(h.toDouble(), down) * wide
+        require(pixels <= LARGEST) { "too narrow a strip to be cropped: $h x $w" }
+        if (low) wide = max(wide, across.toInt()) else tall = max(tall, down.toInt())
     } else if (framing.fit == Fit.LETTERBOX) {
         if (w.toDouble() / h > width.toDouble() / height) {
             tall = max(1, halfToEven(h.toDouble() / w * width))

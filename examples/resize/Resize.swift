@@ -115,6 +115,7 @@ func resize(_ rgb: [UInt8], height h: Int, width w: Int, to framing: Framing) ->
             wide = max(1, halfToEven(Double(w) / Double(h) * Double(height)))
         }
     }
+    precondition(max(h, tall) * wide <= 89_478_485, "too narrow a strip to be cropped: \(h) x \(w)")
     let scaled = stretched(rgb, h, w, tall, wide, framing.filter)
     if tall == height && wide == width { return scaled }
     let top = halfToEven(Double(height - tall) / 2)

@@ -31,6 +31,7 @@ struct Framing {
 
 namespace detail {
 
+constexpr double kLargest = 89478485;  // pixels that a picture may have on its way
 constexpr int kBits = 22;  // of a weight's fraction
 
 inline double kernel(Filter filter, double x) {
@@ -108,10 +109,15 @@ inline std::vector<uint8_t> resize(const uint8_t* rgb, int h, int w, const Frami
   if (framing.fit == Fit::crop) {
     tall = static_cast<int>(std::floor(height / framing.scale));
     wide = static_cast<int>(std::floor(width / framing.scale));
-    if (static_cast<int64_t>(tall) * w >= static_cast<int64_t>(wide) * h)
-      wide = std::max(wide, static_cast<int>(static_cast<double>(static_cast<int64_t>(tall) * w) / h));
+    const double across = std::floor(static_cast<double>(static_cast<int64_t>(tall) * w) / h);
+    const double down = std::floor(static_cast<double>(static_cast<int64_t>(wide) * h) / w);
+    const bool low = static_cast<int64_t>(tall) * w >= static_cast<int64_t>(wide) * h;
+    if ((low ? std::max(h, tall) * across : std::max<double>(h, down) * wide) > detail::kLargest)
+      throw std::invalid_argument("too narrow a strip to be cropped");
+    if (low)
+      wide = std::max(wide, static_cast<int>(across));
     else
-      tall = std::max(tall, static_cast<int>(static_cast<double>(static_cast<int64_t>(wide) * h) / w));
+      tall = std::max(tall, static_cast<int>(down));
   } else if (framing.fit == Fit::letterbox) {
     if (static_cast<double>(w) / h > static_cast<double>(width) / height)
       tall = std::max(1, detail::half_to_even(static_cast<double>(h) / w * width));

@@ -36,6 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from runtime_py.disk.scratch import workspace
+
+    with workspace():  # a check that hangs is killed, with what it sends to a device
+        return _check(given)
+
+
+def _check(given: argparse.Namespace) -> int:
     if given.emulate is not None:
         given.device = f"emulate:{given.emulate}"
     if given.probes is not None and given.device is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from runtime_py.devices.install import COMMAND, EMULATOR, PYTHON, RUNNER, emulator_folder, is_installed
+from runtime_py.devices.install import COMMAND, EMULATOR, HOME, PYTHON, RUNNER, emulator_folder, is_installed
 from runtime_py.errors import DeviceError, UnknownNameError
 
 CPUS = ("cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76", "cortex-a710")
@@ -57,10 +57,21 @@ class Emulator:
         return [*self._emulator(), *self.python(code)]
 
     def python(self, code: Path) -> list[str]:
-        """Return the guest's Python, for `command` or for another emulator's command line."""
+        """Return the guest's Python, for `command` or for another emulator's command line.
+
+        Raises:
+            DeviceError: A path that would be taken for two.
+        """
+        path = code, self.folder / "site"
+        for each in path:
+            if {",", ":"} & set(str(each)):
+                raise DeviceError(
+                    f"the emulator takes no path with a comma or a colon, and this is {each}: choose another TMPDIR, "
+                    f"or another {HOME}"
+                )
         return [
             "-E",
-            f"PYTHONPATH={code}:{self.folder / 'site'}",
+            f"PYTHONPATH={path[0]}:{path[1]}",
             "-E",
             # Bytecode is not written: many guests share the packages.
             "PYTHONDONTWRITEBYTECODE=1,PYTHONUTF8=1",

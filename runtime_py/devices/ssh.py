@@ -39,8 +39,11 @@ class SshDevice:
             port = parts.port
         except ValueError as error:
             raise DeviceError(f"{address!r} is no address ({error}): ssh://user@host:port") from error
-        target = parts.netloc.removesuffix(f":{port}")
-        if not parts.hostname or target.startswith("-") or parts.password or parts.path.strip("/"):
+        user, at, host = parts.netloc.removesuffix(f":{port}").rpartition("@")
+        # Without the brackets of an IPv6 address: ssh takes them for a part of the name.
+        target = f"{user}{at}{host.strip('[]')}"
+        more = parts.password or parts.path.strip("/") or parts.query or parts.fragment
+        if not parts.hostname or target.startswith("-") or more or port == 0:
             raise DeviceError(
                 f"{address!r} is no address of a board: ssh://user@host or ssh://user@host:port"
             )

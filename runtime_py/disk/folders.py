@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import sys
@@ -61,9 +62,14 @@ def is_replaceable(out: Path, marker: str) -> bool:
 
 
 def _move_into_place(scratch: Path, out: Path) -> None:
-    if not out.exists():
-        scratch.rename(out)
-    elif not _exchange(scratch, out):
+    try:
+        scratch.rename(out)  # first: somebody else may make it between a look and this
+        exchanged = True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        exchanged = _exchange(scratch, out)
+    if not exchanged:
         # No atomic exchange on this system: between the two renames there is nothing at `out`.
         older = scratch.with_name(f"{scratch.name}-old")
         out.rename(older)

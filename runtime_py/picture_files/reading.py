@@ -58,7 +58,7 @@ def read_picture(file: str | Path, into: Into, box: Box | None = None) -> Pixels
         PictureError: As `open_picture`.
         MissingExtraError: As `open_picture`.
     """
-    return resized(_decoded(Path(file), box), into)
+    return resized(_decoded(Path(file), box), into, Path(file))
 
 
 def read_image(picture: Image.Image, into: Into) -> Pixels:
@@ -89,7 +89,7 @@ def read_image(picture: Image.Image, into: Into) -> Pixels:
                 f"in memory the modes RGB and L are read, without transparency, and this is {picture.mode}; "
                 "give the path of its file, or convert it to RGB as it is to be seen",
             )
-        return resized(_upright(name, picture, "", None), into)
+        return resized(_upright(name, picture, "", None), into, name)
 
 
 def thumbnail(file: str | Path, size: tuple[int, int]) -> Pixels:
@@ -99,7 +99,7 @@ def thumbnail(file: str | Path, size: tuple[int, int]) -> Pixels:
         PictureError: As `open_picture`.
         MissingExtraError: As `open_picture`.
     """
-    return resized(_decoded(Path(file), None, least=size), size)
+    return resized(_decoded(Path(file), None, least=size), size, Path(file))
 
 
 def _decoded(file: Path, box: Box | None, least: tuple[int, int] | None = None) -> Image.Image:
@@ -118,17 +118,31 @@ def _load(file: Path, picture: Image.Image, box: Box | None) -> Image.Image:
             raise PictureError(file, "too large", f"more than {LARGEST:,} pixels are not read with a box")
         picture.draft(None, (picture.width // scale, picture.height // scale))
     raw = _raw_mode(picture)
+    turned = _turn(picture) if picture.format == "TIFF" else None  # Pillow turns it while it loads
     picture.load()
     require_all_rows(file, picture)
-    return _upright(file, picture, raw, box)
+    return _upright(file, picture, raw, box, turned)
 
 
-def _upright(file: Path, picture: Image.Image, raw: str, box: Box | None) -> Image.Image:
-    coloured = rgb(picture, raw)
-    if box is not None:
-        coloured = coloured.crop(_inside(file, picture, box))
-    turn = _turn(picture)
-    return coloured if turn is None else coloured.transpose(turn)
+def _upright(
+    file: Path, picture: Image.Image, raw: str, box: Box | None, turned: Image.Transpose | None = None
+) -> Image.Image:
+    """Return what the box keeps, upright; `turned` is what Pillow has done to all of it already."""
+    coloured, turn = rgb(picture, raw), _turn(picture)
+    if box is None:
+        return coloured if turn is None else coloured.transpose(turn)
+    if turned is not None:  # the box is of the picture as it is stored
+        coloured, turn = coloured.transpose(_opposite(turned)), turned
+    kept = coloured.crop(_inside(file, coloured, box))
+    return kept if turn is None else kept.transpose(turn)
+
+
+def _opposite(turn: Image.Transpose) -> Image.Transpose:
+    """Return the turn that takes another one back."""
+    from PIL.Image import Transpose
+
+    quarters = {Transpose.ROTATE_90: Transpose.ROTATE_270, Transpose.ROTATE_270: Transpose.ROTATE_90}
+    return quarters.get(turn, turn)
 
 
 def _raw_mode(picture: Image.Image) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime_py.arrays import Doubles, Pixels
+from runtime_py.errors import PictureError
 from runtime_py.framing import Framing, Into, Resize
-from runtime_py.picture_files.opening import pillow
+from runtime_py.picture_files.opening import LARGEST, pillow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,15 +26,27 @@ def resize(pixels: Pixels, into: Into) -> Pixels:
 
     Raises:
         MissingExtraError: Pillow is not installed.
+        PictureError: A strip too narrow to be cropped.
     """
     return resized(pillow().fromarray(pixels), into)
 
 
-def resized(picture: Image.Image, into: Into) -> Pixels:
-    """Do the same with an image of Pillow's in mode RGB."""
+def resized(picture: Image.Image, into: Into, name: Path = Path("the picture")) -> Pixels:
+    """Do the same with an image of Pillow's in mode RGB; `name` is for errors.
+
+    Raises:
+        PictureError: A strip so narrow that to be cropped it would have to be made larger than a picture may be.
+    """
     framing = Framing.of(into)
     rule, (height, width) = framing.resize, framing.size
     across = placed(picture.size[::-1], framing)
+    if max(picture.height, across[0]) * across[1] > LARGEST:
+        raise PictureError(
+            name,
+            "too narrow",
+            f"{picture.width:,} x {picture.height:,} would become {across[1]:,} x {across[0]:,} pixels before it is "
+            "cropped",
+        )
     scaled = _scaled(picture, across, rule)
     if across == (height, width):
         return scaled

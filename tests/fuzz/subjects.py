@@ -204,7 +204,7 @@ def _damaged_array(array: Any, random: Random) -> Any:
         return np.array(random.choice((None, {}, "x", 3)), dtype=object)
     if kind == 5:
         return np.zeros_like(array)
-    if kind == 6 and array.dtype.kind == "f":
+    if kind == 6 and array.dtype.kind == "f" and array.size:
         spoiled = array.copy()
         spoiled.flat[random.randrange(spoiled.size)] = random.choice((np.nan, np.inf, 1e38))
         return spoiled

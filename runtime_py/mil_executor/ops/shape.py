@@ -41,8 +41,15 @@ def squeeze(o: Operands) -> Tensor:
 
 @register("concat")
 def concat(o: Operands) -> Tensor:
-    """Joins along an axis; scalars, which shape arithmetic joins, count as vectors of one."""
-    return torch.cat([v.reshape(1) if v.ndim == 0 else v for v in o.tensors("values")], o.integer("axis"))
+    """Joins along an axis, one slice of each in turn if `interleave` (ShuffleNet's shuffle of channels becomes that).
+
+    Scalars, which shape arithmetic joins, count as vectors of one.
+    """
+    values = [v.reshape(1) if v.ndim == 0 else v for v in o.tensors("values")]
+    axis = o.integer("axis") % values[0].ndim
+    if o.flag("interleave"):
+        return torch.stack(values, axis + 1).flatten(axis, axis + 1)
+    return torch.cat(values, axis)
 
 
 @register("stack")

@@ -12,7 +12,7 @@ from runtime_py.bundle.write import manifest_text
 from runtime_py.cli.check import main
 from runtime_py.devices import check, guest
 from runtime_py.devices.check import check_on
-from runtime_py.devices.emulator import CPUS, cpu_of_profile, guest_environment
+from runtime_py.devices.emulator import CPUS, Emulator, cpu_of_profile, guest_environment
 from runtime_py.devices.processor import processor
 from runtime_py.errors import BundleError, CrashError, DeviceError, InferenceError, UnknownNameError
 from runtime_py.loading import read_manifest
@@ -167,6 +167,13 @@ def test_profiles_with_a_cpu_are_shipped():
 def test_the_guest_sees_nothing_of_this_python():
     given = {"PYTHONPATH": "x", "LD_PRELOAD": "x", "QEMU_CPU": "x", "HOME": "/root"}
     assert guest_environment(given) == {"HOME": "/root"}
+
+
+@pytest.mark.parametrize("path", ["a,b", "a:b"])
+def test_a_path_that_the_emulator_would_take_for_two_is_refused(tmp_path, path):
+    for code, folder in ((tmp_path / path, tmp_path), (tmp_path, tmp_path / path)):
+        with pytest.raises(DeviceError, match=rf"no path with a comma or a colon, and this is .*/{path}"):
+            Emulator(folder, "cortex-a53").python(code)
 
 
 def test_a_processor_is_named_by_its_part():

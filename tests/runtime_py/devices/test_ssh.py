@@ -50,6 +50,16 @@ def test_a_board_out_of_reach_is_not_verified(make_bundle, client, capsys):
     assert "not verified" in out and "cannot be reached (No route to host)" in out
 
 
+def test_a_check_that_is_stopped_leaves_nothing_of_what_it_sent(make_bundle, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, CLIENT: "sh -c 'sleep 100'", "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "runtime_py.cli", str(make_bundle("onnx")), "--device", "ssh://board"]
+    done = subprocess.run([*command, "--timeout", "5"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    assert not list(temporary.iterdir())
+
+
 def test_without_a_client_it_says_so(make_bundle, monkeypatch):
     monkeypatch.setenv(CLIENT, "/no/such/ssh")
     with pytest.raises(
@@ -59,11 +69,34 @@ def test_without_a_client_it_says_so(make_bundle, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "address", ["ssh://", "ssh://a:b@host", "ssh://host:port", "ssh://-oProxyCommand=x", "ssh://h/x"]
+    "address",
+    [
+        "ssh://",
+        "ssh://a:b@host",
+        "ssh://host:port",
+        "ssh://-oProxyCommand=x",
+        "ssh://h/x",
+        "ssh://h?x=1",
+        "ssh://h#x",
+        "ssh://h:0",
+    ],
 )
 def test_what_is_no_address(address):
     with pytest.raises(DeviceError, match="is no address"):
         SshDevice.at(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "target", "port"),
+    [
+        ("ssh://pi@[fe80::1]:2222", "pi@fe80::1", 2222),
+        ("ssh://[::1]", "::1", None),
+        ("ssh://Pi@MyBoard:22", "Pi@MyBoard", 22),
+    ],
+)
+def test_what_ssh_is_told(address, target, port):
+    found = SshDevice.at(address)
+    assert (found.target, found.port) == (target, port)
 
 
 @pytest.fixture

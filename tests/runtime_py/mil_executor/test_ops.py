@@ -1,9 +1,13 @@
 """Every operation, saved in a real package, executed, against slow references and coremltools' own values."""
 
+import inspect
+
 import numpy as np
 import pytest
+from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
 import runtime_py.mil_executor.ops
+from runtime_py.mil_executor import windows
 from runtime_py.mil_executor.executor import Executor
 from runtime_py.mil_executor.package import Package
 from runtime_py.mil_executor.registry import KERNELS
@@ -15,7 +19,10 @@ UNFOLDED = {name for name in KERNELS if name.startswith("constexpr_")}
 """Tested in test_compressed.py, against coremltools' decompression."""
 
 # Where coremltools' value inference is not what its own documentation says.
-NOT_INFERRED = {"exclusive": "coremltools' inference of an exclusive cumsum raises a TypeError"}
+NOT_INFERRED = {
+    "exclusive": "coremltools' inference of an exclusive cumsum raises a TypeError",
+    "interleave": "coremltools' inference of concat joins one input after the other",
+}
 
 
 def label(index: int) -> str:
@@ -46,6 +53,27 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[np.ndarr
 def test_every_operation_has_a_case() -> None:
     assert {case.op for case in CASES} | UNFOLDED == set(KERNELS)
     assert runtime_py.mil_executor.ops.__all__
+
+
+UNREAD = {
+    "validate_indices": "the runtime may check them; it computes nothing else",
+    "output_dtype": "the declared type of the result says the same",
+    "output_indices_dtype": "the declared type of the result says the same",
+    "return_indices": "the number of declared results says the same",
+    "sort": "unsorted results may come in any order, so in this one",
+    "scale_factor_height": "the declared shape of the result says the same",
+    "scale_factor_width": "the declared shape of the result says the same",
+    "half_pixel_centers": "set by coremltools' converter from TensorFlow alone",
+}
+"""Operands that no kernel asks for."""
+
+
+@pytest.mark.parametrize("kind", sorted(KERNELS))
+def test_every_operand_is_read(kind: str) -> None:
+    """One that is not would change what Core ML computes, and not what is executed here."""
+    specified = {key for each in SSAOpRegistry.core_ops[kind].values() for key in each.input_spec.input_types}
+    source = inspect.getsource(inspect.getmodule(KERNELS[kind])) + inspect.getsource(windows)
+    assert {key for key in specified if f'"{key}"' not in source} <= UNREAD.keys()
 
 
 @pytest.mark.parametrize("index", range(len(CASES)), ids=label)

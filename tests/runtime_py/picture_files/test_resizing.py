@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, ImageSequence
 from pydantic import ValidationError
 
+from runtime_py.errors import PictureError
 from runtime_py.framing import Framing, Resize
-from runtime_py.picture_files import read_image, read_picture, resize
+from runtime_py.picture_files import open_picture, read_image, read_picture, resize
 from runtime_py.picture_files.resizing import placed
 
 SIDES = st.integers(1, 97)
@@ -130,6 +131,38 @@ def test_files_and_images_of_pillow_are_framed_alike(tmp_path: Path) -> None:
     assert np.array_equal(read_picture(file, framing), wanted)
     assert np.array_equal(read_image(Image.fromarray(PICTURE), framing), wanted)
     assert np.array_equal(read_picture(file, (20, 30)), resize(PICTURE, Framing(height=20, width=30)))
+
+
+@pytest.mark.parametrize("size", [(30_000, 4), (4, 30_000)])
+def test_a_strip_that_would_be_blown_up_to_be_cropped_is_refused(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """A file of 429 bytes must not take gigabytes."""
+    file = tmp_path / "strip.png"
+    Image.new("RGB", size).save(file)
+    framing = Framing(height=224, width=224, resize=Resize(fit="crop", scale=0.875))
+    with pytest.raises(
+        PictureError, match=r"strip\.png is not a readable picture: .* pixels before it is cropped"
+    ):
+        read_picture(file, framing)
+    assert read_picture(file, (224, 224)).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["png", "tif", "webp", "jpg"])
+def test_a_box_is_of_the_picture_as_it_is_stored(tmp_path: Path, kind: str, orientation: int) -> None:
+    stored = np.zeros((20, 40, 3), np.uint8)
+    stored[:8, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"turned.{kind}"
+    Image.fromarray(stored).save(file, exif=exif, **({"lossless": True} if kind == "webp" else {}))
+    kept = open_picture(file, box=(0, 0, 16, 8))
+    assert kept.shape == ((16, 8, 3) if orientation > 4 else (8, 16, 3))
+    assert kept.min() > 200
+    with Image.open(file) as opened:
+        upright = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    assert np.array_equal(open_picture(file), upright)
 
 
 @pytest.mark.parametrize("kind", ["tif", "gif", "png", "webp"])
