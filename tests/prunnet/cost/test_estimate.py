@@ -32,15 +32,14 @@ def graphs() -> dict[str, CostGraph]:
 @pytest.mark.parametrize(
     ("target", "memory"),
     [
-        ("executorch", (0.95, 2.6)),
-        ("tflite", (0.95, 1.1)),
-        ("onnx", (0.78, 1.22)),
+        ("executorch", (0.91, 1.28)),
+        ("tflite", (0.86, 1.12)),
+        ("onnx", (0.96, 1.27)),
         ("coreml", None),
         ("executorch-coreml", None),
     ],
 )
 def test_recorded_artifacts(target: str, memory: tuple[float, float] | None) -> None:
-    """ExecuTorch's recorded peaks are low where the process' free heap took the load: hence the wide band."""
     profile = load_profile("pixel8")
     records = json.loads((RESULTS / f"artifacts_{target.replace('-', '_')}.json").read_text())
     checked = 0
@@ -57,17 +56,17 @@ def test_recorded_artifacts(target: str, memory: tuple[float, float] | None) -> 
 # Target, precision, relative error of a larger net's size, largest of the memory's. The sizes' overheads are those of
 # fp32; what a quantised artifact adds for each layer weighs most in depthwise networks.
 OTHER = [
-    ("executorch", "int8", 0.03, None),
-    ("tflite", "fp16", 0.015, 0.13),
-    ("tflite", "int8", 0.1, 0.15),
-    ("tflite", "int8-dynamic", 0.045, 0.13),
-    ("onnx", "fp16", 0.005, 0.17),
-    ("onnx", "int8", 0.075, 0.19),
+    ("executorch", "int8", 0.03, 0.25),
+    ("tflite", "fp16", 0.015, 0.12),
+    ("tflite", "int8", 0.1, 0.23),
+    ("tflite", "int8-dynamic", 0.045, 0.15),
+    ("onnx", "fp16", 0.005, 0.18),
+    ("onnx", "int8", 0.075, 0.24),
     ("coreml", "int8-weights", 0.01, None),
     ("coreml", "palette6", 0.02, None),
     ("coreml", "palette4", 0.02, None),
-    ("tflite", "int8-weights", 0.05, 0.05),
-    ("executorch", "int8-dynamic", 0.01, None),
+    ("tflite", "int8-weights", 0.05, 0.07),
+    ("executorch", "int8-dynamic", 0.01, 0.27),
 ]
 
 
