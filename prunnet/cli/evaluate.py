@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runtime_py.shell import note, run_command, show
 
 if TYPE_CHECKING:
     from prunnet.data.source import RetrievalSet
+    from prunnet.package.metadata import EncoderMetadata
     from prunnet.package.package import EncoderPackage
 
 
@@ -63,10 +64,11 @@ def _run(options: argparse.Namespace) -> int:
     _check(options)
     package = load_encoder(options.encoder)
     capacities = options.capacity or reachable(package.prunable)
-    trained_on = package.metadata.metrics.get("data", "glyphs")
+    trained_on = _trained_on(package.metadata)
     if options.dataset is None and trained_on != "glyphs":
+        label = package.metadata.metrics.get("data") or trained_on
         raise DatasetError(
-            f"{options.encoder} was trained on {trained_on!r}: say what to retrieve, "
+            f"{options.encoder} was trained on {label!r}: say what to retrieve, "
             "--dataset FOLDER (with test/CLASS/*)"
         )
     dataset = options.dataset or "glyphs"
@@ -78,6 +80,15 @@ def _run(options: argparse.Namespace) -> int:
     if options.matrix:
         return _matrix(package, pictures, capacities, options)
     return _curve(package, pictures, capacities, options)
+
+
+def _trained_on(metadata: EncoderMetadata) -> Any:
+    """Return the recipe's name of the data, which is "folder" for any folder; the metrics have the folder's own.
+
+    A package without a recipe is known by its metrics; one that says nothing is taken as trained on glyphs.
+    """
+    data = metadata.recipe.get("data")
+    return data.get("name") if isinstance(data, dict) else metadata.metrics.get("data", "glyphs")
 
 
 def _check(options: argparse.Namespace) -> None:

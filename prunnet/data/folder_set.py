@@ -37,7 +37,7 @@ def folder_set(root: Path, into: Into, augment: Augment | None = None) -> DataSe
             f"  {len(shared):,} of {len(tested.classes):,} test classes are also trained on ({_some(shared)}): "
             "the test does not show how unseen classes are found"
         )
-    return DataSet(train, pictures, root.name, tuple(notes), len(shared))
+    return DataSet(train, pictures, root.resolve().name, tuple(notes), len(shared))
 
 
 def folder_test_pictures(folder: Path, into: Into) -> RetrievalSet:

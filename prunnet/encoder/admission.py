@@ -56,8 +56,8 @@ def check_storable(encoder: nn.Module) -> None:
     """Make sure that all that an encoder learns is in its state dict, under names that can be told apart.
 
     Raises:
-        EncoderError: It holds compiled TorchScript, weights of several types or that are not registered, or its state
-            dict is another's.
+        EncoderError: It holds compiled TorchScript, an InstanceNorm with running statistics, weights of several types
+            or that are not registered, or its state dict is another's.
     """
     for name, module in encoder.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -72,6 +72,7 @@ def check_storable(encoder: nn.Module) -> None:
                 "registered, so they would be neither trained nor stored; use nn.ModuleList, nn.ModuleDict or "
                 "nn.ParameterList"
             )
+    _check_norms(encoder)
     _check_types(encoder)
     _check_state(encoder)
     _check_names(encoder)
@@ -107,6 +108,17 @@ def _items(value: object, depth: int = 3) -> Iterator[object]:
             yield from _items(item, depth - 1)
     else:
         yield value
+
+
+def _check_norms(encoder: nn.Module) -> None:
+    """Statistics of a subnetwork's own are only taken for BatchNorm."""
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats:
+            raise EncoderError(
+                f"the module {name} ({type(module).__name__}) learns each picture by its own statistics and embeds it "
+                "by running ones, which subnetworks would not have of their own; use track_running_stats=False, or "
+                "a BatchNorm"
+            )
 
 
 def _check_types(encoder: nn.Module) -> None:

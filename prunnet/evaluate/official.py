@@ -14,7 +14,7 @@ from prunnet.data.pictures import Pictures
 from prunnet.encoder.embedding import embed
 from prunnet.encoder.encoder import Encoder
 from prunnet.evaluate.family import Family
-from prunnet.evaluate.protocol import embed_pictures, measure
+from prunnet.evaluate.protocol import check_index, embed_pictures, measure
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,19 @@ def measure_task(
 
     Raises:
         DatasetError: A picture is not readable, or no query has anything to find.
-        EvaluationError: FAISS makes no such index, or the benchmark has no figure with a cut-off.
+        EncoderError: No subnetwork has one of the capacities; nothing has been embedded.
+        EvaluationError: FAISS makes no such index, or the benchmark has no figure with a cut-off; nothing has been
+            embedded, unless the index cannot be trained on this gallery.
     """
+    # A large gallery takes hours to embed: what can be refused is refused before.
+    achieved = [family.achieved(capacity) for capacity in capacities]
+    dense = family.subnetwork(1.0)
+    check_index(task, dense.dimension, index)
     say("embed the dense gallery")
-    gallery = _embedded(family.subnetwork(1.0), task.gallery)
+    gallery = _embedded(dense, task.gallery)
     points = []
     notes: tuple[str, ...] = ()
-    for capacity in capacities:
+    for capacity, reached in zip(capacities, achieved, strict=True):
         say(f"capacity {capacity:g}")
         module = family.subnetwork(capacity)
         queries = _embedded(module, task.queries)
@@ -91,7 +97,7 @@ def measure_task(
         points.append(
             TaskPoint(
                 capacity=capacity,
-                achieved=family.achieved(capacity),
+                achieved=reached,
                 cross=cross.figures,
                 own=measure(task, queries, own, index=index).figures,
             )

@@ -6,6 +6,7 @@ A folder with `encoder.json` (metadata), `model.safetensors` (weights and scores
 
 from __future__ import annotations
 
+import math
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -17,11 +18,14 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import id_like
 from prunnet.errors import EncoderError, PrunnetError
 from prunnet.package.images import PackageImages
-from prunnet.package.metadata import BUILT_IN, EncoderMetadata, read_metadata
+from prunnet.package.metadata import BUILT_IN, EncoderMetadata, preprocessing_of, read_metadata
 from prunnet.package.package import EncoderPackage
 from prunnet.package.reference import TOLERANCE, distance, references_of
 from prunnet.package.tensors import Header, read_header, read_tensors
 from prunnet.pruning.prunable import PrunableEncoder
+
+ROUNDING = 1e-6
+"""Largest relative difference of a mean or std from the network's, which is float32."""
 
 
 def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = None) -> EncoderPackage:
@@ -68,6 +72,7 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
         prunable.restrict(header.tensors)
     header.check_against(prunable.state_dict(), folder / "encoder.json")
     prunable.load_state_dict(read_tensors(header.file))
+    _check_pixels(metadata, prunable.encoder, folder)
     found = id_like(metadata.space_id, prunable.encoder, metadata.computation)
     if found != metadata.space_id:
         raise EncoderError(
@@ -128,6 +133,18 @@ def _build(metadata: EncoderMetadata, backbone: nn.Module | None, folder: Path, 
     encoder = Encoder(built.backbone, spec.features, metadata.dimension, size, pre.mean, pre.std, pre.resize)
     encoder.channels_last = built.channels_last
     return encoder
+
+
+def _check_pixels(metadata: EncoderMetadata, encoder: Encoder, folder: Path) -> None:
+    """Refuse a mean or std that is not the network's own, which is stored with its weights."""
+    used = preprocessing_of(encoder)
+    for name in ("mean", "std"):
+        said, own = getattr(metadata.preprocessing, name), getattr(used, name)
+        if not all(math.isclose(a, b, rel_tol=ROUNDING) for a, b in zip(said, own, strict=True)):
+            raise EncoderError(
+                f"{folder / 'encoder.json'}: preprocessing.{name}: given {list(said)}; the network uses {list(own)}; "
+                "take the package whole from where it was trained"
+            )
 
 
 def _check_function(package: EncoderPackage, own: bool) -> None:

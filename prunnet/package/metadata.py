@@ -85,12 +85,17 @@ class EncoderMetadata(Record):
         return CutRule.stated(self, self.training_capacities)
 
     @model_validator(mode="after")
-    def _sizes(self) -> Self:
+    def _sound(self) -> Self:
         wrong = [
             f"preprocessing.{side}: too large an input; allowed: at most {MOST_PIXELS} pixels"
             for side in ("height", "width")
             if getattr(self.preprocessing, side) > MOST_PIXELS
         ]
+        trained = self.training_capacities
+        if trained[-1] != 1 or list(trained) != sorted(set(trained)):
+            wrong.append(
+                "training_capacities: not ascending to 1.0; allowed: each capacity once, ascending, the last 1.0"
+            )
         if wrong:
             raise ValueError("\n".join(wrong))
         return self

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
+from prunnet.pruning.grouping.shape import aliases_of
 from prunnet.pruning.rule import AdapterKind
 
 DEGREE = 2
@@ -28,12 +29,12 @@ class Adapters(nn.Module):
     * `full`: the same, and every other parameter with k = 1: the subnetworks share weights of their own, which start at
       the dense encoder's, so that they can learn while it rests.
     * `switched`: BatchNorm's affine parameters alone, one correction for each trained capacity, as in slimmable
-      networks; a capacity between takes that of the nearest.
+      networks; a capacity between takes that of the nearest, by what the trained ones achieve.
 
     Args:
         encoder: The dense encoder.
         kind: "smooth", "full" or "switched".
-        capacities: The trained capacities, for "switched".
+        capacities: What the trained capacities achieve, in their order, for "switched".
 
     Raises:
         EncoderError: Switched, without capacities.
@@ -45,13 +46,15 @@ class Adapters(nn.Module):
             raise EncoderError(
                 "switched adapters need the capacities that are trained; name them, or use 'smooth'"
             )
-        self._switches = tuple(capacities) if kind == "switched" else None
-        terms = len(capacities) if self._switches else DEGREE
+        self.switches = tuple(capacities) if kind == "switched" else None
+        """What each trained capacity achieves, in the order of the corrections."""
+        self._aliases = aliases_of(encoder)
+        terms = len(capacities) if self.switches else DEGREE
         others = int(kind == "full")
         norms = {n for n, m in encoder.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
         self.corrections = nn.ParameterDict()
         for name, parameter in encoder.named_parameters():
-            smooth = name == "head.project.weight" and not self._switches
+            smooth = name == "head.project.weight" and not self.switches
             degree = terms if name.rpartition(".")[0] in norms or smooth else others
             if degree:
                 self.corrections[name.replace(".", "/")] = nn.Parameter(torch.zeros(degree, *parameter.shape))
@@ -60,8 +63,9 @@ class Adapters(nn.Module):
         """Return the tensors with the corrections of one capacity added; differentiable.
 
         Args:
-            tensors: Parameters, buffers or both of the dense encoder, by name.
-            capacity: In (0, 1).
+            tensors: Parameters, buffers or both of the dense encoder, by name; one that modules share may be there by
+                each of its names.
+            capacity: What the subnetwork achieves, in (0, 1).
         """
         factors = self._factors(capacity)
         result = dict(tensors)
@@ -74,6 +78,7 @@ class Adapters(nn.Module):
                 terms = correction.unbind() if every else [correction[k] for k in used]
                 for k, term in zip(used, terms, strict=True):
                     result[name] = torch.add(result[name], term, alpha=factors[k])
+        result.update({alias: result[name] for alias, name in self._aliases.items() if alias in tensors})
         return result
 
     @torch.no_grad()
@@ -83,7 +88,8 @@ class Adapters(nn.Module):
             correction.copy_(correction.to(STORED))
 
     def _factors(self, capacity: float) -> list[float]:
-        if self._switches is None:
+        if self.switches is None:
             return [(1 - capacity) ** k for k in range(1, DEGREE + 1)]
-        nearest = min(self._switches, key=lambda c: abs(c - capacity))
-        return [float(c == nearest) for c in self._switches]
+        apart = [abs(achieved - capacity) for achieved in self.switches]
+        nearest = apart.index(min(apart))  # trained capacities that achieve the same are one subnetwork
+        return [float(k == nearest) for k in range(len(apart))]

@@ -31,9 +31,9 @@ class PrunableEncoder(nn.Module):
 
     Raises:
         UnknownNameError: No such granularity.
-        EncoderError: Nothing of this encoder can be cut, it holds weights that would not be stored, its embedding of a
-            picture depends on others, switched adapters without capacities, `spare_narrow` out of its range, or
-            `keep_factors` that do not fit the encoder.
+        EncoderError: Nothing of this encoder can be cut, it holds weights that would not be stored or an InstanceNorm
+            with running statistics, its embedding of a picture depends on others, switched adapters without capacities,
+            `spare_narrow` out of its range, or `keep_factors` that do not fit the encoder.
     """
 
     def __init__(self, encoder: Encoder, rule: CutRule = PLAIN) -> None:
@@ -46,7 +46,9 @@ class PrunableEncoder(nn.Module):
         self.rule = rule
         self.cutter = _CUTS[rule.granularity](encoder, rule)
         self.scores = self.cutter.new_scores()
-        self.adapters = None if rule.adapters == "none" else Adapters(encoder, rule.adapters, rule.trained)
+        self.adapters: Adapters | None = None
+        if rule.adapters != "none":
+            self.adapters = Adapters(encoder, rule.adapters, self._switches())
         self._trained: dict[float, Encoder] = {}
 
     @property
@@ -141,6 +143,8 @@ class PrunableEncoder(nn.Module):
             for name in [n for n in self.scores if n not in kept]:
                 del self.scores[name]
             self._trained.clear()
+            if self.adapters is not None and self.adapters.switches is not None:
+                self.adapters.switches = self._switches()
 
     def expect(self, capacities: Sequence[float]) -> None:
         """Say which subnetworks `features_of` is going to run, so that they are ranked together; it need not be."""
@@ -170,8 +174,9 @@ class PrunableEncoder(nn.Module):
         cut = self.at(capacity)
         module = self._trained_as(cut)
         # BatchNorm's statistics are not asked for; of other buffers (pixel statistics, fixed scales) as of parameters.
+        # Copies, as a module may write into its buffers in training.
         dense = dict(self.encoder.named_buffers())
-        buffers = {name: dense[name] for name, _ in module.named_buffers()}
+        buffers = {name: dense[name].clone() for name, _ in module.named_buffers()}
         tensors = cut.of({**cut.adapted(parameters), **buffers})
         out: Tensor = functional_call(
             _Features(module), {f"encoder.{n}": t for n, t in tensors.items()}, normal
@@ -181,6 +186,13 @@ class PrunableEncoder(nn.Module):
     def trained(self, capacity: float) -> Encoder:
         """Return the module without weights that `features_of` runs, on the meta device; the same each time."""
         return self._trained_as(self.at(capacity))
+
+    def _switches(self) -> tuple[float, ...]:
+        """Return what the trained capacities of switched adapters achieve by the rule; what cannot be cut, as stated."""
+        if self.rule.adapters != "switched":
+            return ()
+        least = self.capacities()[0]
+        return tuple(c if c < least else self.at(c).achieved for c in self.rule.trained)
 
     def _trained_as(self, cut: Cut) -> Encoder:
         shape = 1.0 if cut.multiple is None else cut.achieved  # masks leave tensors their shape

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.pruning.capacity import Widths, stretches
-from prunnet.pruning.grouping.shape import on_meta
+from prunnet.pruning.grouping.shape import aliases_of, on_meta
 from prunnet.pruning.ranking import Ranked
 from prunnet.pruning.rule import CutRule
 
@@ -56,12 +56,7 @@ class WeightCut:
                 "the backbone has no convolution or linear layer with a weight of its own to prune"
             )
         self.fixed = {"head": "projector and classifier are never pruned", "normalisations": "never pruned"}
-        canonical = {id(p): name for name, p in names.items()}
-        self._aliases: dict[str, str] = {}
-        """Further names of tensors that modules share."""
-        for name, p in encoder.named_parameters(remove_duplicate=False):
-            if canonical[id(p)] != name:
-                self._aliases[name] = canonical[id(p)]
+        self._aliases = aliases_of(encoder)
         for name, module in layers_of.items():
             if f"{name}.weight" not in {**names, **self._aliases}:
                 self.fixed[name] = (
@@ -90,12 +85,13 @@ class WeightCut:
         return scores
 
     def magnitude_scores(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return scores that rank by magnitude: `(w - mean w) * sqrt(2 / fan_in) / std w`."""
+        """Return scores that rank by magnitude: `(w - mean w) * sqrt(2 / fan_in) / std w`; 0 for a layer of one weight."""
         scores = {}
         for name in self.shapes:
             w = tensors[name].detach()
             fan_in = w[0].numel()
-            scores[_key(name)] = (w - w.mean()) * (2 / fan_in) ** 0.5 / w.std().clamp(min=1e-12)
+            std = w.std(correction=int(w.numel() > 1))  # one value alone has no unbiased one
+            scores[_key(name)] = (w - w.mean()) * (2 / fan_in) ** 0.5 / std.clamp(min=1e-12)
         return scores
 
     def score_gradients(

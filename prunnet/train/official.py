@@ -25,7 +25,8 @@ _PER_QUERY = 8
 def official_probes(task: RetrievalTask, into: Into, calibration: Pixels, count: int) -> PackageImages:
     """Take queries of a benchmark with pictures that are right for them, until there are enough.
 
-    Two queries that share a right picture would be taken for different classes; only one of them is taken.
+    Two queries that share a picture would be taken for different classes; only one of them is taken. Pictures that do
+    not count for a query (in VeRi, those of its own camera) may show what it shows: they are its own, too, and no probes.
 
     Args:
         task: The benchmark.
@@ -44,8 +45,9 @@ def official_probes(task: RetrievalTask, into: Into, calibration: Pixels, count:
     left = count
     for query in np.random.default_rng(1).permutation(truth.queries):
         relevant, ignored = truth.masks(np.array([query]))
-        right = np.flatnonzero(relevant[0] if ignored is None else relevant[0] & ~ignored[0])
-        owned = {*right.tolist(), *([int(query)] if same else [])}
+        junk = np.zeros_like(relevant) if ignored is None else ignored
+        right = np.flatnonzero(relevant[0] & ~junk[0])
+        owned = {*np.flatnonzero(relevant[0] | junk[0]).tolist(), *([int(query)] if same else [])}
         if left < 2 or not len(right) or owned & used:
             continue
         used |= owned

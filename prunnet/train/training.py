@@ -25,6 +25,7 @@ from prunnet.train.checkpoint.checkpoint import (
     remove_scratch,
     save_checkpoint,
 )
+from prunnet.train.dropout import seed_step
 from prunnet.train.processes import join_processes
 from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.rounds import rounds_of
@@ -132,6 +133,7 @@ def train(
         share = partial(_batch, recipe, source, rank, world)
         batches = stack.enter_context(closing(made_ahead(share, steps, threads_for(device, world))))
         for step, (pixels, labels) in zip(steps, batches, strict=True):
+            seed_step(recipe.seed, step, rank)
             record = trainer.step((pixels.to(device), labels.to(device)))
             progress.advance(record.losses)
             log.add(step + 1, record)

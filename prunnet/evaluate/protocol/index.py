@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -110,23 +112,55 @@ def _scores(queries: Floats, gallery: Floats, items: Labels) -> Floats:
     return result
 
 
+def check_factory(factory: str, items: int, dimension: int) -> None:
+    """Refuse a factory string that no gallery makes an index.
+
+    Args:
+        factory: As `GalleryIndex` takes it.
+        items: Size of the gallery, for the error.
+        dimension: Length of its vectors, at least 1.
+
+    Raises:
+        EvaluationError: FAISS does not know the string.
+        MissingExtraError: FAISS is not installed.
+    """
+    with _refused(factory, items, dimension):
+        _set(_empty(factory, dimension), factory)
+
+
 def _build(gallery: Floats, factory: str) -> Any:
+    vectors = np.ascontiguousarray(gallery, np.float32)
+    with _refused(factory, *vectors.shape):
+        index = _empty(factory, vectors.shape[1])
+        if not index.is_trained:
+            index.train(vectors)
+        index.add(vectors)
+        _set(index, factory)
+    return index
+
+
+def _empty(factory: str, dimension: int) -> Any:
     try:
         import faiss
     except ImportError as error:
         raise MissingExtraError("faiss-cpu", "train", "searching a gallery") from error
-    vectors = np.ascontiguousarray(gallery, np.float32)
-    kind, _, settings = factory.partition(":")
+    return faiss.index_factory(dimension, factory.partition(":")[0], faiss.METRIC_INNER_PRODUCT)
+
+
+def _set(index: Any, factory: str) -> None:
+    """Set the search parameters that follow the colon."""
+    import faiss
+
+    if settings := factory.partition(":")[2]:
+        faiss.ParameterSpace().set_index_parameters(index, settings)  # type: ignore[arg-type] # typed as if only numbers were taken
+
+
+@contextmanager
+def _refused(factory: str, items: int, dimension: int) -> Iterator[None]:
     try:
-        index = faiss.index_factory(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            index.train(vectors)
-        index.add(vectors)
-        if settings:
-            faiss.ParameterSpace().set_index_parameters(index, settings)  # type: ignore[arg-type] # typed as if only numbers were taken
+        yield
     except RuntimeError as error:
         raise EvaluationError(
-            f"FAISS makes no index {factory!r} of {len(vectors):,} items of {vectors.shape[1]} dimensions: "
+            f"FAISS makes no index {factory!r} of {items:,} items of {dimension} dimensions: "
             f"{_SIGNATURE.sub('', str(error))}; give a factory string, e.g. Flat, HNSW32, IVF1024,Flat:nprobe=16"
         ) from error
-    return index

@@ -9,7 +9,7 @@ from prunnet.data.official.task import RetrievalTask
 from prunnet.data.official.truth import Truth
 from prunnet.errors import DatasetError, EvaluationError
 from prunnet.evaluate.protocol.figures import first_items, list_figures, score_figures
-from prunnet.evaluate.protocol.index import EXACT, GalleryIndex
+from prunnet.evaluate.protocol.index import EXACT, GalleryIndex, check_factory
 from prunnet.evaluate.protocol.result import ProtocolResult
 from runtime_py.arrays import Doubles, Floats, Labels, Mask
 
@@ -52,6 +52,24 @@ def measure(
     return ProtocolResult(task.name, figures, counted, skipped, _notes(task, index))
 
 
+def check_index(task: RetrievalTask, dimension: int, index: str | None) -> None:
+    """Refuse an index before there are embeddings to search.
+
+    Args:
+        task: The benchmark.
+        dimension: Length of the embeddings, at least 1.
+        index: As in `measure`.
+
+    Raises:
+        EvaluationError: FAISS makes no such index, or the benchmark has no figure with a cut-off. Whether the index can
+            be trained on the gallery is known only when there is one.
+        MissingExtraError: FAISS is needed and not installed.
+    """
+    factory = _factory(task, index)
+    if factory is not None:
+        check_factory(factory, len(task.gallery), dimension)
+
+
 def per_query(
     task: RetrievalTask, queries: npt.ArrayLike, gallery: npt.ArrayLike, *, index: str | None = None
 ) -> dict[str, dict[str, Doubles]]:
@@ -70,10 +88,7 @@ def per_query(
         ValueError: As `measure`.
         EvaluationError: As `measure`.
     """
-    if index is not None and not _has_cutoff(task):
-        raise EvaluationError(
-            f"{task.name}: no index can be used, its figures need the whole ranking of the gallery; leave the index out"
-        )
+    factory = _factory(task, index)
     asked, held = np.asarray(queries), np.asarray(gallery)
     for what, found, wanted in (("query", asked, task.queries), ("gallery", held, task.gallery)):
         if found.ndim != 2 or len(found) != len(wanted):
@@ -83,9 +98,9 @@ def per_query(
     if asked.shape[1] != held.shape[1]:
         raise ValueError(f"queries have {asked.shape[1]} dimensions, the gallery {held.shape[1]}")
     unit_queries, unit_gallery = _unit(asked, "query"), _unit(held, "gallery")
-    if index is None and not (task.rules.cutoff and _has_cutoff(task)):
+    if factory is None:
         return {truth.name: _judge(truth, task, unit_queries, unit_gallery) for truth in task.truths}
-    searched = GalleryIndex(unit_gallery, index or EXACT)
+    searched = GalleryIndex(unit_gallery, factory)
     return {
         truth.name: _search(truth, task, unit_queries, searched, len(unit_gallery)) for truth in task.truths
     }
@@ -129,8 +144,20 @@ def _listed(found: Labels, relevant: Mask, ignored: Mask | None) -> Mask:
     return np.take_along_axis(ranked, np.argsort(out, axis=1, kind="stable"), axis=1)
 
 
-def _has_cutoff(task: RetrievalTask) -> bool:
-    return first_items(task.rules) > 0 and not task.rules.precision_at
+def _factory(task: RetrievalTask, index: str | None) -> str | None:
+    """Return the index that is searched; None where every item is scored.
+
+    Raises:
+        EvaluationError: An index is asked for, and the benchmark has no figure with a cut-off.
+    """
+    first = first_items(task.rules) > 0 and not task.rules.precision_at
+    if index is None:
+        return EXACT if task.rules.cutoff and first else None
+    if not first:
+        raise EvaluationError(
+            f"{task.name}: no index can be used, its figures need the whole ranking of the gallery; leave the index out"
+        )
+    return index or EXACT
 
 
 def _notes(task: RetrievalTask, index: str | None) -> tuple[str, ...]:

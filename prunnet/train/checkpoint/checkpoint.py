@@ -122,7 +122,7 @@ def load_checkpoint(
     step = run.check(file, about)
     if about.get("tensors", str(len(tensors))) != str(len(tensors)):
         raise _damaged(file, f"{about['tensors']} tensors were written and {len(tensors)} are there")
-    if step and not any(name.split(".")[0] in _STATE for name in tensors):
+    if step and _keeps_state(optimizer) and not any(name.split(".")[0] in _STATE for name in tensors):
         raise _damaged(file, "the optimizer's state is missing")
     load_networks(file, tensors, joint)
     state = {name: tensor for name, tensor in tensors.items() if not name.startswith(NETWORKS)}
@@ -172,6 +172,11 @@ def _step(file: Path, about: Mapping[str, str]) -> int:
             "--out"
         )
     return int(step)
+
+
+def _keeps_state(optimizer: torch.optim.Optimizer) -> bool:
+    """Tell whether an optimizer remembers earlier steps; SGD without momentum does not."""
+    return any(group.get("momentum") != 0 for group in optimizer.param_groups)
 
 
 def _damaged(file: Path, what: str) -> TrainingError:

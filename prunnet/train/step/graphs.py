@@ -59,8 +59,8 @@ class GraphedStep:
 
     A step with subnetworks and a batch of the same shapes as an earlier one is recorded the second time and replayed
     from then on. The first replays are compared with the step itself. An encoder that cannot be recorded, or not
-    faithfully (one with dropout), is trained operation by operation from there on, with a warning. On a CPU, and among
-    the processes of `torchrun`, every step is run so.
+    faithfully, is trained operation by operation from there on, with a warning. On a CPU, and among the processes of
+    `torchrun`, every step is run so.
 
     Args:
         joint: Its parameters stay where they are in memory as long as this is used.
@@ -133,7 +133,9 @@ class GraphedStep:
         """Run the recording and the step on the same state; what remains is what the step itself did."""
         buffers = list(self.joint.prunable.encoder.buffers())
         before = [buffer.clone() for buffer in buffers]
-        again = recording.replay(inputs).clone()
+        device = inputs[0].device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            again = recording.replay(inputs).clone()
         replayed = [None if p.grad is None else p.grad.clone() for p in self.joint.parameters]
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from prunnet import data
 from prunnet.cli import evaluate
+from prunnet.data.source import RetrievalSet
+from prunnet.errors import DatasetError
+from prunnet.package.load import load_encoder
 from tests.prunnet.data import trees
 
 
@@ -83,8 +88,8 @@ def test_a_read_only_folder_is_refused_before_anything_is_measured(
 
 
 def test_an_approximate_index_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = f"gldv2={trees.gldv2(tmp_path)}"
-    given = ["glyphs", "--dataset", data, "--capacity", "1.0"]
+    dataset = f"gldv2={trees.gldv2(tmp_path)}"
+    given = ["glyphs", "--dataset", dataset, "--capacity", "1.0"]
     assert evaluate.main([*given, "--json"]) == 0
     exact = json.loads(capsys.readouterr().out)
     assert exact["notes"] == [] and set(exact["points"][0]["cross"]) == {"mAP@100 private", "mAP@100 public"}
@@ -92,3 +97,41 @@ def test_an_approximate_index_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "approximate: the gallery is searched through FAISS 'HNSW4'" in capsys.readouterr().out
     assert evaluate.main([*given, "--index", "Nonsense"]) == 2
     assert "no index 'Nonsense'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "metrics", "said"),
+    [
+        ({"data": {"name": "folder", "path": "/data/glyphs"}}, {"data": "glyphs"}, "on 'glyphs': say what"),
+        ({"data": {"name": "folder", "path": "."}}, {"data": ""}, "on 'folder': say what"),
+        ({"data": {"name": "cub200"}}, {}, "on 'cub200': say what"),
+        ({}, {"data": "animals"}, "on 'animals': say what"),
+        ({"data": {"name": "glyphs"}}, {"data": "glyphs"}, None),
+        ({}, {"data": "glyphs"}, None),
+        ({}, {}, None),
+    ],
+)
+def test_a_folder_called_glyphs_is_not_the_built_in_data(
+    recipe: dict[str, object],
+    metrics: dict[str, object],
+    said: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shutil.copytree(load_encoder("glyphs").path, tmp_path / "encoder")
+    about = json.loads((folder / "encoder.json").read_text())
+    (folder / "encoder.json").write_text(json.dumps(about | {"recipe": recipe, "metrics": metrics}))
+    opened: list[str] = []
+
+    def open_pictures(name: str, into: object) -> RetrievalSet:
+        opened.append(name)
+        raise DatasetError("enough")
+
+    monkeypatch.setattr(data, "open_test_pictures", open_pictures)
+    assert evaluate.main([str(folder), "--capacity", "1.0"]) == 2
+    error = capsys.readouterr().err
+    if said is None:
+        assert opened == ["glyphs"] and "enough" in error
+    else:
+        assert not opened and said in error

@@ -109,6 +109,14 @@ def test_folder_of_pictures(picture_tree: Path) -> None:
     assert np.array_equal(open_test_pictures(str(picture_tree), (16, 24)).images, data.test.images)
 
 
+def test_a_folder_is_called_by_its_name_from_wherever(
+    picture_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(picture_tree)
+    for path in (str(picture_tree), ".", "train/.."):
+        assert open_data("folder", path, (16, 16)).name == picture_tree.name
+
+
 def test_exif_rotation_is_undone(tmp_path: Path) -> None:
     picture = Image.new("RGB", (20, 10), (255, 0, 0))
     picture.paste((0, 0, 255), (0, 0, 10, 10))  # left half blue

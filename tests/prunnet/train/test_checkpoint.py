@@ -66,6 +66,18 @@ def test_a_resumed_adamw_run_equals_an_uninterrupted_one(glyphs: TrainingSource,
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+def test_an_optimizer_that_keeps_nothing_resumes(glyphs: TrainingSource, tmp_path: Path) -> None:
+    plain = _recipe(6).schedule.model_copy(update={"momentum": 0.0})
+    recipe, source = _recipe(6).model_copy(update={"schedule": plain}), Short(glyphs, 32)
+    whole = train(recipe, source, tmp_path / "whole", quiet=True).prunable
+    with pytest.raises(InterruptedRunError):
+        train(recipe, Stops(glyphs, 32), tmp_path / "parts", quiet=True)
+    assert {n.split(".")[0] for n in load_file(tmp_path / "parts" / FILE)} == {"prunable", "classifier"}
+    resumed = train(recipe, source, tmp_path / "parts", resume=True, quiet=True).prunable
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
 def test_an_epoch_of_other_data_is_another_run(glyphs: TrainingSource, tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError):
         train(_adamw(), Stops(glyphs, 32), tmp_path, quiet=True)

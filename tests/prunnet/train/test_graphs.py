@@ -85,6 +85,24 @@ def test_recorded_once_checked_and_then_replayed(data: DataSet, joint: JointStep
         assert torch.equal(tensor, joint.prunable.state_dict()[name]), name
 
 
+def test_a_checked_step_draws_what_the_step_alone_would(data: DataSet) -> None:
+    torch.manual_seed(5)
+    options = {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1], "drop_rate": 0.3}
+    encoder = Encoder.from_timm("resnet18", dimension=16, image_size=(32, 32), options=options)
+    prunable = PrunableEncoder(encoder, CutRule(channel_multiple=4)).train()
+    joint = JointStep(prunable, Classifier(16, 2000, None), MethodSpec(name="joint", capacities=CAPACITIES))
+    plain = copy.deepcopy(joint)
+    plain = JointStep(plain.prunable, plain.classifier, plain.method)
+    torch.manual_seed(6)
+    wanted = _train(plain, plain, data, 6)
+    recorder = OnCpu()
+    torch.manual_seed(6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _train(GraphedStep(joint, recorder), joint, data, 6) == wanted
+    assert recorder.replays == 5, "all but the first"
+
+
 def _other_gradient(joint: JointStep) -> Callable[[Tensor], None]:
     def spoil(losses: Tensor) -> None:
         joint.parameters[3].grad = 1.1 * joint.parameters[3].grad

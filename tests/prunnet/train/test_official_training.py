@@ -136,6 +136,32 @@ def test_probes_of_a_benchmark_find_their_class_and_nothing_else(name: str, tmp_
     assert sorted(map(sorted, found)) == sorted(map(sorted, {frozenset(each) for each in wanted}))
 
 
+def test_probes_of_one_vehicle_before_two_cameras_are_one_class(tmp_path: Path) -> None:
+    """A query finds the other camera's pictures only, so two queries of one vehicle have no right one in common."""
+    vehicles = range(1, 9)
+    names = [f"{v:04}_c00{camera}_{shot:08}_0.jpg" for v in vehicles for camera in (1, 2) for shot in range(2)]
+    root = trees.veri776(tmp_path)
+    lists = {"query": names[::2], "test": names}
+    for part, listed in lists.items():
+        trees.pictures(root / f"image_{part}", listed)
+        trees.text(root / f"name_{part}.txt", listed)
+    task = open_task("veri776", root)
+    probes = official_probes(task, (8, 8), np.zeros((2, 8, 8, 3), np.uint8), 100)
+    assert len(set(probes.labels)) == len(vehicles) and len(probes.labels) == 3 * len(vehicles)
+
+
+def test_probes_of_one_landmark_in_parts_are_one_class(tmp_path: Path) -> None:
+    """What is junk for a query may show its landmark, and be right for another query of the same one."""
+    boxes = [[1.0, 2.0, 7.0, 6.0], [0.0, 0.0, 4.0, 4.0]]
+    gnd = [
+        {"bbx": boxes[0], "easy": [0, 1], "hard": [], "junk": [2]},
+        {"bbx": boxes[1], "easy": [2, 3], "hard": [], "junk": [0]},
+    ]
+    task = open_task("roxford5k", trees.revisited(tmp_path, truth=trees.REVISITED | {"gnd": gnd}))
+    probes = official_probes(task, (8, 8), np.zeros((2, 8, 8, 3), np.uint8), 100)
+    assert probes.labels.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_probes_are_at_most_as_many_as_asked(count: int, tmp_path: Path) -> None:
     task = open_task("gldv2", trees.gldv2(tmp_path))
