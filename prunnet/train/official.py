@@ -26,7 +26,8 @@ def official_probes(task: RetrievalTask, into: Into, calibration: Pixels, count:
     """Take queries of a benchmark with pictures that are right for them, until there are enough.
 
     Two queries that share a picture would be taken for different classes; only one of them is taken. Pictures that do
-    not count for a query (in VeRi, those of its own camera) may show what it shows: they are its own, too, and no probes.
+    not count for a query (in VeRi, those of its own camera) may show what it shows: they are shared, too, and no probes
+    of it.
 
     Args:
         task: The benchmark.

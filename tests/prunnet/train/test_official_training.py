@@ -139,7 +139,9 @@ def test_probes_of_a_benchmark_find_their_class_and_nothing_else(name: str, tmp_
 def test_probes_of_one_vehicle_before_two_cameras_are_one_class(tmp_path: Path) -> None:
     """A query finds the other camera's pictures only, so two queries of one vehicle have no right one in common."""
     vehicles = range(1, 9)
-    names = [f"{v:04}_c00{camera}_{shot:08}_0.jpg" for v in vehicles for camera in (1, 2) for shot in range(2)]
+    names = [
+        f"{v:04}_c00{camera}_{shot:08}_0.jpg" for v in vehicles for camera in (1, 2) for shot in range(2)
+    ]
     root = trees.veri776(tmp_path)
     lists = {"query": names[::2], "test": names}
     for part, listed in lists.items():
