@@ -62,9 +62,7 @@ BY_PRECISION: dict[tuple[Target, Precision], Residence] = {
         loading=1.0, conv_copies=3.15, matmul_copies=2.9, workspace=260_000, activation=4
     ),
     ("tflite", "int8"): Residence(loading=1.0, conv_copies=1.4, matmul_copies=2.0, workspace=380_000),
-    ("tflite", "int8-dynamic"): Residence(
-        loading=1.0, conv_copies=1.4, matmul_copies=1.8, workspace=400_000
-    ),
+    ("tflite", "int8-dynamic"): Residence(loading=1.0, conv_copies=1.4, matmul_copies=1.8, workspace=400_000),
     ("tflite", "int8-weights"): Residence(
         loading=1.0, conv_copies=8.5, matmul_copies=8.3, workspace=310_000, activation=4
     ),

@@ -20,7 +20,7 @@ from prunnet.errors import EncoderError, PrunnetError
 from prunnet.package.images import PackageImages
 from prunnet.package.metadata import BUILT_IN, EncoderMetadata, preprocessing_of, read_metadata
 from prunnet.package.package import EncoderPackage
-from prunnet.package.reference import TOLERANCE, distance, references_of
+from prunnet.package.reference import PICTURES, TOLERANCE, distance, references_of
 from prunnet.package.tensors import Header, read_header, read_tensors
 from prunnet.pruning.prunable import PrunableEncoder
 
@@ -72,6 +72,9 @@ def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = No
         prunable.restrict(header.tensors)
     header.check_against(prunable.state_dict(), folder / "encoder.json")
     prunable.load_state_dict(read_tensors(header.file))
+    if prunable.adapters is not None:
+        # Earlier releases let trained subnetworks of nearly one size share a switch, and another never learned.
+        prunable.adapters.round()
     _check_pixels(metadata, prunable.encoder, folder)
     found = id_like(metadata.space_id, prunable.encoder, metadata.computation)
     if found != metadata.space_id:
@@ -159,10 +162,10 @@ def _check_function(package: EncoderPackage, own: bool) -> None:
             )
         return
     references = package.probes.references
-    if references is None or references.shape[1] != metadata.dimension:
+    if references is None or references.shape[1] != metadata.dimension or len(references) > PICTURES:
         raise EncoderError(
-            f"{package.path / 'probes.npz'}: references of dimension {metadata.dimension} are missing; take the "
-            "package whole from where it was trained"
+            f"{package.path / 'probes.npz'}: references of dimension {metadata.dimension} are missing, or more than "
+            f"{PICTURES}; take the package whole from where it was trained"
         )
     apart = distance(references_of(encoder, package.probes.calibration[: len(references)]), references)
     if apart <= TOLERANCE and not own:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from prunnet.encoder.aliases import aliases_of
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
-from prunnet.pruning.grouping.shape import aliases_of
 from prunnet.pruning.rule import AdapterKind
 
 DEGREE = 2
@@ -83,9 +83,27 @@ class Adapters(nn.Module):
 
     @torch.no_grad()
     def round(self) -> None:
-        """Round the corrections to what a package stores, so that what is measured is what is shipped."""
+        """Make the corrections what a package ships, so that this is what is measured.
+
+        They are rounded, and a switch that never learned takes over the nearest that did.
+        """
         for correction in self.corrections.values():
             correction.copy_(correction.to(STORED))
+        for k, nearest in self._borrowed().items():
+            for correction in self.corrections.values():
+                correction[k] = correction[nearest]
+
+    def _borrowed(self) -> dict[int, int]:
+        """Return which switch each one that never learned takes over."""
+        switches = self.switches or ()
+        learned = [
+            k for k in range(len(switches)) if any(bool(c[k].any()) for c in self.corrections.values())
+        ]
+        return {
+            k: min(learned, key=lambda other: abs(switches[other] - achieved))
+            for k, achieved in enumerate(switches)
+            if learned and k not in learned
+        }
 
     def _factors(self, capacity: float) -> list[float]:
         if self.switches is None:

@@ -180,7 +180,9 @@ class ChannelCut:
         """Sum `values`, shaped like the slice's tensor, over all that each unit of a group owns: [units]."""
         others = [d for d in range(values.ndim) if d != s.dim]
         table = self._table(self._owned[s.name][s.dim], values.device)
-        return table.sums(values.sum(others) if others else values, number)  # no dimension would mean all of them
+        if others:  # of none, PyTorch sums all
+            values = values.sum(others)
+        return table.sums(values, number)
 
     def zeros(self, widths: Widths) -> dict[str, int]:
         """Return nothing: what is cut is not stored."""

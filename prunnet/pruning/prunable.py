@@ -188,7 +188,7 @@ class PrunableEncoder(nn.Module):
         return self._trained_as(self.at(capacity))
 
     def _switches(self) -> tuple[float, ...]:
-        """Return what the trained capacities of switched adapters achieve by the rule; what cannot be cut, as stated."""
+        """Return what each trained capacity of switched adapters achieves by the rule; itself if none is as small."""
         if self.rule.adapters != "switched":
             return ()
         least = self.capacities()[0]

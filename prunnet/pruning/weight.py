@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunnet.encoder.aliases import aliases_of
 from prunnet.encoder.encoder import Encoder
 from prunnet.errors import EncoderError
 from prunnet.pruning.capacity import Widths, stretches
-from prunnet.pruning.grouping.shape import aliases_of, on_meta
+from prunnet.pruning.grouping.shape import on_meta
 from prunnet.pruning.ranking import Ranked
 from prunnet.pruning.rule import CutRule
 
@@ -85,7 +86,7 @@ class WeightCut:
         return scores
 
     def magnitude_scores(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return scores that rank by magnitude: `(w - mean w) * sqrt(2 / fan_in) / std w`; 0 for a layer of one weight."""
+        """Return scores that rank by magnitude: `(w - mean w) * sqrt(2 / fan_in) / std w`; 0 for a weight alone."""
         scores = {}
         for name in self.shapes:
             w = tensors[name].detach()

@@ -34,16 +34,6 @@ def fresh(encoder: Encoder) -> Encoder:
     return encoder.train().eval()
 
 
-def aliases_of(encoder: Encoder) -> dict[str, str]:
-    """Return the further names of parameters that modules share: name -> the first name of the same parameter."""
-    first = {id(p): name for name, p in encoder.named_parameters()}
-    return {
-        name: first[id(p)]
-        for name, p in encoder.named_parameters(remove_duplicate=False)
-        if first[id(p)] != name
-    }
-
-
 def owned(encoder: Encoder, groups: Sequence[ChannelGroup]) -> Owned:
     """Return what the groups own, under every name that a tensor has in the encoder's state dict."""
     names: dict[int, list[str]] = defaultdict(list)

@@ -114,6 +114,10 @@ def _renamed() -> nn.Module:
     return net
 
 
+def _running() -> nn.Module:
+    return nn.Sequential(layer(3, 16), nn.InstanceNorm2d(16, track_running_stats=True), layer(16, 16))
+
+
 def _slashes() -> nn.Module:
     net = nn.Sequential()
     net.add_module("a", nn.Sequential())
@@ -135,6 +139,7 @@ def _slashes() -> nn.Module:
         (lambda: _Extra(*_plain()), r"state dict .*backbone._extra_state"),
         (lambda: _Half(torch.float16), r"module backbone.a.0 \(Conv2d\) holds float16 .* others are float32"),
         (lambda: _Half(torch.float64), r"module backbone.a.0 \(Conv2d\) holds float64 .*module.float\(\)"),
+        (_running, r"module backbone.1 \(InstanceNorm2d\) .*use track_running_stats=False, or a BatchNorm"),
         (_renamed, r"state dict .*backbone.0.0.weight"),
         (_slashes, r"'backbone.a.b' and 'backbone.a/b' are one"),
     ],

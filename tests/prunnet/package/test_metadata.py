@@ -114,6 +114,21 @@ def test_options_are_allowed_by_name_and_kind(package: Path, option: dict, words
         ({"training_capacities": [True]}, r"training_capacities\.0: "),
         ({"backbone": ABOUT["backbone"] | {"options": {"channels": [10**400]}}}, "too large"),
         ({"\ud800": 1}, "surrogates"),
+        *(
+            (
+                {"training_capacities": wrong},
+                r"training_capacities: not ascending to 1.0; allowed: each .* once",
+            )
+            for wrong in ([1.0, 0.1], [0.1, 0.1, 1.0], [0.1, 0.5], [0.5, 0.1, 1.0])
+        ),
+        (
+            {"preprocessing": ABOUT["preprocessing"] | {"mean": [0.0, 0.0, 0.0]}},
+            r"encoder\.json: preprocessing\.mean: given \[0.0, 0.0, 0.0\]; the network uses \[123.67.*whole from",
+        ),
+        (
+            {"preprocessing": ABOUT["preprocessing"] | {"std": [58.395, 57.12, 57.38]}},
+            r"encoder\.json: preprocessing\.std: given .*57.38\]; the network uses",
+        ),
         ({"training_capacities": []}, "training_capacities: too few entries"),
         ({"computation": []}, "computation: the key is missing"),
         ({"computation": 7}, "computation"),
@@ -122,6 +137,17 @@ def test_options_are_allowed_by_name_and_kind(package: Path, option: dict, words
 def test_a_wrong_field_is_named(package: Path, change: dict, words: str) -> None:
     with pytest.raises(EncoderError, match=words):
         load_encoder(written(package, **change))
+
+
+def test_a_mean_that_is_rounded_to_seven_digits_is_the_networks_own(package: Path) -> None:
+    own = ABOUT["preprocessing"]
+    rounded = {name: [float(f"{value:.7g}") for value in own[name]] for name in ("mean", "std")}
+    assert rounded["mean"] != own["mean"]
+    assert load_encoder(written(package, preprocessing=own | rounded)).preprocessing.mean == (
+        123.675,
+        116.28,
+        103.53,
+    )
 
 
 @pytest.mark.parametrize("name", ["encoder.json", "model.safetensors", "probes.npz"])

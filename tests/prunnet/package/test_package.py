@@ -111,6 +111,37 @@ def test_corrections_are_stored_in_half_precision_and_lose_nothing(
         assert torch.equal(correction, wanted.half().float())
 
 
+def test_a_package_whose_trained_subnetworks_shared_a_switch_is_extracted_as_before(
+    small_encoder: Encoder, glyph_images: torch.Tensor, tmp_path: Path
+) -> None:
+    """Before, a switch served what was nearest to the capacity that was asked; here 0.25 took that of 0.2."""
+    trained = (0.2, 0.25, 0.5, 1.0)
+    rule = CutRule("channel", adapters="switched", trained=trained[:-1])
+    prunable = PrunableEncoder(copy.deepcopy(small_encoder), rule)
+    with torch.no_grad():
+        for correction in prunable.adapters.parameters():
+            correction[0], correction[2] = 0.125, 0.25
+    metadata = EncoderMetadata(
+        name="small",
+        backbone=BackboneSpec(timm="resnet18", options=BACKBONES["resnet18"][0], features=48),
+        granularity="channel",
+        channel_multiple=8,
+        adapters="switched",
+        dimension=32,
+        preprocessing=preprocessing_of(prunable.encoder),
+        training_capacities=trained,
+        space_id=space_id(prunable.encoder),
+    )
+    images = glyph_images.numpy()
+    save_encoder(
+        tmp_path / "old", metadata, prunable, PackageImages(images[:4], np.zeros(4, np.int64), images[4:]), ""
+    )
+    loaded = load_encoder(tmp_path / "old").prunable
+    dense = prunable.encoder.head.norm.weight
+    for capacity, shift in ((0.2, 0.125), (0.25, 0.125), (0.5, 0.25)):
+        assert torch.equal(loaded.at(capacity).extract().head.norm.weight, dense + shift)
+
+
 def test_a_subnetwork_is_calibrated_and_the_same_every_time(package_folder: Path) -> None:
     first, second = load_encoder(package_folder).subnetwork(0.4), load_encoder(package_folder).subnetwork(0.4)
     for name, tensor in first.state_dict().items():
@@ -175,6 +206,16 @@ def test_missing_and_damaged_probes(broken: Path) -> None:
     file.unlink()
     with pytest.raises(EncoderError, match="is missing; the encoder package is not whole"):
         _ = load_encoder(broken).probes
+
+
+def test_more_references_than_are_made_are_refused(broken: Path) -> None:
+    file = broken / "probes.npz"
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    arrays["references"] = np.concatenate([arrays["references"]] * 2)
+    np.savez(file, **arrays)
+    with pytest.raises(EncoderError, match=r"references of dimension 32 are missing, or more than 4"):
+        load_encoder(broken)
 
 
 def test_truncated_weights(broken: Path) -> None:
