@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from runtime_py.bundle.write import write_bundle
 from runtime_py.check.originals import framed
 from runtime_py.check.report import DriftReport
 from runtime_py.devices.check import check_on
+from runtime_py.devices.emulator import CPUS
 from tests.runtime_py import bundles
 
 PAGE = DOCS / "guide" / "emulate.md"
@@ -50,7 +52,6 @@ TARGETS: dict[Target, str] = {"tflite": "LiteRT", "executorch": "ExecuTorch", "o
 ENCODERS = ("glyphs", "resnet18", "mobilenetv3_small_100", "convnext_atto", "vit_tiny_patch16_224")
 CAPACITIES = (0.2, 1.0)
 COUNTED: tuple[Precision, ...] = ("fp32", "int8")
-CPUS = ("cortex-a53", "cortex-a76")
 PROBES = 40
 
 
@@ -92,7 +93,7 @@ def differences(subjects: Subjects, folder: Path) -> Iterator[dict[str, Any]]:
         subject = subjects.of(name, 0.2)
         for target in TARGETS:
             bundle = bundle_of(subject, target, "int8", folder / f"{name}-{target}")
-            report = check_on(bundle, f"emulate:{CPUS[0]}", PROBES)
+            report = check_on(bundle, "emulate:cortex-a53", PROBES)
             figures = report.figures
             assert figures is not None and figures.recorded_mean_cosine is not None
             here = _host(report)
@@ -143,15 +144,13 @@ def table_of_differences(rows: list[dict[str, Any]]) -> str:
 
 
 def table_of_instructions(rows: list[dict[str, Any]]) -> str:
-    """Return them as Markdown, a line for each runtime and capacity."""
-    columns = [(cpu, precision) for cpu in CPUS for precision in COUNTED]
-    titles = (f"{cpu.removeprefix('cortex-').upper()} {precision}" for cpu, precision in columns)
-    lines = [f"| runtime | capacity | {' | '.join(titles)} |", "|---" * (2 + len(columns)) + "|"]
-    found = {(row["target"], row["capacity"], row["precision"]): row["counts"] for row in rows}
-    for target, runtime in TARGETS.items():
-        for capacity in CAPACITIES:
-            cells = (found[target, capacity, precision][cpu] / 1e6 for cpu, precision in columns)
-            lines.append(f"| {runtime} | {capacity} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
+    """Return them as Markdown, a line for each runtime, precision and capacity."""
+    titles = (cpu.removeprefix("cortex-").upper() for cpu in CPUS)
+    lines = [f"| runtime | precision | capacity | {' | '.join(titles)} |", "|---" * (3 + len(CPUS)) + "|"]
+    found = {(row["target"], row["precision"], row["capacity"]): row["counts"] for row in rows}
+    for target, precision, capacity in product(TARGETS, COUNTED, CAPACITIES):
+        cells = (f"{found[target, precision, capacity][cpu] / 1e6:.2f}" for cpu in CPUS)
+        lines.append(f"| {TARGETS[target]} | {precision} | {capacity} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -134,7 +134,7 @@ def _judge(
         seen = Seen(share_of(Probes.load(bundle / manifest.probes), rows), embeddings)
         record = _beside_host(record, bundle, seen)
     if counted is not None:
-        record = _with_instructions(record, device, counted, manifest.target)
+        record = _with_instructions(record, device, counted, manifest.target, seen)
     report = replace(found, device=record, notes=(*found.notes, *record.sentences()))
     return _with_budget(report, manifest), seen
 
@@ -169,14 +169,20 @@ def _beside_host(record: DeviceRecord, bundle: Path, seen: Seen) -> DeviceRecord
     return replace(record, host=host.runtime, host_difference=difference)
 
 
-def _with_instructions(record: DeviceRecord, device: Device, job: Path, target: str) -> DeviceRecord:
+def _with_instructions(
+    record: DeviceRecord, device: Device, job: Path, target: str, seen: Seen | None
+) -> DeviceRecord:
     """Add how many instructions an embedding takes, or why that is not known: it decides nothing."""
     if not isinstance(device, EmulatedDevice):
         return replace(record, not_counted="the device is not an emulated one")
+    if seen is None:
+        return replace(record, not_counted="nothing was embedded there")
+    picture, embedding = seen.probes.images[0], seen.embeddings[0]
     try:
-        return replace(record, instructions=Counter.find(device.emulator).count(job, target))
+        counted = Counter.find(device.emulator).count(job, target, picture, embedding)
     except DeviceError as error:
         return replace(record, not_counted=str(error))
+    return replace(record, instructions=counted)
 
 
 def _with_budget(report: DriftReport, manifest: Manifest) -> DriftReport:

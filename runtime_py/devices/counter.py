@@ -8,15 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
+from runtime_py.arrays import Floats, Pixels
 from runtime_py.backends.executorch_runner import RUNNER as RUNNER_COMMAND
-from runtime_py.devices.counted import COUNTER, COUNTS
+from runtime_py.devices.counted import COUNTER, COUNTS, PICTURE, Counted
 from runtime_py.devices.counter_install import PLUGIN, counter_folder, emulator, is_counter_installed
 from runtime_py.devices.emulator import Emulator, guest_environment
 from runtime_py.devices.install import COMMAND, RUNNER, run_or_refuse
 from runtime_py.errors import DeviceError
 
-CPUS = ("cortex-a53", "cortex-a72", "cortex-a76")
-"""Those of `runtime_py.devices.emulator.CPUS` that QEMU 7.2 knows."""
+MODELS = {"cortex-a55": "cortex-a76", "cortex-a710": "max,sme=off,sve-max-vq=1"}
+"""What QEMU 7.2 has instead of CPUs that it does not know: the same instruction sets, vectors of the same length.
+
+Runtimes choose kernels by these (the kernel's HWCAP) and by the core that /proc/cpuinfo names, which is the CPU's own.
+"""
+MAX_DIFFERENCE = 1e-5
+"""Of a picture's embedding from the one in the check, in any number. It was 0 for each CPU, runtime and precision."""
 TIMEOUT_SECONDS = 600
 _GUEST = "runtime_py.devices.counted"
 _FIRST_PROCESSOR = "print(open('/proc/cpuinfo').read().split('\\n\\n')[0], end='\\n\\n')"
@@ -39,27 +47,29 @@ class Counter:
         """Return the counter for a device.
 
         Raises:
-            DeviceError: It is not installed, or does not know the CPU.
+            DeviceError: It is not installed.
         """
-        if emulator.cpu not in CPUS:
-            raise DeviceError(f"the emulator that counts has no {emulator.cpu}; it has {', '.join(CPUS)}")
         folder = counter_folder()
         if not is_counter_installed(folder):
             raise DeviceError(f"no counter is installed in {folder}: {COMMAND}")
         return cls(folder, emulator)
 
-    def count(self, job: Path, target: str) -> int:
+    def count(self, job: Path, target: str, picture: Pixels, embedding: Floats) -> int:
         """Return how many instructions one embedding of one image takes, on one thread.
 
         Args:
             job: The pushed folder; see `runtime_py.devices.guest`.
             target: Of its bundle.
+            picture: uint8 [H, W, 3], that was embedded in the check.
+            embedding: float32 [D], which it got there. This emulator must compute the same one.
 
         Raises:
-            DeviceError: It could not be counted.
+            DeviceError: It could not be counted, or what was counted did not compute this embedding.
         """
+        np.save(job / PICTURE, picture[None])
         (job / COUNTER).write_bytes(bytes(8))
-        plain = [*emulator(self.folder), "-cpu", self.emulator.cpu, "-L", str(self._root(job))]
+        model = MODELS.get(self.emulator.cpu, self.emulator.cpu)
+        plain = [*emulator(self.folder), "-cpu", model, "-L", str(self._root(job))]
         # In the options of a plugin a comma is written twice.
         plugin, file = (str(path).replace(",", ",,") for path in (self.folder / PLUGIN, job / COUNTER))
         counting = [*plain, "-plugin", f"{plugin},counter={file}"]
@@ -69,10 +79,16 @@ class Counter:
         runner = json.dumps([*counting, str(self.emulator.folder / RUNNER)])
         self._run(command, job, {RUNNER_COMMAND: runner})
         try:
-            counts: list[int] = json.loads((job / COUNTS).read_text())
+            answer: Counted = json.loads((job / COUNTS).read_text())
         except (OSError, ValueError) as error:
             raise DeviceError(f"the guest that counts left no counts ({error})") from error
-        return round(median(counts))
+        difference = np.abs(np.array(answer["embedding"], np.float32) - embedding).max()
+        if not difference <= MAX_DIFFERENCE:
+            raise DeviceError(
+                f"the emulator that counts computed another embedding than the check (they differ by {difference:.2g}, "
+                f"at most {MAX_DIFFERENCE:g} is allowed)"
+            )
+        return round(median(answer["counts"]))
 
     def _root(self, job: Path) -> Path:
         """Make the guest's root folder: the device's, and the files in which Linux describes its processor.

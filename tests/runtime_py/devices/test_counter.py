@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from runtime_py.cli import device as command
@@ -9,14 +10,13 @@ from runtime_py.cli.check import main
 from runtime_py.devices import check, counter_install
 from runtime_py.devices.attached import EmulatedDevice
 from runtime_py.devices.check import check_on
-from runtime_py.devices.counter import CPUS, Counter
+from runtime_py.devices.counter import MODELS, Counter
 from runtime_py.devices.counter_install import TABLE, install_counter
-from runtime_py.devices.emulator import CPUS as EMULATED
 from runtime_py.devices.emulator import Emulator
 from runtime_py.devices.install import HOME
 from runtime_py.devices.packages import read_packages
 from runtime_py.errors import DeviceError
-from runtime_py.loading import read_manifest
+from runtime_py.loading import load, read_manifest
 from tests.runtime_py.devices.test_install import Fetcher
 
 REPEATABLE = 0.01
@@ -28,11 +28,14 @@ def count(counter, tmp_path):
     """Count the instructions of one embedding of a bundle."""
     jobs = iter(range(100))
 
-    def counted(bundle, cpu: str) -> int:
+    def counted(bundle, cpu: str, wrong: float = 0.0) -> int:
         job = tmp_path / f"job{next(jobs)}"
         job.mkdir()
         check._pack(job, bundle, None)
-        return Counter.find(Emulator.find(cpu)).count(job, read_manifest(bundle).target)
+        with load(bundle) as here:
+            picture = here.probes.images[0]
+            embedding = here.embed(picture[None])[0] + np.float32(wrong)
+        return Counter.find(Emulator.find(cpu)).count(job, read_manifest(bundle).target, picture, embedding)
 
     return counted
 
@@ -45,21 +48,23 @@ def test_other_devices_count_nothing_and_say_so(make_bundle, this_machine):
 
 
 @pytest.mark.parametrize(
-    ("cpu", "why"),
-    [("cortex-a710", "has no cortex-a710; it has cortex-a53"), ("cortex-a53", "prunnet-device install")],
+    ("embedded", "why"), [(True, "prunnet-device install"), (False, "nothing was embedded there")]
 )
-def test_what_cannot_be_counted_is_said(make_bundle, this_machine, monkeypatch, tmp_path, cpu, why):
+def test_what_cannot_be_counted_is_said(make_bundle, this_machine, monkeypatch, tmp_path, embedded, why):
     monkeypatch.setenv(HOME, str(tmp_path / "empty"))
-    before = check_on(make_bundle("onnx"), "x", 8).device
-    device = EmulatedDevice(Emulator(tmp_path, cpu))
-    record = check._with_instructions(before, device, tmp_path, "onnx")
+    report, seen = check.examine_on(make_bundle("onnx"), "x", 8)
+    device = EmulatedDevice(Emulator(tmp_path, "cortex-a53"))
+    record = check._with_instructions(report.device, device, tmp_path, "onnx", seen if embedded else None)
     assert record.instructions is None and why in record.not_counted
     assert any(why in sentence for sentence in record.sentences())
 
 
 def test_an_emulator_that_fails_is_said(tmp_path):
     with pytest.raises(DeviceError, match="the emulator that counts failed"):
-        Counter(tmp_path, Emulator(tmp_path / "nothing", "cortex-a53")).count(tmp_path, "onnx")
+        picture, embedding = np.zeros((8, 8, 3), np.uint8), np.zeros(4, np.float32)
+        Counter(tmp_path, Emulator(tmp_path / "nothing", "cortex-a53")).count(
+            tmp_path, "onnx", picture, embedding
+        )
 
 
 def test_every_package_of_the_counter_is_pinned():
@@ -67,7 +72,6 @@ def test_every_package_of_the_counter_is_pinned():
     assert len({package.file for package in packages}) == len(packages)
     assert all(len(bytes.fromhex(package.sha256)) == 32 and package.bytes > 0 for package in packages)
     assert {package.into for package in packages} == {"counter"}
-    assert set(CPUS) < set(EMULATED)
 
 
 def test_a_counter_that_does_not_compile_is_not_there(shop, tmp_path):
@@ -108,6 +112,23 @@ def test_counts_repeat_and_show_dot_products(count, built_in):
     )
     assert dotprod < 0.6 * plain
     assert again == pytest.approx(dotprod, rel=REPEATABLE)
+
+
+@pytest.mark.emulated
+def test_what_computes_another_embedding_is_not_counted(count, built_in):
+    with pytest.raises(
+        DeviceError, match=r"computed another embedding than the check \(they differ by 0\.01"
+    ):
+        count(built_in.bundle("tflite", "int8"), "cortex-a710", wrong=0.01)
+
+
+@pytest.mark.emulated
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["tflite", "onnx", "executorch"])
+def test_cpus_that_another_stands_for_are_counted(count, built_in, target):
+    bundle = built_in.bundle(target, "int8")
+    plain, *newer = (count(bundle, cpu) for cpu in ("cortex-a53", *MODELS))
+    assert all(10**6 < number < plain for number in newer)  # dot products, int8 matrices
 
 
 @pytest.mark.emulated
