@@ -15,9 +15,9 @@ before. The records are in benchmarks/results, and tests hold the predictions wi
   than the file. Within 26 % of the measured on x86-64. On ARM fewer kernels are blocked: there it should err
   on the safe side, which nobody measured. It unfolds fp16 to float32 (within 17 %), and holds int8 in fewer
   copies than fp32 (within 23 %).
-* coreml: nothing can be measured off macOS. Assumed: the file and one copy in the compute unit's layout.
-* executorch-coreml: cannot be measured either. Assumed: the file, the package that the delegate unpacks from it,
-  and that copy.
+* coreml: nothing can be measured off macOS. Assumed: the file and one copy of the weights in the compute unit's layout.
+* executorch-coreml: cannot be measured either. Assumed: the file, the weights once more in the package that the
+  delegate unpacks from it, and that copy.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ from runtime_py.bundle.manifest import Precision, Target
 class Residence:
     """How a runtime holds an artifact in memory."""
 
-    loading: float
-    """Files' worth of memory at the peak of loading, before any activation exists."""
     conv_copies: float
     """Copies of the convolutions' weights that stay besides the file."""
     matmul_copies: float
@@ -46,32 +44,24 @@ class Residence:
 
 
 RESIDENCE: dict[Target, Residence] = {
-    "executorch": Residence(loading=1.0, conv_copies=0.45, matmul_copies=0.05, workspace=350_000),
-    "tflite": Residence(loading=1.0, conv_copies=1.45, matmul_copies=1.35, workspace=260_000),
-    "onnx": Residence(loading=1.0, conv_copies=3.2, matmul_copies=0.85, workspace=1_600_000),
-    "executorch-coreml": Residence(loading=3.0, conv_copies=2.0, matmul_copies=2.0, workspace=0),
-    "coreml": Residence(loading=2.0, conv_copies=1.0, matmul_copies=1.0, workspace=0),
+    "executorch": Residence(conv_copies=0.45, matmul_copies=0.05, workspace=350_000),
+    "tflite": Residence(conv_copies=1.45, matmul_copies=1.35, workspace=260_000),
+    "onnx": Residence(conv_copies=3.2, matmul_copies=0.85, workspace=1_600_000),
+    "executorch-coreml": Residence(conv_copies=2.0, matmul_copies=2.0, workspace=0),
+    "coreml": Residence(conv_copies=1.0, matmul_copies=1.0, workspace=0),
 }
 
 BY_PRECISION: dict[tuple[Target, Precision], Residence] = {
-    ("executorch", "int8"): Residence(loading=1.0, conv_copies=0.1, matmul_copies=0.35, workspace=410_000),
-    ("executorch", "int8-dynamic"): Residence(
-        loading=1.0, conv_copies=0.9, matmul_copies=0.17, workspace=420_000
-    ),
-    ("tflite", "fp16"): Residence(
-        loading=1.0, conv_copies=3.15, matmul_copies=2.9, workspace=260_000, activation=4
-    ),
-    ("tflite", "int8"): Residence(loading=1.0, conv_copies=1.4, matmul_copies=2.0, workspace=380_000),
-    ("tflite", "int8-dynamic"): Residence(loading=1.0, conv_copies=1.4, matmul_copies=1.8, workspace=400_000),
+    ("executorch", "int8"): Residence(conv_copies=0.1, matmul_copies=0.35, workspace=410_000),
+    ("executorch", "int8-dynamic"): Residence(conv_copies=0.9, matmul_copies=0.17, workspace=420_000),
+    ("tflite", "fp16"): Residence(conv_copies=3.15, matmul_copies=2.9, workspace=260_000, activation=4),
+    ("tflite", "int8"): Residence(conv_copies=1.4, matmul_copies=2.0, workspace=380_000),
+    ("tflite", "int8-dynamic"): Residence(conv_copies=1.4, matmul_copies=1.8, workspace=400_000),
     ("tflite", "int8-weights"): Residence(
-        loading=1.0, conv_copies=8.5, matmul_copies=8.3, workspace=310_000, activation=4
+        conv_copies=8.5, matmul_copies=8.3, workspace=310_000, activation=4
     ),
-    ("onnx", "fp16"): Residence(
-        loading=1.0, conv_copies=7.5, matmul_copies=3.2, workspace=2_000_000, activation=4
-    ),
-    ("onnx", "int8"): Residence(
-        loading=1.0, conv_copies=0.75, matmul_copies=2.1, workspace=2_600_000, activation=4
-    ),
+    ("onnx", "fp16"): Residence(conv_copies=7.5, matmul_copies=3.2, workspace=2_000_000, activation=4),
+    ("onnx", "int8"): Residence(conv_copies=0.75, matmul_copies=2.1, workspace=2_600_000, activation=4),
 }
 """Precisions that a runtime holds otherwise than the target's own row says; copies are counted in stored weights."""
 
@@ -90,7 +80,6 @@ def peak_memory_bytes(graph: CostGraph, target: Target, precision: Precision, ar
     residence, width = BY_PRECISION.get((target, precision), RESIDENCE[target]), width_of(target, precision)
     conv = sum(op.weights for op in graph.ops if op.kind != "matmul") * width.weight
     other = sum(width.of_weights(op) for op in graph.ops) - conv
-    loading = residence.loading * artifact_bytes
-    running = artifact_bytes + residence.conv_copies * conv + residence.matmul_copies * other
+    kept = artifact_bytes + residence.conv_copies * conv + residence.matmul_copies * other
     live = graph.peak_elements * (residence.activation or width.activation)
-    return round(max(loading, running + live)) + residence.workspace
+    return round(kept + live) + residence.workspace

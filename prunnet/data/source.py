@@ -71,7 +71,11 @@ def rows_of_step(size: int, seed: int, step: int, count: int) -> Labels:
     return order[batch * count : (batch + 1) * count]
 
 
+def mixed(*numbers: int) -> int:
+    """Return one seed for torch of several numbers, in [0, 2**63): the run's, what it is for, the step, ..."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) & (2**63 - 1)
+
+
 def step_generator(seed: int, step: int) -> torch.Generator:
     """Return the source of a step's random choices."""
-    mixed = int(np.random.SeedSequence([seed, 13, step]).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(mixed & (2**63 - 1))
+    return torch.Generator().manual_seed(mixed(seed, 13, step))

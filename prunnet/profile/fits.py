@@ -63,11 +63,10 @@ def _written_out(document: Document, at: FieldPath, model: Any) -> Any:
     measured, wanted = fit.get("precision"), at[-1]
     # A fit of fp32 must not predict int8 as if that had been measured.
     if measured not in (None, wanted) and stated.get("calibrated") is not False:
-        raise ProfileError(
-            document.path,
+        raise _problem(
+            document,
+            at,
             f"the fit was measured in {measured}, not in {wanted}",
-            line=document.line_of(at),
-            field=".".join(map(str, at)),
             given=measured,
             allowed=f"a fit of {wanted}; or, if that one is to stand in, calibrated: false beside it: "
             f"{{{KEY}: ..., calibrated: false}}",
@@ -86,11 +85,17 @@ def _fit(document: Document, at: FieldPath, name: object) -> dict[str, Any]:
         soc = hardware.get("soc") if isinstance(hardware, dict) else None
         elsewhere = known[name].parent != folders[0] and fit.values.get("soc") != soc
         return {**fit.values, **({"calibrated": False} if elsewhere else {})}
-    raise ProfileError(
-        document.path,
+    raise _problem(
+        document,
+        at,
         f"no latency fit of that name in {folders[0]} or among the shipped ones",
-        line=document.line_of(at),
-        field=".".join(map(str, at)),
         given=name,
         allowed=f"one of {', '.join(sorted(known))}, or the fields of a latency model",
+    )
+
+
+def _problem(document: Document, at: FieldPath, problem: str, *, given: object, allowed: str) -> ProfileError:
+    field = ".".join(map(str, at))
+    return ProfileError(
+        document.path, problem, line=document.line_of(at), field=field, given=given, allowed=allowed
     )

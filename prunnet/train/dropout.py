@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
+
+from prunnet.data.source import mixed
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -14,5 +15,4 @@ def seed_step(seed: int, step: int, rank: int) -> None:
         step: 0-based step, counted through both rounds; a run resumed there draws the same.
         rank: Number of this process; each draws masks of its own for its share of the batch.
     """
-    mixed = int(np.random.SeedSequence([seed, 17, step, rank]).generate_state(1, np.uint64)[0])
-    torch.manual_seed(mixed & (2**63 - 1))
+    torch.manual_seed(mixed(seed, 19, step, rank))

@@ -18,18 +18,7 @@ from prunnet.train.recipe.method import MethodSpec
 from prunnet.train.recipe.recipe import Recipe, ScheduleSpec, load_recipe
 from prunnet.train.recipe.schedule import FollowSpec
 from prunnet.train.training import train
-from tests.prunnet.train.test_training import Short, _losses, _recipe
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-class Stops(Short):
-    def batch(self, seed: int, step: int, count: int):
-        if step == 5:
-            raise InterruptedRunError
-        return super().batch(seed, step, count)
+from tests.prunnet.train.test_training import InterruptedRunError, Short, Stops, _losses, _recipe
 
 
 @pytest.fixture(scope="module")

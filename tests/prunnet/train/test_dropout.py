@@ -14,7 +14,7 @@ from prunnet.train.dropout import seed_step
 from prunnet.train.recipe.recipe import Recipe
 from prunnet.train.trainer import Trainer
 from prunnet.train.training import train
-from tests.prunnet.train.test_training import Short, _losses, _recipe
+from tests.prunnet.train.test_training import InterruptedRunError, Short, Stops, _losses, _recipe
 
 AFTER = {
     "subnetworks": "after",
@@ -23,17 +23,6 @@ AFTER = {
     "draw": "sandwich",
     "per_step": 2,
 }
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-class Stops(Short):
-    def batch(self, seed: int, step: int, count: int):
-        if step == 5:
-            raise InterruptedRunError
-        return super().batch(seed, step, count)
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,19 @@ class Short:
         return self._source.calibration(count)
 
 
+class InterruptedRunError(Exception):
+    pass
+
+
+class Stops(Short):
+    """Ends the run before its sixth step."""
+
+    def batch(self, seed: int, step: int, count: int):
+        if step == 5:
+            raise InterruptedRunError
+        return super().batch(seed, step, count)
+
+
 def _recipe(steps: int = 6, **method) -> Recipe:
     tiny = load_recipe("glyphs-tiny")
     after = method.get("subnetworks") == "after"
@@ -83,15 +96,6 @@ def _losses(folder: Path) -> list[dict[str, float]]:
 def test_a_resumed_run_equals_an_uninterrupted_one(data: DataSet, tmp_path: Path, method: dict) -> None:
     recipe, source = _recipe(6, **method), Short(data.train, 32)  # an epoch is two steps
     whole = train(recipe, source, tmp_path / "whole", quiet=True).prunable
-
-    class InterruptedRunError(Exception):
-        pass
-
-    class Stops(Short):
-        def batch(self, seed: int, step: int, count: int):
-            if step == 5:
-                raise InterruptedRunError
-            return super().batch(seed, step, count)
 
     with pytest.raises(InterruptedRunError):
         train(recipe, Stops(data.train, 32), tmp_path / "parts", quiet=True)

@@ -27,20 +27,9 @@ from prunnet.train.recipe.recipe import Recipe, ValidationSpec
 from prunnet.train.run import train_package
 from prunnet.train.training import train
 from prunnet.train.validation import Figures, Validation, divided
-from tests.prunnet.train.test_training import Short, _losses, _recipe
+from tests.prunnet.train.test_training import InterruptedRunError, Short, Stops, _losses, _recipe
 
 FOLLOWING = {"subnetworks": "after", "adapters": "full", "objective": "embedding", "project": False}
-
-
-class InterruptedRunError(Exception):
-    pass
-
-
-class Stops(Short):
-    def batch(self, seed: int, step: int, count: int):
-        if step == 5:
-            raise InterruptedRunError
-        return super().batch(seed, step, count)
 
 
 def _validating(steps: int = 6, package: str = "last", every: int = 2, **method: Any) -> Recipe:
