@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporters.errors import ExportError
+    from exporters.errors import ExportError, UnsupportedHostError
     from exporters.fleet.fleet import export_fleet, plan_fleet
     from exporters.pipeline.export import Exported, export_bundle
     from exporters.pipeline.planning import plan_export
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ExportError": "errors",
     "Exported": "pipeline.export",
+    "UnsupportedHostError": "errors",
     "export_bundle": "pipeline.export",
     "export_fleet": "fleet.fleet",
     "plan_export": "pipeline.planning",
@@ -32,6 +33,7 @@ _HOMES = {
 __all__ = [
     "ExportError",
     "Exported",
+    "UnsupportedHostError",
     "__version__",
     "export_bundle",
     "export_fleet",

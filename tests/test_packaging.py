@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from benchmarks import extras_size
 from benchmarks.page import placed
+from exporters.targets.registry import TARGETS
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -50,6 +51,15 @@ def test_all_names_every_extra_that_a_machine_which_exports_needs() -> None:
     (own,) = (r for r in map(Requirement, EXTRAS["all"]) if r.name == PROJECT["name"])
     runtimes = {extra for extra in EXTRAS if extra.startswith("runtime-")}
     assert own.extras == set(EXTRAS) - runtimes - {"all", "dev", "train"}
+
+
+@pytest.mark.parametrize("host", ["Linux x86_64", "Linux aarch64", "Darwin arm64"])
+def test_the_tflite_extra_takes_its_converter_where_it_is_built(host: str) -> None:
+    system, machine = host.split()
+    environment = {"sys_platform": system.lower(), "platform_machine": machine}
+    (converter,) = (r for r in others("tflite") if r.name == "litert-torch")
+    assert converter.marker is not None
+    assert converter.marker.evaluate(environment) == (host in TARGETS["tflite"].hosts)
 
 
 def test_an_extra_is_followed_to_everything_it_needs_here_and_nothing_else() -> None:

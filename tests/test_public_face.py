@@ -16,7 +16,8 @@ FACES = {
         "load_profiles", "load_recipe", "measure_curve", "solve", "train_package",
     ],
     "exporters": [
-        "ExportError", "Exported", "__version__", "export_bundle", "export_fleet", "plan_export", "plan_fleet",
+        "ExportError", "Exported", "UnsupportedHostError", "__version__", "export_bundle", "export_fleet",
+        "plan_export", "plan_fleet",
     ],
 }  # fmt: skip
 

@@ -39,6 +39,7 @@ def convert_and_verify(
 
     Raises:
         ExportError: The precision is not offered, or the conversion or its artifact fails.
+        UnsupportedHostError: The target's converter is not built for this computer.
         MissingExtraError: The target's toolchain or runtime is not installed.
     """
     exporter = get_exporter(target)

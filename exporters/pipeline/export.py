@@ -86,6 +86,7 @@ def export_bundle(
         UnknownNameError: No such target.
         ProfileError: The profile does not list the target, or has a latency budget without coefficients.
         BundleError: The bundle cannot be written there; known before the work, save for a disk that is full.
+        UnsupportedHostError: The target's converter is not built for this computer.
         MissingExtraError: The target's toolchain or runtime is not installed.
         EncoderError: The package's accuracy curve is malformed.
         ExportError: The precision is not offered, or the conversion or its artifact fails.

@@ -23,6 +23,7 @@ def plan_export(package: EncoderPackage, profile: DeviceProfile, target: Target)
     Raises:
         UnknownNameError: No such target.
         ProfileError: The profile does not list the target, or has a latency budget without coefficients.
+        UnsupportedHostError: The target's converter is not built for this computer.
         MissingExtraError: The target's toolchain is not installed.
         InfeasibleError: No capacity fits.
     """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
+from exporters.errors import UnsupportedHostError
 from runtime_py.errors import MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class TargetEntry:
         imports: Top-level packages that the exporter imports.
         suffix: Suffix of the artifact.
         platforms: Device platforms that the target's runtime serves.
+        hosts: Computers that its converter is built for, as `host` names them; empty for any.
     """
 
     module: str
@@ -33,7 +36,11 @@ class TargetEntry:
     imports: tuple[str, ...]
     suffix: str
     platforms: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
 
+
+CONVERTERS_HOSTS = ("Linux x86_64", "Darwin arm64")
+"""Of litert-converter, and of coremltools' writer of weights, which pip's build from its source elsewhere lacks."""
 
 TARGETS: dict[str, TargetEntry] = {
     "executorch": TargetEntry(
@@ -51,6 +58,7 @@ TARGETS: dict[str, TargetEntry] = {
         ("torch", "executorch", "coremltools"),
         ".pte",
         ("ios", "macos"),
+        CONVERTERS_HOSTS,
     ),
     "coreml": TargetEntry(
         "exporters.targets.coreml.exporter",
@@ -59,6 +67,7 @@ TARGETS: dict[str, TargetEntry] = {
         ("torch", "coremltools"),
         ".mlpackage",
         ("ios", "macos"),
+        CONVERTERS_HOSTS,
     ),
     "tflite": TargetEntry(
         "exporters.targets.tflite.exporter",
@@ -67,6 +76,7 @@ TARGETS: dict[str, TargetEntry] = {
         ("torch", "ai_edge_quantizer", "ai_edge_litert", "litert_torch"),
         ".tflite",
         ("android", "ios", "linux", "macos"),
+        CONVERTERS_HOSTS,
     ),
     "onnx": TargetEntry(
         "exporters.targets.onnx.exporter",
@@ -100,14 +110,22 @@ def get_exporter(name: str) -> Exporter:
 
     Raises:
         UnknownNameError: No such target.
+        UnsupportedHostError: Its converter is not built for this computer.
         MissingExtraError: Its toolchain is not installed; names the pip extra.
     """
     entry = target_entry(name)
+    if entry.hosts and host() not in entry.hosts:
+        raise UnsupportedHostError(name, host(), entry.hosts)
     for package in entry.imports:
         if not _installed(package):
             raise MissingExtraError(package, entry.extra, f"exporting to {name}")
     exporter_class = getattr(import_module(entry.module), entry.class_name)
     return cast("Exporter", exporter_class())
+
+
+def host() -> str:
+    """Return what this computer is, as `TargetEntry.hosts` names it, e.g. "Linux aarch64"."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def _installed(package: str) -> bool:

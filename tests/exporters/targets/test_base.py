@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.errors import ExportError
+from exporters.errors import ExportError, UnsupportedHostError
+from exporters.targets import registry
 from exporters.targets.registry import TARGETS, get_exporter, target_entry
 from prunnet.profile import OFFERED
 from runtime_py.bundle.manifest import Precision
@@ -124,6 +125,20 @@ def test_a_missing_toolchain_names_the_pip_extra(target: str) -> None:
     assert done.returncode == 2, done.stderr
     assert f"exporting to {target} needs the package {package!r}" in done.stdout
     assert f"pip install 'prunnet[{TARGETS[target].extra}]'" in done.stdout
+
+
+@pytest.mark.parametrize("target", list(TARGETS))
+def test_a_converter_that_is_not_built_for_this_computer_says_where_to_export(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "host", lambda: "Linux aarch64")
+    if target in ("executorch", "onnx"):
+        assert get_exporter(target).target == target
+        return
+    with pytest.raises(
+        UnsupportedHostError, match="not built for Linux aarch64, only for Linux x86_64 and Darwin"
+    ):
+        get_exporter(target)
 
 
 def test_the_table_imports_no_toolchain() -> None:
