@@ -13,13 +13,13 @@ UNBUILT = {name for names, unbuilt in _ROWS if unbuilt for name in names} - {
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_pyfunc_call():
+def pytest_runtest_setup():
     outcome = yield
     _skip_what_is_not_built(outcome)
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_fixture_setup():
+def pytest_runtest_call():
     outcome = yield
     _skip_what_is_not_built(outcome)
 

@@ -63,6 +63,7 @@ def _later() -> Deadline:
     return Deadline(60, "this", "wait")
 
 
+@pytest.mark.slow
 def test_no_rule_fails_on_the_arguments_that_pytorch_tests_its_operations_with() -> None:
     faults, tried = [], 0
     for name, run, values in _samples():

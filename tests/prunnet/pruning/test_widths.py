@@ -23,6 +23,11 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
     return make_encoder(request.param)
 
 
+@pytest.fixture(scope="module")
+def first_group(encoder: Encoder) -> str:
+    return _table(encoder, 0).groups[0].name
+
+
 def _table(encoder: Encoder, spare_narrow: float) -> WidthTable:
     return PrunableEncoder(encoder, CutRule(spare_narrow=spare_narrow)).cutter.table
 
@@ -58,10 +63,9 @@ def _by_rule(
     first=st.sampled_from([0.3, 1.0, 2.5]),
 )
 def test_a_ratio_gives_the_widths_of_the_rule(
-    encoder: Encoder, spare_narrow: float, multiple: int, ratio: float, first: float
+    encoder: Encoder, first_group: str, spare_narrow: float, multiple: int, ratio: float, first: float
 ) -> None:
-    name = _table(encoder, 0).groups[0].name
-    keep_factors = {name: first} if first != 1 else {}
+    keep_factors = {first_group: first} if first != 1 else {}
     table = PrunableEncoder(
         encoder, CutRule(spare_narrow=spare_narrow, keep_factors=keep_factors)
     ).cutter.table
@@ -76,9 +80,9 @@ def test_a_ratio_gives_the_widths_of_the_rule(
 @pytest.mark.parametrize("multiple", [1, 8])
 @pytest.mark.parametrize("first", [0.3, 1.0])
 def test_larger_capacities_contain_smaller_ones(
-    encoder: Encoder, spare_narrow: float, multiple: int, first: float
+    encoder: Encoder, first_group: str, spare_narrow: float, multiple: int, first: float
 ) -> None:
-    factors = {_table(encoder, 0).groups[0].name: first}
+    factors = {first_group: first}
     table = PrunableEncoder(encoder, CutRule(spare_narrow=spare_narrow, keep_factors=factors)).cutter.table
     configurations = table.configurations(multiple)
     assert [c for c, _ in configurations] == sorted({c for c, _ in configurations})
