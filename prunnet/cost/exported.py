@@ -36,7 +36,10 @@ def graph_of(program: ExportedProgram) -> CostGraph:
     import torch
 
     table = torch.export.default_decompositions()
-    table.pop(torch.ops.aten._safe_softmax.default, None)  # type: ignore[no-untyped-call]
+    aten = torch.ops.aten
+    # Products of vectors would fall apart into element-wise operations, which count nothing.
+    for whole in (aten._safe_softmax.default, aten.mv.default, aten.dot.default, aten.vdot.default):
+        table.pop(whole, None)  # type: ignore[no-untyped-call]
     program = program.run_decompositions(table)
     reader = _Reader(program)
     for node in program.graph.nodes:
@@ -88,7 +91,8 @@ class _Reader:
         import torch
         from torch.utils._pytree import tree_leaves
 
-        values = [v for v in tree_leaves(node.meta["val"]) if isinstance(v, torch.Tensor)]
+        # Checks of a tensor's type, which `.float()` and `.to()` leave behind, have no result.
+        values = [v for v in tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor)]
         inputs = tuple(
             self.operands[leaf.name][0]
             for leaf in tree_leaves((node.args, node.kwargs))

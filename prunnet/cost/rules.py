@@ -27,6 +27,8 @@ KINDS: dict[str, Kind] = {
             "linear",
             "mv",
             "dot",
+            "vdot",
+            "_euclidean_dist",
             "scaled_dot_product_attention",
         ],
         "matmul",
@@ -38,6 +40,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         ["native_layer_norm", "layer_norm", "native_group_norm", "linalg_vector_norm", "rms_norm"], "norm"
     ),
+    "_native_batch_norm_legit": "norm",
     **dict.fromkeys(
         [
             "relu",
@@ -115,8 +118,10 @@ def macs_of(name: str, operands: list[Shape], output: Shape, transposed: bool) -
     if kind == "conv":
         source, weight = operands[0], operands[1]
         return prod(source if transposed else output) * prod(weight[1:])
-    if name in {"mm", "bmm", "mv", "dot", "linear"}:
+    if name in {"mm", "bmm", "mv", "dot", "vdot", "linear"}:
         return prod(output) * operands[0][-1]
+    if name == "_euclidean_dist":  # |x|^2 - 2xy + |y|^2 as one product, with two columns for the squares
+        return prod(output) * (operands[0][-1] + 2)
     if name in {"addmm", "baddbmm", "addmv"}:
         return prod(output) * operands[1][-1]
     if name == "addbmm":

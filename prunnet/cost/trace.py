@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prunnet.cost.builder import Call, GraphBuilder, Operand
 from prunnet.cost.fusion import fuse
 from prunnet.cost.graph import CostGraph
+from prunnet.cost.rules import BATCH_NORMS
 from prunnet.errors import EncoderError
 from prunnet.torch_fixes.compiler import compiler_put_off
 
@@ -79,6 +80,12 @@ def _operand(tensor: Tensor) -> Operand:
     return Operand(tensor.untyped_storage()._cdata, tuple(tensor.shape))
 
 
+def _name(func: Any, args: tuple[Any, ...]) -> str:
+    """Return an operation's name; InstanceNorm runs as a BatchNorm that takes its statistics from the picture."""
+    name: str = func.overloadpacket.__name__.removesuffix("_")
+    return "_native_batch_norm_legit" if name in BATCH_NORMS and args[5:6] == (True,) else name
+
+
 def _recorder(constants: dict[int, tuple[int, bool]], masked: dict[int, int], image: Tensor) -> Any:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -97,12 +104,12 @@ def _recorder(constants: dict[int, tuple[int, bool]], masked: dict[int, int], im
             inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
             self.alive += inputs + outputs
-            name = func.overloadpacket.__name__
+            name = _name(func, args)
             convolution = name == "convolution"
             if outputs:
                 self.builder.add(
                     Call(
-                        name=name.removesuffix("_"),
+                        name=name,
                         inputs=tuple(map(_operand, inputs)),
                         outputs=tuple(map(_operand, outputs)),
                         mutates=func._schema.is_mutable,

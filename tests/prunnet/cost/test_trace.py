@@ -220,6 +220,55 @@ def test_the_sum_of_products_counts_each() -> None:
     assert graph.macs == 3 * 48**3
 
 
+class Then(nn.Module):
+    """A convolution, and what is done with its maps."""
+
+    def __init__(self, then: Callable[[Tensor], Tensor], norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv, self.norm, self.then = nn.Conv2d(3, 8, 3, bias=False), norm or nn.Identity(), then
+        self.query = nn.Parameter(torch.ones(46))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.then(self.norm(self.conv(x)))
+
+
+CASTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "float": lambda x: x.float().flatten(1),
+    "to": lambda x: x.to(torch.float32).flatten(1),
+    "mask": lambda x: (x * (x > 0).to(x.dtype)).flatten(1),
+    "there and back": lambda x: x.double().mean((2, 3)).float(),
+}
+
+
+@pytest.mark.parametrize("name", CASTS)
+def test_export_sees_the_same_work_across_casts(name: str) -> None:
+    module = Then(CASTS[name]).eval()
+    assert trace_exported(module, SHAPE).macs == trace(module, SHAPE).macs == macs_by_hooks(module, SHAPE)
+
+
+def test_both_count_products_with_vectors() -> None:
+    module = Then(lambda x: x).eval()
+    module.then = lambda x: x @ module.query
+    extra = 8 * 46 * 46
+    for graph in (trace(module, SHAPE), trace_exported(module, SHAPE)):
+        assert graph.macs == macs_by_hooks(module, SHAPE) + extra
+
+
+def test_both_count_distances_that_are_computed_as_products() -> None:
+    module = Then(lambda x: torch.cdist(x[:, 0], x[:, 1])).eval()
+    extra = 46 * 46 * (46 + 2)
+    for graph in (trace(module, SHAPE), trace_exported(module, SHAPE)):
+        assert graph.macs == macs_by_hooks(module, SHAPE) + extra
+
+
+def test_instance_norm_is_not_folded() -> None:
+    module = Then(lambda x: x.mean((2, 3)), nn.InstanceNorm2d(8, affine=True)).eval()
+    traced, exported = trace(module, SHAPE), trace_exported(module, SHAPE)
+    assert traced.parameters == exported.parameters == 8 * 27 + 2 * 8
+    assert [op.name for op in traced.ops] == [op.name for op in exported.ops]
+    assert traced.peak_elements == exported.peak_elements == 2 * 8 * 46 * 46
+
+
 @pytest.mark.parametrize("constant", ["result", "product"])
 def test_what_has_no_cost_is_refused(constant: str) -> None:
     class Unknown(nn.Module):
