@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prunnet.cost.loss import map_loss
-from prunnet.errors import InfeasibleError, ProfileError
-from prunnet.profile import DeviceProfile
+from prunnet.errors import EncoderError, InfeasibleError, ProfileError, UnknownNameError
+from prunnet.profile import OFFERED, DeviceProfile
 from prunnet.solver.candidates import Candidate, Candidates
 from prunnet.solver.choose import choose
 from prunnet.solver.explain import infeasible, nothing_below, why_not_larger
@@ -43,7 +43,8 @@ def solve(
     Raises:
         ProfileError: The profile does not list the target, or has a latency budget without coefficients for a
             precision.
-        EncoderError: The package's accuracy curve is malformed.
+        UnknownNameError: The target does not offer the precision.
+        EncoderError: The package's accuracy curve is malformed, or `below` or `min_capacity` is not a capacity.
         InfeasibleError: No capacity fits, in any of the precisions.
     """
     if target not in profile.targets:
@@ -53,6 +54,12 @@ def solve(
             field="targets",
             allowed=", ".join(profile.targets),
         )
+    if precision is not None and precision not in OFFERED[target]:
+        raise UnknownNameError(f"precision of {target}", precision, OFFERED[target])
+    if below is not None and not below > 0:
+        raise EncoderError(f"below is {below!r}; it must be a capacity above 0")
+    if min_capacity is not None and not 0 <= min_capacity <= 1:
+        raise EncoderError(f"min_capacity is {min_capacity!r}; it must be in [0, 1]")
     found: dict[Precision, Plan | InfeasibleError] = {}
     for each in (precision,) if precision else profile.precisions_of(target):
         try:
@@ -82,7 +89,9 @@ def _largest(
             allowed="the coefficients, another precision, or no max_latency_ms",
         )
     candidates = Candidates(prunable, profile, target, precision)
-    floor = prunable.at(min_capacity, profile.channel_multiple).achieved if min_capacity > 0 else 0.0
+    # A coarse multiple may leave no subnetwork as small as the least that was trained: then any may be chosen.
+    coarse = min_capacity < candidates.capacities[0]
+    floor = 0.0 if coarse else prunable.at(min_capacity, profile.channel_multiple).achieved
     allowed = [c for c in candidates.capacities if c >= floor and (below is None or c < below)]
     if not allowed:
         raise nothing_below(profile, target, below, max(floor, candidates.capacities[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from prunnet.errors import InfeasibleError, ProfileError
+from prunnet.errors import EncoderError, InfeasibleError, ProfileError, UnknownNameError
 from prunnet.profile import BUDGET_UNITS, DeviceProfile, load_profiles
 from prunnet.solver import solve
 from runtime_py.bundle.manifest import Cost, Target
@@ -25,6 +26,8 @@ FIELDS = {
     "max_mflops": "mflops",
     "max_latency_ms": "latency_ms",
 }
+
+NOT_A_NUMBER = [{"below": math.nan}, {"min_capacity": math.nan}]
 
 
 @cache
@@ -150,6 +153,27 @@ def test_wrong_requests() -> None:
         solve(ENCODER, profile_with(), "coreml")
     with pytest.raises(ProfileError, match=r"latency\.tflite\.fp16"):
         solve(ENCODER, profile_with(max_latency_ms=1.0), "tflite", precision="fp16")
+
+
+@pytest.mark.parametrize("precision", ["palette6", "int3"])
+def test_a_precision_that_the_target_does_not_offer_is_refused(precision: Any) -> None:
+    with pytest.raises(UnknownNameError, match=f"unknown precision of tflite '{precision}'"):
+        solve(ENCODER, profile_with(), "tflite", precision=precision)
+
+
+@pytest.mark.parametrize("bounds", [{"below": 0.0}, {"min_capacity": 1.5}, *NOT_A_NUMBER])
+def test_bounds_that_are_no_capacities_are_refused(bounds: dict[str, float]) -> None:
+    with pytest.raises(EncoderError, match=f"{next(iter(bounds))} is "):
+        solve(ENCODER, profile_with(), "tflite", **bounds)
+
+
+def test_a_multiple_too_coarse_for_the_least_trained_capacity_leaves_what_there_is() -> None:
+    coarse = profile_with().model_copy(update={"channel_multiple": 20})
+    least, *_ = ENCODER.capacities(20)
+    assert solve(ENCODER, coarse, "tflite", min_capacity=least / 2).capacity == 1.0
+    budget = every_cost(ENCODER, coarse, "tflite")[least].mflops
+    tight = profile_with(max_mflops=budget).model_copy(update={"channel_multiple": 20})
+    assert solve(ENCODER, tight, "tflite", min_capacity=least / 2).capacity_asked == least
 
 
 def test_precision_can_be_asked_for() -> None:
