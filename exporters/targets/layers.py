@@ -1,14 +1,9 @@
-"""The layers of a network: each operation with weights, and what follows it up to the next one.
-
-Formats keep the order of the layers but not their names, so a layer is found in an artifact by its place, and the shape
-of its weights must agree.
-"""
+"""The layers of a network: each operation with weights, and what follows it up to the next one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from exporters.errors import ExportError
@@ -35,6 +30,10 @@ class Layer:
 
     name: str
     shape: Shape
+
+
+CHANNEL_AXIS = {"conv_transpose1d": 1, "conv_transpose2d": 1, "matmul": 1, "mm": 1, "addmm": 1}
+"""Operation -> axis of the output channels in its weights, where that is not the first."""
 
 
 def weights_of(node: Any) -> Any:
@@ -93,47 +92,6 @@ def layers_of(module: torch.nn.Module, example: torch.Tensor) -> tuple[Layer, ..
     return tuple(layer for node, layer in owned.items() if layer and weights_of(node) is not None)
 
 
-Places = Callable[[Sequence[Shape | None]], list[bool]]
-"""Takes the shape of the weights of each operation of an artifact, in order, None for one without; tells of each
-whether it stays in float. What comes before the first and after the last layer always does: pixels are scaled there,
-and the embedding divided by its length; 256 levels would move every picture before any layer has seen it."""
-
-
-def float_places(
-    target: str, module: torch.nn.Module, example: torch.Tensor, names: Collection[str]
-) -> Places:
-    """Return what finds the layers that stay in float in an artifact.
-
-    Args:
-        target: Format of the artifact, for the error.
-        module: The network that the artifact is made of.
-        example: Its input.
-        names: Layers that stay in float; none for plain int8.
-    """
-    return partial(_places, target, layers_of(module, example) if names else (), names)
-
-
-def _places(
-    target: str, layers: Sequence[Layer], names: Collection[str], weights: Sequence[Shape | None]
-) -> list[bool]:
-    check_names(target, layers, names)
-    theirs = [shape for shape in weights if shape is not None]
-    if names and list(map(_plain, theirs)) != [_plain(layer.shape) for layer in layers]:
-        raise ExportError(
-            target,
-            "quantise",
-            f"{_difference(layers, theirs)}, so that none can be kept in float: choose "
-            "another precision than mixed",
-        )
-    following = iter(layers)
-    kept, current, last = [], True, 0
-    for place, shape in enumerate(weights, 1):
-        if shape is not None:
-            current, last = bool(names) and next(following).name in names, place
-        kept.append(current)
-    return kept[:last] + [True] * (len(kept) - last)
-
-
 def check_names(target: str, layers: Sequence[Layer], names: Collection[str]) -> None:
     """Raise ExportError unless every name is a layer's."""
     known = dict.fromkeys(layer.name for layer in layers)
@@ -142,18 +100,6 @@ def check_names(target: str, layers: Sequence[Layer], names: Collection[str]) ->
         raise ExportError(
             target, "quantise", f"not layers of the network: {', '.join(unknown)}; it has {', '.join(known)}"
         )
-
-
-def _difference(layers: Sequence[Layer], theirs: Sequence[Shape]) -> str:
-    for layer, shape in zip(layers, theirs, strict=False):
-        if _plain(layer.shape) != _plain(shape):
-            return f"layer {layer.name} has weights {layer.shape} in torch and {shape} in the artifact"
-    return f"the network has {len(layers)} layers and the artifact {len(theirs)}"
-
-
-def _plain(shape: Shape) -> list[int]:
-    """Return the shape whatever the order of its axes: formats order them in their own ways."""
-    return sorted(length for length in shape if length > 1)
 
 
 def _name(weights: Any) -> str:

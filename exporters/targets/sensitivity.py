@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.fx import Interpreter, Node
 
-from exporters.targets.layers import is_constant, owners, weights_of
+from exporters.targets.layers import CHANNEL_AXIS, is_constant, owners, weights_of
 from exporters.targets.retraced import kind_of
 
 PICTURES = 16
@@ -27,8 +27,6 @@ _ACTIVATIONS = ("relu", "hardtanh", "clamp")
 _BATCH_NORM = "_native_batch_norm_legit_no_training"
 _MOVES = ("view", "reshape", "permute", "transpose", "unbind", "clone", "expand", "slice", "select", "split")
 """Operations whose result holds nothing but values that were rounded before."""
-_CHANNEL_AXIS = {"conv_transpose1d": 1, "conv_transpose2d": 1, "matmul": 1, "mm": 1, "addmm": 1}
-"""Operation -> axis of the output channels in its weights, where that is not the first."""
 
 Range = tuple[float, float]
 
@@ -144,7 +142,7 @@ class Rounder(Interpreter):
             source = _input_of(n)
             changed = {
                 source: rounded(self.env[source], self._ranges[source]),
-                weights: _rounded_weights(self.env[weights], _CHANNEL_AXIS.get(kind_of(n), 0)),
+                weights: _rounded_weights(self.env[weights], CHANNEL_AXIS.get(kind_of(n), 0)),
             }
             args = tuple(
                 changed.get(given, value) if isinstance(given, Node) else value

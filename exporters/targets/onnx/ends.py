@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import onnx
@@ -19,12 +21,15 @@ def ends(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in [*nodes[: weighted[0]], *nodes[weighted[-1] + 1 :]]]
 
 
-def weights(model: onnx.ModelProto) -> list[tuple[int, ...] | None]:
-    """Return the shape of each node's weights, None for a node without."""
-    shapes = {each.name: tuple(each.dims) for each in model.graph.initializer}
-    return [
-        next((shapes[name] for name in node.input if len(shapes.get(name, ())) > 1), None)
+def weights(model: onnx.ModelProto) -> list[NDArray[Any] | None]:
+    """Return each node's weights, None for a node without."""
+    from onnx import numpy_helper
+
+    matrices = {each.name: each for each in model.graph.initializer if len(each.dims) > 1}
+    held = [
+        next((matrices[name] for name in node.input if name in matrices), None)
         if node.op_type in WEIGHTED
         else None
         for node in model.graph.node
     ]
+    return [None if each is None else numpy_helper.to_array(each) for each in held]

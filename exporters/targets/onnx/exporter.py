@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
-from exporters.targets.layers import float_places
 from exporters.targets.onnx.batch import opened
 from exporters.targets.onnx.fp16 import halved
 from exporters.targets.onnx.int8 import quantised
+from exporters.targets.placement import float_places
 from exporters.targets.soundness import example_input
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.targets.layers import Places
 from exporters.targets.onnx.ends import weights
+from exporters.targets.placement import Places
 
 if TYPE_CHECKING:
     import onnx

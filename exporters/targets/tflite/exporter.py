@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.calibration import calibration_images
-from exporters.targets.layers import float_places
+from exporters.targets.placement import float_places
 from exporters.targets.soundness import example_input
 from exporters.targets.tflite.broadcast import without_expansions
 from exporters.targets.tflite.card import CARD_NAME, model_card

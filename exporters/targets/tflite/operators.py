@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
@@ -14,11 +17,11 @@ class Operator:
     """One operator.
 
     Args:
-        weights: Shape of its weights, None if it has none: attention multiplies two activations.
+        weights: Its weights, float32, None if it has none: attention multiplies two activations.
         outputs: Names of the tensors that it writes.
     """
 
-    weights: tuple[int, ...] | None
+    weights: NDArray[np.float32] | None
     outputs: tuple[str, ...]
 
 
@@ -26,11 +29,12 @@ def operators_of(model: Path) -> list[Operator]:
     """Return the operators of a model.
 
     Args:
-        model: A `.tflite` with one graph.
+        model: A float32 `.tflite` with one graph.
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model.read_bytes(), 0))
+    content = model.read_bytes()
+    root = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     weighted = {getattr(schema.BuiltinOperator, name) for name in WEIGHTED}
     tensors = root.subgraphs[0].tensors
 
@@ -39,11 +43,19 @@ def operators_of(model: Path) -> list[Operator]:
         taken = [tensors[index] for index in operator.inputs if index >= 0]
         constant = [each for each in taken if len(each.shape) > 1 and _is_stored(root.buffers[each.buffer])]
         return Operator(
-            tuple(map(int, constant[0].shape)) if has_weights and constant else None,
+            _values(constant[0], root.buffers[constant[0].buffer], content)
+            if has_weights and constant
+            else None,
             tuple(tensors[index].name.decode() for index in operator.outputs),
         )
 
     return [described(operator) for operator in root.subgraphs[0].operators]
+
+
+def _values(tensor: Any, buffer: Any, content: bytes) -> NDArray[np.float32]:
+    behind = buffer.offset > 1
+    raw = content[buffer.offset : buffer.offset + buffer.size] if behind else bytes(buffer.data)
+    return np.frombuffer(raw, np.float32).reshape(tensor.shape)
 
 
 def _is_stored(buffer: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.targets.layers import Places
+from exporters.targets.placement import Places
 from exporters.targets.tflite.operators import operators_of
 
 
