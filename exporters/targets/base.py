@@ -5,6 +5,7 @@ A target subclasses `Exporter` and writes one method, `_write`.
 
 from __future__ import annotations
 
+import errno
 import re
 import tempfile
 from abc import ABC, abstractmethod
@@ -83,7 +84,7 @@ class Exporter(ABC):
             with stage(self.target, "convert"):
                 written = self._write(module, spec, path)
         except ExportError as error:
-            if error.stage != "convert":
+            if error.stage != "convert" or _is_full(error.__cause__):
                 raise
             cause = explained(error.cause, error.__cause__, module, example_input(spec))
             raise ExportError(self.target, "convert", cause) from error
@@ -131,5 +132,12 @@ def stage(target: str, name: str) -> Iterator[None]:
     except PrunnetError:
         raise
     except Exception as error:
+        if _is_full(error):
+            place = f"make room in {tempfile.gettempdir()}, or set TMPDIR to another folder"
+            raise ExportError(target, name, f"the disk is full; {place}") from error
         first_line = next(iter(_PAINT.sub("", str(error)).strip().splitlines()), "no message")
         raise ExportError(target, name, f"{type(error).__name__}: {first_line}") from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,5 +1,7 @@
 """What every exporter refuses before its converter runs, and how it says so."""
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -26,6 +28,15 @@ def test_weights_that_are_not_finite_are_refused_by_name(name: str, value: float
         get_exporter("onnx").convert(module, spec(), tmp_path)
     assert (caught.value.target, caught.value.stage, caught.value.exit_code) == ("onnx", "check", 4)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_not_the_networks_fault(tmp_path, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("onnx.save", full)
+    with pytest.raises(ExportError, match=r"convert failed: the disk is full; make room in .*TMPDIR[^.]*$"):
+        get_exporter("onnx").convert(SmallEncoder(), spec(), tmp_path)
 
 
 def test_training_mode_is_refused(tmp_path) -> None:
