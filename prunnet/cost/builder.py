@@ -67,7 +67,9 @@ class GraphBuilder:
         weights, biases, constants = self._store(call, weight)
         inputs = tuple(dict.fromkeys(self._index[operand.storage] for operand in active))
         reads = sum(self._tensors[index] for index in inputs)
-        outputs = tuple(self._new_tensor(out) for out in call.outputs)
+        outputs = tuple(
+            self._new_tensor(out, self._size_of(out) if call.mutates else 0) for out in call.outputs
+        )
         self._ops.append(
             Op(
                 name=call.name,
@@ -112,8 +114,14 @@ class GraphBuilder:
         kept = (first, *(index for index in others if index in read))
         return replace(op, outputs=kept, output_elements=sum(self._tensors[index] for index in kept))
 
-    def _new_tensor(self, operand: Operand) -> int:
-        self._tensors.append(prod(operand.shape))
+    def _size_of(self, operand: Operand) -> int:
+        """Return the elements of what an operand is a view of: writing into a part makes the whole anew."""
+        if operand.storage in self._index:
+            return self._tensors[self._index[operand.storage]]
+        return self.constants.get(operand.storage, (0, False))[0]
+
+    def _new_tensor(self, operand: Operand, least: int = 0) -> int:
+        self._tensors.append(max(prod(operand.shape), least))
         self._index[operand.storage] = len(self._tensors) - 1
         return self._index[operand.storage]
 

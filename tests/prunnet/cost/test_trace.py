@@ -269,6 +269,26 @@ def test_instance_norm_is_not_folded() -> None:
     assert traced.peak_elements == exported.peak_elements == 2 * 8 * 46 * 46
 
 
+def filled(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[:, :4], y[:, 4:] = x[:, 4:], x[:, :4]
+    return y
+
+
+def doubled(x: Tensor) -> Tensor:
+    x[:, :2] *= 2
+    return x
+
+
+@pytest.mark.parametrize("write", [filled, doubled])
+def test_what_is_written_in_parts_is_whole(write: Callable[[Tensor], Tensor]) -> None:
+    module = nn.Sequential(Then(write), nn.Conv2d(8, 4, 1)).eval()
+    traced, exported = trace(module, SHAPE), trace_exported(module, SHAPE)
+    assert traced.ops[-1].input_elements == exported.ops[-1].input_elements == 8 * 46 * 46
+    assert traced.macs == exported.macs
+    assert 2 * 8 * 46 * 46 <= traced.peak_elements <= exported.peak_elements
+
+
 @pytest.mark.parametrize("constant", ["result", "product"])
 def test_what_has_no_cost_is_refused(constant: str) -> None:
     class Unknown(nn.Module):
