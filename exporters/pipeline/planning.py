@@ -98,7 +98,7 @@ def measured_infeasible(plan: Plan, checks: tuple[BudgetCheck, ...], budgets: Bu
     assert check.measured is not None
     remedy = (
         f"That was measured on the artifact at capacity {plan.capacity:.4f}, the smallest "
-        f"({check.predicted:g} {check.unit} were predicted). What would help: a larger budget, a smaller "
+        f"({_amount(check.predicted, check.unit)} were predicted). What would help: a larger budget, a smaller "
         "input, a smaller backbone"
     )
     unit = written(budgets, check.budget)
@@ -108,8 +108,13 @@ def measured_infeasible(plan: Plan, checks: tuple[BudgetCheck, ...], budgets: Bu
 def broken(checks: tuple[BudgetCheck, ...]) -> str:
     """Return what the measured artifact breaks, for people; empty if every budget holds."""
     return "; ".join(
-        f"{check.budget} measured {check.measured:g} {check.unit}, "
-        f"predicted {check.predicted:g}, limit {check.limit:g}"
+        f"{check.budget}: measured {_amount(check.measured, check.unit)}, "
+        f"predicted {_amount(check.predicted, check.unit)}, the limit is {_amount(check.limit, check.unit)}"
         for check in checks
-        if not check.fits
+        if not check.fits and check.measured is not None
     )
+
+
+def _amount(value: float, unit: str) -> str:
+    """Return a figure for people; bytes one by one, since a limit is often missed by less than a tenth of a MiB."""
+    return f"{value:,.0f} bytes" if unit == "bytes" else f"{value:.4g} {unit}"

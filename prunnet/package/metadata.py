@@ -133,9 +133,12 @@ def read_metadata(folder: Path) -> EncoderMetadata:
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
+        missing = f"{file.name} is missing" if folder.exists() else "it does not exist"
+        inside = folder / "encoder"
+        hint = f" did you mean {inside}?" if (inside / file.name).is_file() else ""
         raise EncoderError(
-            f"{folder} is not an encoder package: {file.name} is missing; name a folder that prunnet-train wrote, "
-            f"or {BUILT_IN!r} for the built-in encoder"
+            f"{folder} is not an encoder package: {missing};{hint} name the folder OUT/encoder that prunnet-train "
+            f"wrote, or {BUILT_IN!r} for the built-in encoder"
         ) from error
     except OSError as error:
         raise EncoderError(f"{file}: {error.strerror}") from error

@@ -49,7 +49,10 @@ def check_server(
     if server.space_id is None:
         return DriftReport(
             verdict="not verified",
-            reasons=(f"server {path} does not say which space it embeds in (no space id)",),
+            reasons=(
+                f"server {path} does not say which space it embeds in (no space id): store the space id of its "
+                "encoder package there (docs/guide/server.md says where)",
+            ),
             figures=None,
             tolerances=tolerances,
             runtime=runtime,

@@ -185,7 +185,7 @@ def compare(baseline: Baseline, file: Path, outcomes: Sequence[Outcome]) -> list
         *uncompared,
         *(f"{key} is not in the baseline" for key in sorted(counts.keys() - baseline.bundles.keys())),
         *(
-            f"{key} is in the baseline and was not checked"
+            f"{key} is in the baseline and was not checked (an update drops it: name its folder too if it still ships)"
             for key in sorted(baseline.bundles.keys() - counts)
         ),
     ]

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from runtime_py.shell import USAGE, note, run_command, show
 
@@ -32,7 +32,9 @@ their manifest, unfinished exports, unreadable folders.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    return run_command(_parser(), _run, arguments)
+    parser = _parser()
+    parser.emulates = "--emulate" in (sys.argv[1:] if arguments is None else arguments)
+    return run_command(parser, _run, arguments)
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -185,8 +187,17 @@ def _share(text: str) -> int:
     return count
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    emulates = False
+
+    def error(self, message: str) -> NoReturn:
+        if self.emulates and message.endswith("BUNDLE"):
+            message += " (before --emulate, which takes the word after it as its CPU)"
+        super().error(message)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="prunnet-check",
         description="Check that bundles embed compatibly with their server, on this machine's own kernels.",
         epilog=_EPILOG,

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from runtime_py.devices.adb import SCHEME as ADB
 from runtime_py.devices.adb import AdbDevice
-from runtime_py.devices.emulator import CPUS, Emulator, cpu_of_profile, guest_environment
+from runtime_py.devices.emulator import CPUS, Emulator, cpu_of_profile, guest_environment, profiles_with_a_cpu
 from runtime_py.devices.guest import ANSWER
 from runtime_py.devices.ssh import SCHEME as SSH
 from runtime_py.devices.ssh import SshDevice
@@ -149,9 +149,17 @@ def open_device(device: str, profile: str) -> Device:
     wanted = device.removeprefix(EMULATE)
     if _is_arm_linux():
         if wanted and wanted not in CPUS:
-            cpu_of_profile(wanted)  # a name that is neither is refused here too
+            _cpu_of_named(wanted)  # a name that is neither is refused here too
         return NativeDevice(wanted or profile)
     if wanted in CPUS:
         return EmulatedDevice(Emulator.find(wanted))
-    cpu, stands_for = cpu_of_profile(wanted or profile)
+    cpu, stands_for = _cpu_of_named(wanted) if wanted else cpu_of_profile(profile)
     return EmulatedDevice(Emulator.find(cpu), stands_for)
+
+
+def _cpu_of_named(profile: str) -> tuple[str, str]:
+    """Return `cpu_of_profile` of a name that the user typed: one that is not known is a mistake in the command."""
+    known = profiles_with_a_cpu()
+    if profile not in known:
+        raise UnknownNameError("CPU or profile with a CPU", profile, (*CPUS, *known))
+    return cpu_of_profile(profile)

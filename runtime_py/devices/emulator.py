@@ -97,10 +97,7 @@ def cpu_of_profile(profile: str) -> tuple[str, str]:
     Raises:
         DeviceError: The profile has no core that can be emulated, or is not in the table.
     """
-    try:
-        table = json.loads((files("device_profiles") / "cores.json").read_text())
-    except (ModuleNotFoundError, FileNotFoundError):
-        table = {}
+    table = _cores()
     if profile not in table:
         known = ", ".join(sorted(table)) or "none"
         raise DeviceError(
@@ -109,3 +106,16 @@ def cpu_of_profile(profile: str) -> tuple[str, str]:
         )
     row = table[profile]
     return row["cpu"], row["stands_for"]
+
+
+def profiles_with_a_cpu() -> tuple[str, ...]:
+    """Return the names that `cpu_of_profile` takes."""
+    return tuple(sorted(_cores()))
+
+
+def _cores() -> dict[str, dict[str, str]]:
+    try:
+        table: dict[str, dict[str, str]] = json.loads((files("device_profiles") / "cores.json").read_text())
+    except (ModuleNotFoundError, FileNotFoundError):
+        return {}
+    return table

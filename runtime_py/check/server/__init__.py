@@ -52,7 +52,9 @@ def open_server(path: str | Path) -> ServerModel | StoredGallery:
     if is_name or (server / "encoder.json").is_file():
         return _open_package(server)
     problem = "is not a server" if server.exists() else "does not exist"
-    raise BundleError(server, problem, f"give {KINDS}")
+    inside = server / "encoder"
+    hint = f"did you mean {inside}? Give" if (inside / "encoder.json").is_file() else "give"
+    raise BundleError(server, problem, f"{hint} {KINDS}")
 
 
 def _open_onnx(path: Path) -> ServerModel:

@@ -72,7 +72,9 @@ def test_a_prediction_that_was_too_good_steps_down(package, tmp_path) -> None:
     profile = load_profile(write_profile(tmp_path, budgets=f"max_artifact: {limit}B"))
     lines: list[str] = []
     done = export_bundle(package, profile, "onnx", tmp_path / "build", say=lines.append)
-    assert len(done.steps) == 1 and "broke a budget: max_artifact measured" in done.steps[0]
+    assert len(done.steps) == 1
+    assert f"broke a budget: max_artifact: measured {measured:,} bytes, " in done.steps[0]
+    assert f"the limit is {limit:,} bytes" in done.steps[0]
     assert any("stepping down" in line for line in lines)
     assert done.plan.capacity < roomy.plan.capacity
     assert done.manifest.measured.artifact_bytes <= limit

@@ -266,6 +266,15 @@ def test_metadata_that_does_not_fit(broken: Path, change: dict, message: str) ->
 def test_a_folder_without_a_package(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"is not an encoder package.*'glyphs' for the built-in"):
         load_encoder(tmp_path)
+    with pytest.raises(EncoderError, match="it does not exist"):
+        load_encoder(tmp_path / "typo")
+
+
+def test_the_folder_of_a_run_is_not_its_package(package_folder: Path) -> None:
+    run = package_folder.parent / "run"
+    shutil.copytree(package_folder, run / "encoder")
+    with pytest.raises(EncoderError, match=f"did you mean {run / 'encoder'}\\?"):
+        load_encoder(run)
 
 
 def test_a_failed_save_leaves_the_old_package(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:

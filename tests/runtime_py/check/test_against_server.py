@@ -188,7 +188,10 @@ def test_a_server_without_a_space_id_is_not_verified(encoder, onnx_server, probe
         path = gallery(tmp_path / "g.npz", probes, space_id=None)
     report = encoder.check(path)
     assert report.verdict == "not verified"
-    assert "no space id" in report.reasons[0]
+    assert (
+        "no space id" in report.reasons[0]
+        and "store the space id of its encoder package" in report.reasons[0]
+    )
     with pytest.raises(IncompatibleError, match="not verified"):
         report.raise_if_incompatible()
 
@@ -284,6 +287,13 @@ def test_the_package_that_an_encoder_misses_is_the_one_that_is_named(monkeypatch
     (tmp_path / "encoder.json").touch()
     monkeypatch.setattr("prunnet.package.server.open_encoder_package", load_without_timm)
     with pytest.raises(MissingExtraError, match="'timm'"):
+        open_server(tmp_path)
+
+
+def test_the_folder_of_a_run_is_not_the_server(tmp_path):
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "encoder.json").touch()
+    with pytest.raises(BundleError, match=f"did you mean {tmp_path / 'encoder'}\\?"):
         open_server(tmp_path)
 
 

@@ -85,6 +85,7 @@ def test_bundles_on_one_side_alone_are_listed_all_at_once(kept, make_bundle, cap
     said = capsys.readouterr().out
     assert "tflite/fp32" in said and "is not in the baseline" in said
     assert "a/b/c/gone is in the baseline and was not checked" in said and "a/b/c/lost is" in said
+    assert "an update drops it: name its folder too if it still ships" in said
 
 
 def test_two_bundles_that_are_the_same_cannot_have_a_baseline(kept, make_bundle, tmp_path, capsys):

@@ -142,6 +142,25 @@ def test_options_that_do_not_go_together(tmp_path, capsys, words, problem):
     assert problem in capsys.readouterr().err
 
 
+def test_a_bundle_that_stands_where_the_cpu_belongs_is_explained(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--emulate", str(tmp_path)])
+    assert "required: BUNDLE (before --emulate" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])
+    assert "--emulate," not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arm", [False, True])
+def test_a_mistyped_cpu_is_a_mistake_in_the_command_and_no_missing_device(monkeypatch, arm):
+    from runtime_py.devices import attached
+
+    monkeypatch.setattr(attached, "_is_arm_linux", lambda: arm)
+    with pytest.raises(UnknownNameError, match="Did you mean 'cortex-a76'") as raised:
+        attached.open_device("emulate:cortex-a67", "pixel8")
+    assert "raspberry_pi5" in str(raised.value)
+
+
 def test_one_probe_is_no_share(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path), "--emulate", "--probes", "1"])
