@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -46,7 +47,8 @@ class QueryEncoder:
         self._backend: Backend | None = backend
         self._runtime = backend.runtime
         self._used = threading.Condition()
-        self._users = 0
+        self._users = Counter[int]()  # by thread
+        self._left: Backend | None = None  # closed, and still in use
         self._checking = threading.Lock()
         self._checked: float | None = None
 
@@ -56,10 +58,22 @@ class QueryEncoder:
         return self._runtime
 
     def close(self) -> None:
-        """Give the artifact's memory back, when whoever uses it now has finished. Twice is once."""
+        """Give the artifact's memory back, when whoever uses it now has finished. Twice is once.
+
+        In a signal handler that interrupts an embedding of this very thread it returns at once: the embedding ends
+        after the handler, and gives the memory back.
+        """
         with self._used:
-            backend, self._backend = self._backend, None
-            self._used.wait_for(lambda: self._users == 0)
+            if self._backend is not None:
+                self._left, self._backend = self._backend, None
+            if self._users[threading.get_ident()]:
+                return
+            self._used.wait_for(lambda: not self._users.total())
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """End what nobody uses any more; the caller holds `_used`."""
+        backend, self._left = self._left, None
         if isinstance(backend, Closable):
             backend.close()
 
@@ -76,13 +90,15 @@ class QueryEncoder:
             backend = self._backend
             if backend is None:
                 raise ClosedError(f"{self.manifest.encoder} for {self.manifest.target}")
-            self._users += 1
+            self._users[threading.get_ident()] += 1
         try:
             yield backend
         finally:
             with self._used:
-                self._users -= 1
+                self._users -= Counter((threading.get_ident(),))  # threads at zero are dropped
                 self._used.notify_all()
+                if self._backend is None and not self._users:
+                    self._give_back()
 
     def embed(self, images: Pixels) -> Floats:
         """Embed images.
@@ -135,7 +151,7 @@ class QueryEncoder:
             float32 [N, D], unit length.
 
         Raises:
-            TypeError: One picture is given, not several in a list.
+            TypeError: One picture is given, not several in a list; or something that is not a picture.
             PictureError: A file is not a readable picture, or an image is of a mode without a stated meaning.
             MissingExtraError: Pillow is not installed.
             InferenceError: The runtime failed.
@@ -143,7 +159,9 @@ class QueryEncoder:
         """
         from runtime_py.picture_files import read_image, read_picture
 
-        if isinstance(pictures, str | Path) or not hasattr(pictures, "__iter__"):
+        if isinstance(pictures, np.ndarray):
+            raise TypeError("an array is given, not pictures: embed takes arrays of the encoder's own size")
+        if isinstance(pictures, str | bytes | Path) or not hasattr(pictures, "__iter__"):
             raise TypeError(
                 f"one {type(pictures).__name__} is given, not several pictures: put it into a list"
             )
@@ -168,9 +186,12 @@ class QueryEncoder:
             The report of a check that was due, None otherwise.
 
         Raises:
-            ValueError: `every` is negative.
+            TypeError: `every` is not a timedelta.
+            ValueError: It is negative.
             ClosedError: The encoder was closed.
         """
+        if not isinstance(every, timedelta):
+            raise TypeError(f"every is {every!r}, not a timedelta: give for example timedelta(hours=6)")
         if every < timedelta(0):
             raise ValueError(f"every is {every}; allowed: zero or more")
         if not self._checking.acquire(blocking=False):

@@ -18,7 +18,8 @@ def without_lines(patterns: Sequence[str]) -> Iterator[None]:
     """Leave out some of the lines that this process writes to its standard error during the block.
 
     Native code and loggers write to the file descriptor, so that is what is watched. All other lines, of whatever
-    thread, follow when the block ends; a process that is killed in it loses them.
+    thread, follow when the block ends; a process that is killed in it loses them. Where no temporary file can be made,
+    as on a device whose disk is read-only, nothing is left out.
 
     Args:
         patterns: Regular expressions; a line that one of them matches from its start is left out.
@@ -31,16 +32,22 @@ def without_lines(patterns: Sequence[str]) -> Iterator[None]:
             yield
             return
         try:
-            with tempfile.TemporaryFile() as file:
-                os.dup2(file.fileno(), 2)
-                try:
-                    yield
-                finally:
-                    _flush()
-                    os.dup2(kept, 2)
-                    file.seek(0)
-                    _write(_others(file.read(), patterns))
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - where none can be made, that is no fault of the block's
+        except OSError:
+            os.close(kept)
+            yield
+            return
+        try:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield
+            finally:
+                _flush()
+                os.dup2(kept, 2)
+                file.seek(0)
+                _write(_others(file.read(), patterns))
         finally:
+            file.close()
             os.close(kept)
 
 

@@ -13,7 +13,7 @@ from runtime_py.arrays import Pixels
 from runtime_py.errors import PictureError
 from runtime_py.framing import Into
 from runtime_py.picture_files.modes import rgb
-from runtime_py.picture_files.opening import LARGEST, check_size, opened, reduction, said
+from runtime_py.picture_files.opening import LARGEST, check_size, opened, pillow, reduction, said
 from runtime_py.picture_files.resizing import resized
 from runtime_py.picture_files.rows import require_all_rows
 
@@ -73,8 +73,14 @@ def read_image(picture: Image.Image, into: Into) -> Pixels:
         into: As `read_picture`.
 
     Raises:
+        TypeError: It is not an image of Pillow's.
         PictureError: As `open_picture`; or it is decoded and of another mode.
     """
+    if not isinstance(picture, pillow().Image):
+        raise TypeError(
+            f"a {type(picture).__name__} is not a picture: give the path of a file, or an image of Pillow's "
+            "(PIL.Image.fromarray makes one of an RGB array)"
+        )
     stored = getattr(picture, "filename", "")
     if stored and getattr(picture, "tile", None) and picture.tell() == 0 and Path(stored).is_file():
         return read_picture(stored, into)

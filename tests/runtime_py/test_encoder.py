@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -136,6 +137,38 @@ def test_closing_waits_for_whoever_embeds(encoder):
         assert embedding.result(10).shape == (1, tiny.DIMENSION)
 
 
+def test_closing_in_a_signal_handler_that_interrupts_an_embedding_returns(encoder):
+    """The embedding goes on after the handler: whoever waited for it there would wait for ever."""
+    backend = encoder._backend
+    closed = []
+
+    class Interrupted:
+        def run(self, images):
+            signal.raise_signal(signal.SIGUSR1)
+            assert not closed, "it is still in use"
+            return backend.run(images)
+
+        def close(self):
+            closed.append(True)
+
+    encoder._backend = Interrupted()
+    images, _ = tiny.glyph_images()
+    before = signal.signal(signal.SIGUSR1, lambda *_: encoder.close())
+    alarm = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits for itself"))
+    signal.alarm(10)
+    try:
+        assert encoder.embed(images[:1]).shape == (1, tiny.DIMENSION)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGALRM, alarm)
+    assert closed == [True]
+    with pytest.raises(ClosedError):
+        encoder.embed(images[:1])
+    encoder.close()
+    assert closed == [True]
+
+
 def test_a_check_runs_when_it_is_due_and_once_for_all_threads(encoder):
     hour = timedelta(hours=1)
     with ThreadPoolExecutor(4) as pool:
@@ -146,6 +179,8 @@ def test_a_check_runs_when_it_is_due_and_once_for_all_threads(encoder):
     assert encoder.self_check(every=timedelta(0)).verdict == "compatible"
     with pytest.raises(ValueError, match="zero or more"):
         encoder.self_check(every=timedelta(seconds=-1))
+    with pytest.raises(TypeError, match=r"timedelta\(hours=6\)"):
+        encoder.self_check(every=3600)
 
 
 def test_a_report_from_the_field_says_what_it_is_about_and_shows_no_picture(encoder):
@@ -196,3 +231,10 @@ def test_pictures_are_read_as_training_reads_them(encoder, tmp_path):
     for one in (str(files[0]), files[0], wide):
         with pytest.raises(TypeError, match="put it into a list"):
             encoder.embed_pictures(one)
+    with pytest.raises(TypeError, match="embed takes arrays"):
+        encoder.embed_pictures(np.zeros((1, 32, 32, 3), np.uint8))
+    with pytest.raises(TypeError, match="put it into a list"):
+        encoder.embed_pictures(files[0].read_bytes())
+    for odd in (np.zeros((32, 32, 3), np.uint8), files[0].read_bytes(), None):
+        with pytest.raises(TypeError, match="is not a picture: give the path"):
+            encoder.embed_pictures([odd])

@@ -30,3 +30,15 @@ def test_a_closed_standard_error_is_no_fault() -> None:
     code = "import os; os.close(2)\nfrom runtime_py.noise import without_lines\nwith without_lines(['a']): print('in')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "in\n")
+
+
+def test_without_a_place_for_temporary_files_nothing_is_left_out(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object) -> None:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with without_lines(["noise"]):
+        os.write(2, b"noise\n")
+    assert capfd.readouterr().err == "noise\n"
