@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import numpy as np
 
@@ -26,12 +28,20 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+_LOST = "was in use when this process was forked, and cannot be used in it"
+_made = WeakSet["QueryEncoder"]()
+"""All encoders of this process, for the processes that it forks."""
+
+
 class QueryEncoder:
     """Embeds images for one server's index. Made by `runtime_py.load`, which verifies everything first.
 
     Threads may share one: `embed` and `check` may run at the same time, in any number. LiteRT and ExecuTorch
     compute one image at a time, so that threads wait for each other there; for more throughput than one
     interpreter gives, load one encoder for each thread.
+
+    A process that is forked may use it too, unless it was in use at that moment, or its artifact runs in a process of
+    its own: then every use there is a ClosedError.
 
     It is a context manager: at the end of `with load(path) as encoder:` it is closed.
 
@@ -51,6 +61,8 @@ class QueryEncoder:
         self._left: Backend | None = None  # closed, and still in use
         self._checking = threading.Lock()
         self._checked: float | None = None
+        self._is_lost = False
+        _made.add(self)
 
     @property
     def runtime(self) -> str:
@@ -64,6 +76,8 @@ class QueryEncoder:
         after the handler, and gives the memory back.
         """
         with self._used:
+            if self._is_lost:
+                return
             if self._backend is not None:
                 self._left, self._backend = self._backend, None
             if self._users[threading.get_ident()]:
@@ -88,8 +102,9 @@ class QueryEncoder:
     def _opened(self) -> Iterator[Backend]:
         with self._used:
             backend = self._backend
-            if backend is None:
-                raise ClosedError(f"{self.manifest.encoder} for {self.manifest.target}")
+            if backend is None or self._is_lost:
+                about = f"{self.manifest.encoder} for {self.manifest.target}"
+                raise ClosedError(about, _LOST if self._is_lost else "is closed")
             self._users[threading.get_ident()] += 1
         try:
             yield backend
@@ -99,6 +114,18 @@ class QueryEncoder:
                 self._used.notify_all()
                 if self._backend is None and not self._users:
                     self._give_back()
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked process: its threads are gone, and what they held is held for ever.
+
+        What a thread was computing stays half done, and a runner's process answers the parent. Such an artifact is
+        lost here, and is kept: its runtime would wait for threads that are gone when it is given back.
+        """
+        here = threading.get_ident()
+        in_use = any(uses > 0 for thread, uses in self._users.items() if thread != here)
+        self._is_lost |= in_use or isinstance(self._backend, Closable)
+        self._used, self._checking = threading.Condition(), threading.Lock()
+        self._users = Counter({here: self._users[here]}) if self._users[here] else Counter()
 
     def embed(self, images: Pixels) -> Floats:
         """Embed images.
@@ -266,3 +293,12 @@ class QueryEncoder:
 def _clock() -> float:
     """Return seconds since the machine started, its sleep included where the system tells."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def _after_fork() -> None:
+    for encoder in tuple(_made):
+        encoder._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

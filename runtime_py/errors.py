@@ -141,14 +141,15 @@ class InferenceError(PrunnetError, RuntimeError):
 
 
 class ClosedError(PrunnetError, RuntimeError):
-    """An encoder that was used after it was closed.
+    """An encoder that was used after it was closed, or that a forked process cannot use.
 
     Args:
         bundle: Encoder and target, in words.
+        state: What became of it.
     """
 
-    def __init__(self, bundle: str) -> None:
-        super().__init__(f"the encoder {bundle} is closed; load its bundle again")
+    def __init__(self, bundle: str, state: str = "is closed") -> None:
+        super().__init__(f"the encoder {bundle} {state}; load its bundle again")
 
 
 class CrashError(PrunnetError, RuntimeError):

@@ -52,6 +52,7 @@ class ExecuTorchRunnerBackend:
         self._artifact, self._output = artifact, output_info
         self._buffer = InputBuffer(input_info)
         self._alone = threading.Lock()
+        self._maker = os.getpid()  # a process that is forked from it has no child to end
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with plain_name(artifact) as name:
             self._process = subprocess.Popen(
@@ -95,10 +96,20 @@ class ExecuTorchRunnerBackend:
     def _exchange(self, sent: bytes | memoryview, size: int | None) -> bytes:
         """Send, and read `size` bytes or a line; less comes from a runner that ended."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(sent)
-            self._process.stdin.flush()
-        return self._process.stdout.readline() if size is None else self._process.stdout.read(size)
+        if self._said.closed:
+            raise RuntimeError(
+                "the runner was ended when an embedding was interrupted; load the bundle again"
+            )
+        try:
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(sent)
+                self._process.stdin.flush()
+            return self._process.stdout.readline() if size is None else self._process.stdout.read(size)
+        except (
+            BaseException
+        ):  # an interrupt between question and answer: the next question would get this answer
+            self.close()
+            raise
 
     def _last_words(self) -> str:
         with suppress(subprocess.TimeoutExpired):
@@ -143,8 +154,9 @@ class ExecuTorchRunnerBackend:
         """End the runner; twice is once."""
         if self._said.closed:
             return
-        self._process.kill()
-        self._process.communicate()
+        if os.getpid() == self._maker:
+            self._process.kill()
+            self._process.communicate()
         self._said.close()
 
     def __del__(self) -> None:

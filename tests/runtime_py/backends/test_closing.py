@@ -1,8 +1,11 @@
-"""Threads that embed while the encoder is closed: each call ends with embeddings or with `ClosedError`."""
+"""Threads and forked processes that embed while the encoder is closed or in use: embeddings, or `ClosedError`."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
@@ -66,3 +69,56 @@ def test_threads_embed_until_the_executor_of_core_ml_closes(tmp_path):
     for _ in range(ROUNDS):
         backend = open_backend("coreml", made.path, made.input, made.output)
         embed_until_closed(QueryEncoder(cast(Any, stated), cast(Any, None), backend), images, wanted)
+
+
+def in_a_fork(work: Callable[[], str]) -> str:
+    """Return what `work` returns, or the error that it raises, in a forked process; "hangs" after ten seconds."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        try:
+            said = work()
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        said = answer.read()
+    return said if os.waitpid(child, 0)[1] == 0 else "hangs"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+@pytest.mark.parametrize("target", ["onnx", "tflite", "executorch"])
+def test_a_forked_process_embeds_or_says_why_not_and_never_waits(make_bundle, monkeypatch, target):
+    monkeypatch.delenv(RUNNER, raising=False)
+    images, _ = tiny.glyph_images()
+    encoder = load(make_bundle(target))
+    wanted = encoder.embed(images[:1])
+    as_here = lambda: str(np.allclose(encoder.embed(images[:1]), wanted, atol=1e-6))  # noqa: E731
+    close = lambda: str(encoder.close())  # noqa: E731
+    assert [in_a_fork(as_here), in_a_fork(close)] == ["True", "None"]
+
+    inside, leave, backend = threading.Event(), threading.Event(), encoder._backend
+
+    class Held:
+        def run(self, images: np.ndarray) -> np.ndarray:
+            inside.set()
+            assert leave.wait(60)
+            return backend.run(images)
+
+    encoder._backend = Held()
+    with ThreadPoolExecutor(1) as pool:
+        embedding = pool.submit(encoder.embed, images[:1])
+        assert inside.wait(60)
+        try:
+            assert "ClosedError" in in_a_fork(as_here) and "in use when this process was forked" in in_a_fork(
+                as_here
+            )
+            assert in_a_fork(close) == "None"
+        finally:
+            leave.set()
+        np.testing.assert_allclose(embedding.result(60), wanted, atol=1e-6)
+    assert as_here() == "True"
