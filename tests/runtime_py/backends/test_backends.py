@@ -247,3 +247,22 @@ def test_int8_does_not_saturate_on_x86_without_vnni(artifact, monkeypatch):
         else:
             with pytest.raises(RuntimeError, match="does not have configuration"):
                 options.get_session_config_entry("session.x64quantprecision")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libm.so.6: version `GLIBC_2.38' not found", name="onnxruntime.capi"),
+        FileNotFoundError(2, "No usable temporary directory found"),
+    ],
+)
+def test_a_runtime_that_is_installed_and_does_not_load_is_not_called_missing(artifact, monkeypatch, error):
+    def cannot(name):
+        raise error
+
+    path = artifact("onnx")
+    monkeypatch.setattr("runtime_py.backends.importlib.import_module", cannot)
+    with pytest.raises(
+        BundleError, match=r"is installed, and this machine cannot load it .*(GLIBC_2|usable)"
+    ):
+        open_backend("onnx", path, *infos("onnx"))
