@@ -10,7 +10,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-_ALONE = threading.RLock()
+_alone = threading.RLock()
+_hidden: tuple[int, int] | None = None
+"""While lines are held back: the thread whose block it is, and a descriptor of the real standard error."""
 
 
 @contextmanager
@@ -24,7 +26,8 @@ def without_lines(patterns: Sequence[str]) -> Iterator[None]:
     Args:
         patterns: Regular expressions; a line that one of them matches from its start is left out.
     """
-    with _ALONE:
+    global _hidden
+    with _alone:
         try:
             _flush()
             kept = os.dup(2)
@@ -37,13 +40,16 @@ def without_lines(patterns: Sequence[str]) -> Iterator[None]:
             os.close(kept)
             yield
             return
+        outer = _hidden
         try:
+            _hidden = threading.get_ident(), kept
             os.dup2(file.fileno(), 2)
             try:
                 yield
             finally:
                 _flush()
                 os.dup2(kept, 2)
+                _hidden = outer
                 file.seek(0)
                 _write(_others(file.read(), patterns))
         finally:
@@ -65,3 +71,19 @@ def _write(lines: bytes) -> None:
     with suppress(OSError):  # a full or closed stream
         while lines:
             lines = lines[os.write(2, lines) :]
+
+
+def _after_fork() -> None:
+    """In a forked process the block of another thread never ends: take standard error and the lock back from it."""
+    global _alone, _hidden
+    here = threading.get_ident()
+    if _hidden is not None and _hidden[0] == here:
+        return
+    if _hidden is not None:
+        os.dup2(_hidden[1], 2)
+        _hidden = None
+    _alone = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -86,10 +86,12 @@ def read_embeddings(file: Path, manifest: Manifest, originals: Originals) -> Flo
         raise BundleError(file, f"is not JSON ({error})", _AS_WRITTEN) from error
     if not isinstance(stated, dict) or not isinstance(stated.get("embeddings"), dict):
         raise BundleError(file, "has no object `embeddings`", _AS_WRITTEN)
-    if stated.get("seal") != manifest.seal:
+    if "seal" not in stated:
+        raise BundleError(file, "has no `seal`", "copy that of originals.json into it")
+    if stated["seal"] != manifest.seal:
         raise BundleError(
             file,
-            f"is of the bundle with seal {stated.get('seal')!r}, and this one has {manifest.seal!r}",
+            f"is of the bundle with seal {stated['seal']!r}, and this one has {manifest.seal!r}",
             "run the app's test with this bundle",
         )
     dimension, given = manifest.output.shape[-1], stated["embeddings"]

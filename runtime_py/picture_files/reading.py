@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,6 +28,16 @@ _ORIENTATION = 0x0112
 _ONE_AT_A_TIME = 24_000_000
 """Pixels from which pictures are decoded one at a time, so that many threads do not fill the memory."""
 _large = threading.Lock()
+
+
+def _after_fork() -> None:
+    """In a forked process nobody is left who would give the lock back."""
+    global _large
+    _large = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_picture(file: str | Path, box: Box | None = None) -> Pixels:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -42,3 +44,32 @@ def test_without_a_place_for_temporary_files_nothing_is_left_out(
     with without_lines(["noise"]):
         os.write(2, b"noise\n")
     assert capfd.readouterr().err == "noise\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_process_that_is_forked_while_another_thread_loads_keeps_its_standard_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def load() -> None:
+        with without_lines(["noise"]):
+            inside.set()
+            assert leave.wait(60)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    assert inside.wait(60)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        os.write(2, b"of the child\n")
+        with without_lines(["noise"]):
+            os.write(2, b"noise\nof its own block\n")
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    leave.set()
+    thread.join(60)
+    assert status == 0, "it hangs"
+    assert capfd.readouterr().err == "of the child\nof its own block\n"

@@ -152,6 +152,9 @@ def test_an_app_is_judged_by_what_it_wrote(
         file.write_text(json.dumps(stated | wrong))
         assert main([str(bundle), "--embeddings", str(file)]) == 2
         assert problem in capsys.readouterr().out
+    file.write_text(json.dumps({"embeddings": rows}))
+    assert main([str(bundle), "--embeddings", str(file)]) == 2
+    assert "has no `seal`; copy that of originals.json into it" in capsys.readouterr().out
     file.write_text("{")
     assert main([str(bundle), "--embeddings", str(file)]) == 2
     assert "is not JSON" in capsys.readouterr().out

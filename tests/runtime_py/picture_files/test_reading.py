@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import zlib
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from runtime_py.errors import MissingExtraError, PictureError
-from runtime_py.picture_files import inspect_picture, open_picture, opening, read_picture, thumbnail
+from runtime_py.picture_files import inspect_picture, open_picture, opening, read_picture, reading, thumbnail
 
 PIXELS = np.asarray(
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((42, 30))
@@ -237,3 +238,18 @@ def _with_rows(content: bytes, rows: bytes) -> bytes:
     body = b"IDAT" + zlib.compress(rows)
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     return content[: at - 4] + chunk + content[content.index(b"IEND") - 4 :]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_process_that_is_forked_while_a_large_picture_is_decoded_decodes_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    monkeypatch.setattr(reading, "_ONE_AT_A_TIME", 0)
+    with reading._large:
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(10)
+            os._exit(0 if np.array_equal(open_picture(tmp_path / "a.png"), PIXELS) else 1)
+        assert os.waitpid(child, 0)[1] == 0
