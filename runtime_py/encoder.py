@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -57,7 +56,7 @@ class QueryEncoder:
         self._backend: Backend | None = backend
         self._runtime = backend.runtime
         self._used = threading.Condition()
-        self._users = Counter[int]()  # by thread
+        self._users: dict[int, int] = {}  # thread -> uses; none at zero
         self._left: Backend | None = None  # closed, and still in use
         self._checking = threading.Lock()
         self._checked: float | None = None
@@ -80,9 +79,9 @@ class QueryEncoder:
                 return
             if self._backend is not None:
                 self._left, self._backend = self._backend, None
-            if self._users[threading.get_ident()]:
+            if threading.get_ident() in self._users:
                 return
-            self._used.wait_for(lambda: not self._users.total())
+            self._used.wait_for(lambda: not self._users)
             self._give_back()
 
     def _give_back(self) -> None:
@@ -100,18 +99,21 @@ class QueryEncoder:
 
     @contextmanager
     def _opened(self) -> Iterator[Backend]:
+        here = threading.get_ident()
         with self._used:
             backend = self._backend
             if backend is None or self._is_lost:
                 about = f"{self.manifest.encoder} for {self.manifest.target}"
                 raise ClosedError(about, _LOST if self._is_lost else "is closed")
-            self._users[threading.get_ident()] += 1
+            self._users[here] = self._users.get(here, 0) + 1
         try:
             yield backend
         finally:
             with self._used:
-                self._users -= Counter((threading.get_ident(),))  # threads at zero are dropped
-                self._used.notify_all()
+                self._users[here] -= 1
+                if not self._users[here]:
+                    del self._users[here]
+                    self._used.notify_all()
                 if self._backend is None and not self._users:
                     self._give_back()
 
@@ -122,10 +124,10 @@ class QueryEncoder:
         lost here, and is kept: its runtime would wait for threads that are gone when it is given back.
         """
         here = threading.get_ident()
-        in_use = any(uses > 0 for thread, uses in self._users.items() if thread != here)
-        self._is_lost |= in_use or isinstance(self._backend, Closable)
+        own = self._users.get(here, 0)
+        self._is_lost |= len(self._users) > bool(own) or isinstance(self._backend, Closable)
         self._used, self._checking = threading.Condition(), threading.Lock()
-        self._users = Counter({here: self._users[here]}) if self._users[here] else Counter()
+        self._users = {here: own} if own else {}
 
     def embed(self, images: Pixels) -> Floats:
         """Embed images.

@@ -68,9 +68,9 @@ def test_damaged_files_are_only_ever_a_picture_error(suffix: str, tmp_path: Path
         for at in rng.integers(0, max(len(damaged), 1), 4 if damaged else 0):
             damaged[at] = int(rng.integers(256))
         file.write_bytes(bytes(damaged))
-        for reading in (open_picture, inspect_picture):
+        for read in (open_picture, inspect_picture):
             try:
-                reading(file)
+                read(file)
             except PictureError as error:
                 refused += 1
                 assert str(file) in str(error) and error.problem
@@ -80,9 +80,9 @@ def test_damaged_files_are_only_ever_a_picture_error(suffix: str, tmp_path: Path
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"<html>not found</html>", bytes(3000)])
 def test_what_is_no_picture(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
-    for reading in (open_picture, inspect_picture):
+    for read in (open_picture, inspect_picture):
         with pytest.raises(PictureError, match=r"a\.jpg is not a readable picture"):
-            reading(tmp_path / "a.jpg")
+            read(tmp_path / "a.jpg")
     with pytest.raises(PictureError, match="it does not exist; check the path"):
         open_picture(tmp_path / "b.jpg")
 
