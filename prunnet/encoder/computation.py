@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prunnet.encoder.constants import Constants, different_constants, is_constant
 from prunnet.errors import first_of
 
 _SHAPELESS = frozenset(
@@ -60,23 +61,29 @@ def computation_of(encoder: nn.Module, height: int, width: int) -> tuple[str, ..
 
     Returns:
         A line for each operation: the module that runs it (empty for the encoder itself), a colon, and the operation
-        with its arguments, e.g. "backbone.conv1: convolution(stride=[2, 2], padding=[1, 1])".
+        with its arguments, e.g. "backbone.conv1: convolution(stride=[2, 2], padding=[1, 1])". Before an operation that
+        reads a tensor which neither the state dict nor the pass made, a line that says what that holds
+        (`prunnet.encoder.constants`).
     """
-    watched = copy.deepcopy(encoder).cpu().eval()
+    # What earlier passes left in modules is forgotten when training begins.
+    watched = copy.deepcopy(encoder).cpu().train().eval()
     inside: list[str] = []
     for name, module in watched.named_modules():
         if name and not isinstance(module, torch.jit.ScriptModule):
             module.register_forward_pre_hook(lambda *_, name=name: inside.append(name))
             module.register_forward_hook(lambda *_: inside.pop() and None)
-    watch, grey = _Watch(inside), torch.full((1, 3, height, width), 127.0)
+    grey = torch.full((1, 3, height, width), 127.0)
+    watch = _Watch(
+        inside, Constants([grey, *watched.parameters(), *watched.state_dict(keep_vars=True).values()])
+    )
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), watch:
         watched(grey)
     return tuple(watch.lines)
 
 
 def operations(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the lines without their modules' names, which a user may change."""
-    return tuple(line.partition(": ")[2] for line in lines)
+    """Return the operations, without constants and without their modules' names, which a user may change."""
+    return tuple(line.partition(": ")[2] for line in lines if not is_constant(line))
 
 
 def differences(found: tuple[str, ...], stored: tuple[str, ...]) -> list[str]:
@@ -87,6 +94,9 @@ def differences(found: tuple[str, ...], stored: tuple[str, ...]) -> list[str]:
         stored: Lines of the network that the package was made with.
     """
     here, there = operations(found), operations(stored)
+    if here == there:
+        return different_constants(found, stored)
+    found, stored = (tuple(line for line in lines if not is_constant(line)) for lines in (found, stored))
     said = []
     for kind, a, b, c, d in SequenceMatcher(None, here, there, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -112,9 +122,9 @@ def listed(said: list[str]) -> str:
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down every ATen operation that runs."""
 
-    def __init__(self, inside: list[str]) -> None:
+    def __init__(self, inside: list[str], constants: Constants) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._inside = inside
+        self._inside, self._constants = inside, constants
         self.lines: list[str] = []
 
     def __torch_dispatch__(
@@ -122,10 +132,13 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         name = func.overloadpacket.__name__
         name = name.rstrip("_") or name
+        module = self._inside[-1] if self._inside else ""
+        self.lines += [f"{module}: {said}" for said in self._constants.first_read([args, kwargs])]
         if name not in _SHAPELESS:
-            module = self._inside[-1] if self._inside else ""
             self.lines.append(f"{module}: {name}({_arguments(name, func, args, kwargs or {})})")
-        return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        self._constants.made(out)
+        return out
 
 
 def _arguments(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

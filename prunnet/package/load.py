@@ -177,7 +177,7 @@ def _check_function(package: EncoderPackage, own: bool) -> None:
     far = (
         f"embeds a picture at a distance of {apart:.2g} from the package's own embedding (at most {TOLERANCE:g})"
         if apart > TOLERANCE
-        else "embeds the package's pictures as it must, but not by the same operations"
+        else "embeds the package's pictures as it must, but not by the same operations and constants"
     )
     raise EncoderError(
         f"{package.path}: {what} has the package's tensors and computes something else: it {far}. "

@@ -16,6 +16,7 @@ from torch import nn
 
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.computation import computation_of, differences
+from prunnet.encoder.constants import is_constant
 from prunnet.encoder.encoder import Encoder
 from prunnet.encoder.space import space_id, weights_id
 from prunnet.errors import EncoderError
@@ -270,3 +271,78 @@ def test_a_module_that_is_frozen_when_loading_is_cut_as_it_was_trained(tmp_path:
     for module in (whole, stem, net()):
         loaded = load_encoder(tmp_path / "own", backbone=module).prunable
         assert loaded.capacities() == prunable.capacities()
+
+
+class Limited(nn.Module):
+    """Reads tensors that nothing stores, and keeps what it looked up until it trains again."""
+
+    def __init__(self, where: str = "attribute", limit: float = 50.0, turn: int = 0) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16)
+        self.second = nn.Conv2d(16, 32, 3, 2, 1, bias=False)
+        self.table = nn.Parameter(torch.ones(4))
+        self.looked_up: dict[str, torch.Tensor] = {}
+        self.where, self.number, self.order = where, limit, torch.arange(16).roll(turn)
+        self.attribute = torch.tensor(limit)
+        self.register_buffer("buffer", torch.full((1, 16, 1, 1), limit), persistent=False)
+
+    def train(self, mode: bool = True) -> Limited:
+        if mode:
+            self.looked_up.clear()
+        return super().train(mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        limit = torch.tensor(self.number) if self.where == "literal" else getattr(self, self.where)
+        x = torch.minimum(F.relu(self.norm(self.first(x))), limit) + 0 * x.mean() * self.order.view(-1, 1, 1)
+        scale = self.looked_up.get("scale")
+        if scale is None:
+            scale = self.table[self.order % 4]
+        if not self.training:
+            self.looked_up["scale"] = scale
+        return F.relu(self.second(x * scale.view(-1, 1, 1))).mean((2, 3))
+
+
+@pytest.mark.parametrize("where", ["attribute", "buffer", "literal"])
+def test_a_constant_that_no_picture_reaches_is_compared(where: str, tmp_path: Path) -> None:
+    folder = written(tmp_path / "package", Limited(where))
+    load_encoder(folder, backbone=Limited(where))
+    with pytest.raises(EncoderError, match=r"reads constant\(.*20.*made with constant\(.*50"):
+        load_encoder(folder, backbone=Limited(where, 20.0))
+    with pytest.raises(EncoderError, match=r"reads constant.*bits="):
+        load_encoder(folder, backbone=Limited(where, turn=8))
+
+
+def test_a_package_that_noted_no_constants_loads(tmp_path: Path) -> None:
+    folder = written(tmp_path / "package", Limited())
+    metadata = json.loads((folder / "encoder.json").read_text())
+    lines = metadata["computation"]
+    metadata["computation"] = [line for line in lines if not is_constant(line)]
+    assert len(metadata["computation"]) == len(lines) - 2
+    (folder / "encoder.json").write_text(json.dumps(metadata))
+    assert load_encoder(folder, backbone=Limited()).space_id == metadata["space_id"]
+
+
+def test_constants_that_differ_by_rounding_are_the_same() -> None:
+    class Waves(nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.waves = factor * torch.sin(torch.arange(300.0)).view(3, 10, 10)
+            self.waves[0, 0, 0] = -torch.inf
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x[..., :10, :10] + self.waves.exp()).flatten(1)
+
+    one, rounded, other = (computation_of(Waves(f), SIDE, SIDE) for f in (1.0, 1 + 3e-7, 1.001))
+    assert one != rounded
+    assert not differences(rounded, one)
+    assert len(differences(other, one)) == 1
+
+
+def test_what_an_earlier_pass_left_in_a_module_is_no_part_of_the_function() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder.from_module(Limited(), dimension=16, image_size=(SIDE, SIDE)).eval()
+    before = computation_of(encoder, SIDE, SIDE)
+    with torch.no_grad():
+        encoder(torch.zeros(1, 3, SIDE, SIDE))
+    assert encoder.backbone.looked_up
+    assert computation_of(encoder, SIDE, SIDE) == before
