@@ -33,6 +33,11 @@ MOST_NAMED = 2
 """Operations that one message is about; one with more shows a graph."""
 
 
+def remedy(operation: str) -> str:
+    """Say what to write instead of an operation, e.g. "sort"."""
+    return _REMEDIES.get(operation, _OTHERWISE)
+
+
 def explained(cause: str, error: BaseException | None, module: torch.nn.Module, example: torch.Tensor) -> str:
     """Return a toolchain's message with the operations of the network that it names, their modules and a remedy.
 
@@ -55,10 +60,7 @@ def explained(cause: str, error: BaseException | None, module: torch.nn.Module, 
     named = _named(error, places)
     if not named:
         return f"{cause}. The message names no operation of the network; it has {', '.join(sorted(places))}"
-    said = [
-        f"{name} in {first_of(places[name], _SHOWN)} ({_REMEDIES.get(name, _OTHERWISE)})"
-        for name in named[:_SHOWN]
-    ]
+    said = [f"{name} in {first_of(places[name], _SHOWN)} ({remedy(name)})" for name in named[:_SHOWN]]
     return f"{cause}. At fault: {'; '.join(said)}"
 
 

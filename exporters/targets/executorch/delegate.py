@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporters.errors import ExportError
+from exporters.targets.explained import remedy
 
 if TYPE_CHECKING:
     import torch
@@ -34,11 +35,13 @@ class Lowered:
         program: ExecuTorch's edge program, delegated.
         buffer: The bytes of the `.pte`.
         notes: Which kind of operation was kept out of the delegate, and why.
+        missing: Operations outside of the delegate for which ExecuTorch has no kernel, e.g. "sort.values".
     """
 
     program: Any
     buffer: bytes
     notes: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def lower(
@@ -56,9 +59,13 @@ def lower(
         expected: What the network answers to it; None for int8, whose closeness is judged on all probes.
 
     Raises:
-        ExportError: The program does not run, whichever kind is kept out; names the kinds.
+        ExportError: An operation has no kernel, or the program does not run, whichever kind is kept out; names the
+            operation or the kinds.
     """
     whole = _lowered(exported(), constants, frozenset())
+    if whole.missing:
+        said = "; ".join(f"{name} ({remedy(name.partition('.')[0])})" for name in whole.missing)
+        raise ExportError("executorch", "verify", f"ExecuTorch has no kernel for the operation {said}")
     problem = _problem(whole.buffer, example, expected)
     if problem is None:
         return whole
@@ -67,7 +74,7 @@ def lower(
         less = _lowered(exported(), constants, frozenset({kind}))
         if _problem(less.buffer, example, expected) is None:
             note = f"{kind} runs in ExecuTorch's own kernels: with it in XNNPACK, {problem}"
-            return Lowered(less.program, less.buffer, (note,))
+            return Lowered(less.program, less.buffer, (note,), ())
     raise ExportError(
         "executorch",
         "verify",
@@ -87,7 +94,22 @@ def _lowered(
     partitioner = XnnpackPartitioner(configs=inside) if outside else XnnpackPartitioner()
     program = to_edge_transform_and_lower(exported, partitioner=[partitioner], constant_methods=constants)
     graph = program.exported_program().graph_module
-    return Lowered(graph, bytes(program.to_executorch().buffer), ())
+    written = program.to_executorch()
+    return Lowered(graph, bytes(written.buffer), (), _without_kernels(written))
+
+
+def _without_kernels(written: Any) -> tuple[str, ...]:
+    """Return the operations of a written program that the runtime does not know, without their namespace."""
+    from executorch.runtime import Runtime
+
+    known = set(Runtime.get().operator_registry.operator_names)
+    called = {
+        f"{operator.name}.{operator.overload}" if operator.overload else operator.name
+        for plan in written.executorch_program.execution_plan
+        if plan.name == "forward"
+        for operator in plan.operators
+    }
+    return tuple(sorted(name.rpartition("::")[2] for name in called - known))
 
 
 def _problem(buffer: bytes, example: torch.Tensor, expected: torch.Tensor | None) -> str | None:

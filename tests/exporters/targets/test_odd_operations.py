@@ -179,3 +179,18 @@ def test_what_torch_can_not_trace_is_said_so() -> None:
 
     said = explained("boom", None, Branching(), torch.ones(1, 3, SIDE, SIDE))
     assert "must not branch on values" in said
+
+
+def test_an_operation_without_a_kernel_is_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("executorch")
+    from exporters.targets.executorch import delegate
+
+    tried = []
+    lowered = delegate._lowered
+    monkeypatch.setattr(delegate, "_lowered", lambda *given: tried.append(given[2]) or lowered(*given))
+    encoder = pooled(lambda x: x.flatten(2).sort(-1).values[..., -3:].mean(-1))
+    with pytest.raises(ExportError, match=r"no kernel for the operation sort\.values \(pool with a mean"):
+        distance("executorch", encoder, tmp_path)
+    assert tried == [frozenset()]
