@@ -27,6 +27,11 @@ def copied(backbone: nn.Module) -> nn.Module:
             raise EncoderError(
                 f"the backbone {kind} is lazy: {name} has no shape yet; run it once on float32 [2, 3, H, W] first"
             )
+        if tensor.is_inference():
+            raise EncoderError(
+                f"the backbone {kind} was built in torch.inference_mode, so {name} can never be changed; build it "
+                "outside"
+            )
     for name, module in backbone.named_modules():
         for attribute, value in vars(module).items():
             if isinstance(value, Tensor) and not value.is_leaf:

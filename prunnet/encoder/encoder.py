@@ -132,6 +132,7 @@ class Encoder(nn.Module):
         return F.normalize(self.features(pixels), dim=1)
 
     @classmethod
+    @torch.inference_mode(False)
     def from_timm(
         cls,
         name: str,

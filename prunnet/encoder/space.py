@@ -14,6 +14,7 @@ import hashlib
 import json
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from prunnet.encoder.computation import computation_of, operations
@@ -73,4 +74,6 @@ def _weights(encoder: Encoder) -> bytes:
 
 def _bytes(tensor: Tensor) -> bytes:
     plain = tensor.detach().cpu().contiguous()
+    if plain.dtype == torch.bfloat16:  # NumPy has none
+        plain = plain.view(torch.int16)
     return plain.numpy().astype(plain.numpy().dtype.newbyteorder("<")).tobytes()

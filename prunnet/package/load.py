@@ -11,6 +11,7 @@ import warnings
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from prunnet.encoder.computation import computation_of, differences, listed
@@ -28,6 +29,7 @@ ROUNDING = 1e-6
 """Largest relative difference of a mean or std from the network's, which is float32."""
 
 
+@torch.inference_mode(False)  # tensors made in it could never be changed or ranked again
 def load_encoder(path: str | Path = BUILT_IN, *, backbone: nn.Module | None = None) -> EncoderPackage:
     """Load an encoder package.
 

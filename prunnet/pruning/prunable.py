@@ -36,6 +36,7 @@ class PrunableEncoder(nn.Module):
             `spare_narrow` out of its range, or `keep_factors` that do not fit the encoder.
     """
 
+    @torch.inference_mode(False)
     def __init__(self, encoder: Encoder, rule: CutRule = PLAIN) -> None:
         super().__init__()
         if rule.granularity not in _CUTS:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmarks.own_modules import KINDS, REFUSED, layer
 from prunnet.encoder.batchnorm import reestimate
 from prunnet.encoder.encoder import Encoder
+from prunnet.encoder.space import space_id
 from prunnet.errors import EncoderError
 from prunnet.package.load import load_encoder
 from prunnet.pruning.prunable import PrunableEncoder
@@ -192,3 +193,39 @@ def test_a_forward_that_cannot_be_followed_is_refused_by_name() -> None:
         PrunableEncoder(Encoder.from_module(_Random(), dimension=4, image_size=(8, 8)))
     with pytest.raises(EncoderError, match=r"the module backbone \(_Fails\) does not run .* one at a time"):
         PrunableEncoder(Encoder.from_module(_Fails(), dimension=4, image_size=(8, 8)))
+
+
+def test_what_is_loaded_in_inference_mode_is_cut_and_trained_outside() -> None:
+    with torch.inference_mode():
+        package = load_encoder("glyphs")
+    package.prunable.reset_scores("random")
+    pixels = torch.zeros(2, *package.prunable.input_shape)
+    assert package.prunable.at(0.5).extract().eval()(pixels).shape == (2, 256)
+    parameters = dict(package.prunable.encoder.named_parameters())
+    package.prunable.features_at(0.5, pixels + torch.rand_like(pixels), parameters).sum().backward()
+    assert all(p.grad is not None for p in package.prunable.encoder.head.parameters())
+
+
+def test_a_module_that_was_built_in_inference_mode_is_refused() -> None:
+    with torch.inference_mode():
+        net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16))
+    with pytest.raises(
+        EncoderError, match=r"inference_mode, so 0\.weight can never be changed; build it outside"
+    ):
+        Encoder.from_module(net, dimension=16, image_size=(32, 32))
+
+
+def test_a_buffer_in_bfloat16_has_part_in_the_space_id(images: np.ndarray) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 16, 3)
+            self.register_buffer("scale", torch.ones(16, 1, 1, dtype=torch.bfloat16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) * self.scale
+
+    encoder = _encoder(Scaled(), images)
+    before = space_id(encoder)
+    encoder.backbone.scale[0] = 2  # type: ignore[index]
+    assert space_id(encoder) != before
