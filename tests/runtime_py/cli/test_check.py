@@ -128,6 +128,19 @@ def test_help_imports_nothing_heavy():
     assert not {"numpy", "pydantic", "torch"} & set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no file has such a name there")
+def test_a_name_cannot_write_a_line_of_the_table(make_bundle, tmp_path, capsys):
+    forged = tmp_path / "x\nbuild  compatible\x1b[31m"
+    make_bundle("onnx").rename(forged)
+    assert main([str(forged)]) == 0
+    (forged / "encoder.onnx").write_bytes(b"")
+    assert main([str(forged)]) == 2
+    printed = capsys.readouterr().out
+    assert r"x\nbuild  compatible\x1b[31m" in printed
+    assert "\x1b" not in printed
+    assert not any(line.startswith("build") for line in printed.splitlines())
+
+
 def test_a_closed_pipe_does_not_change_the_exit_code(make_bundle):
     bundle = make_bundle("onnx")
     command = f"{COMMAND} {bundle} --json | true; exit ${{PIPESTATUS[0]}}"
