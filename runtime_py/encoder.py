@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakSet
 
 import numpy as np
 
@@ -27,9 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-_LOST = "was in use when this process was forked, and cannot be used in it"
-_made = WeakSet["QueryEncoder"]()
-"""All encoders of this process, for the processes that it forks."""
+_FORKED = "was loaded before this process was forked, and its runtime's threads are not here"
 
 
 class QueryEncoder:
@@ -39,8 +36,8 @@ class QueryEncoder:
     compute one image at a time, so that threads wait for each other there; for more throughput than one
     interpreter gives, load one encoder for each thread.
 
-    A process that is forked may use it too, unless it was in use at that moment, or its artifact runs in a process of
-    its own: then every use there is a ClosedError.
+    In a process that is forked every use is a ClosedError: the threads of the runtime are not there, and it could wait
+    for them for ever.
 
     It is a context manager: at the end of `with load(path) as encoder:` it is closed.
 
@@ -60,8 +57,7 @@ class QueryEncoder:
         self._left: Backend | None = None  # closed, and still in use
         self._checking = threading.Lock()
         self._checked: float | None = None
-        self._is_lost = False
-        _made.add(self)
+        self._process = os.getpid()
 
     @property
     def runtime(self) -> str:
@@ -74,9 +70,9 @@ class QueryEncoder:
         In a signal handler that interrupts an embedding of this very thread it returns at once: the embedding ends
         after the handler, and gives the memory back.
         """
+        if self._is_forked():
+            return  # its runtime could wait, and its memory is the parent's
         with self._used:
-            if self._is_lost:
-                return
             if self._backend is not None:
                 self._left, self._backend = self._backend, None
             if threading.get_ident() in self._users:
@@ -100,11 +96,11 @@ class QueryEncoder:
     @contextmanager
     def _opened(self) -> Iterator[Backend]:
         here = threading.get_ident()
+        self._expect_own_process()
         with self._used:
             backend = self._backend
-            if backend is None or self._is_lost:
-                about = f"{self.manifest.encoder} for {self.manifest.target}"
-                raise ClosedError(about, _LOST if self._is_lost else "is closed")
+            if backend is None:
+                raise ClosedError(self._name)
             self._users[here] = self._users.get(here, 0) + 1
         try:
             yield backend
@@ -117,17 +113,17 @@ class QueryEncoder:
                 if self._backend is None and not self._users:
                     self._give_back()
 
-    def _after_fork(self) -> None:
-        """Begin anew in a forked process: its threads are gone, and what they held is held for ever.
+    @property
+    def _name(self) -> str:
+        return f"{self.manifest.encoder} for {self.manifest.target}"
 
-        What a thread was computing stays half done, and a runner's process answers the parent. Such an artifact is
-        lost here, and is kept: its runtime would wait for threads that are gone when it is given back.
-        """
-        here = threading.get_ident()
-        own = self._users.get(here, 0)
-        self._is_lost |= len(self._users) > bool(own) or isinstance(self._backend, Closable)
-        self._used, self._checking = threading.Condition(), threading.Lock()
-        self._users = {here: own} if own else {}
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
+
+    def _expect_own_process(self) -> None:
+        """Refuse in a forked process, before any lock: a thread of the parent may have held it for ever."""
+        if self._is_forked():
+            raise ClosedError(self._name, _FORKED)
 
     def embed(self, images: Pixels) -> Floats:
         """Embed images.
@@ -223,6 +219,7 @@ class QueryEncoder:
             raise TypeError(f"every is {every!r}, not a timedelta: give for example timedelta(hours=6)")
         if every < timedelta(0):
             raise ValueError(f"every is {every}; allowed: zero or more")
+        self._expect_own_process()
         if not self._checking.acquire(blocking=False):
             return None
         try:
@@ -295,12 +292,3 @@ class QueryEncoder:
 def _clock() -> float:
     """Return seconds since the machine started, its sleep included where the system tells."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-def _after_fork() -> None:
-    for encoder in tuple(_made):
-        encoder._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -58,17 +59,29 @@ def test_threads_embed_until_the_encoder_closes(make_bundle, monkeypatch, target
         embed_until_closed(load(bundle), images[:2], wanted)
 
 
-def test_threads_embed_until_the_executor_of_core_ml_closes(tmp_path):
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """Open encoders of one Core ML program, which torch executes off macOS; with pictures for them."""
     from exporters.targets.registry import get_exporter
     from tests.exporters.nets import SmallEncoder, glyph_images, spec
 
-    made = get_exporter("coreml").convert(SmallEncoder(), spec(precision="fp32"), tmp_path)
+    made = get_exporter("coreml").convert(
+        SmallEncoder(), spec(precision="fp32"), tmp_path_factory.mktemp("coreml")
+    )
     stated = SimpleNamespace(preprocessing=spec().preprocessing, encoder="small", target="coreml")
-    images = glyph_images(2)
-    wanted = open_backend("coreml", made.path, made.input, made.output).run(images)
-    for _ in range(ROUNDS):
+
+    def opened() -> QueryEncoder:
         backend = open_backend("coreml", made.path, made.input, made.output)
-        embed_until_closed(QueryEncoder(cast(Any, stated), cast(Any, None), backend), images, wanted)
+        return QueryEncoder(cast(Any, stated), cast(Any, None), backend)
+
+    return opened, glyph_images(2)
+
+
+def test_threads_embed_until_the_executor_of_core_ml_closes(executed):
+    opened, images = executed
+    wanted = opened().embed(images)
+    for _ in range(ROUNDS):
+        embed_until_closed(opened(), images, wanted)
 
 
 def in_a_fork(work: Callable[[], str]) -> str:
@@ -92,15 +105,11 @@ def in_a_fork(work: Callable[[], str]) -> str:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
 @pytest.mark.parametrize("target", ["onnx", "tflite", "executorch"])
-def test_a_forked_process_embeds_or_says_why_not_and_never_waits(make_bundle, monkeypatch, target):
+def test_a_forked_process_is_refused_and_never_waits(make_bundle, monkeypatch, target):
     monkeypatch.delenv(RUNNER, raising=False)
     images, _ = tiny.glyph_images()
     encoder = load(make_bundle(target))
     wanted = encoder.embed(images[:1])
-    as_here = lambda: str(np.allclose(encoder.embed(images[:1]), wanted, atol=1e-6))  # noqa: E731
-    close = lambda: str(encoder.close())  # noqa: E731
-    assert [in_a_fork(as_here), in_a_fork(close)] == ["True", "None"]
-
     inside, leave, backend = threading.Event(), threading.Event(), encoder._backend
 
     class Held:
@@ -109,16 +118,32 @@ def test_a_forked_process_embeds_or_says_why_not_and_never_waits(make_bundle, mo
             assert leave.wait(60)
             return backend.run(images)
 
+    def expect_refusals() -> None:
+        for use in (
+            lambda: encoder.embed(images[:1]),
+            lambda: encoder.self_check(every=timedelta(0)),
+            encoder.check,
+        ):
+            said = in_a_fork(lambda use=use: str(use()))
+            assert "ClosedError" in said and "was loaded before this process was forked" in said
+        assert in_a_fork(lambda: str(encoder.close())) == "None"
+
+    expect_refusals()
     encoder._backend = Held()
     with ThreadPoolExecutor(1) as pool:
         embedding = pool.submit(encoder.embed, images[:1])
         assert inside.wait(60)
         try:
-            assert "ClosedError" in in_a_fork(as_here) and "in use when this process was forked" in in_a_fork(
-                as_here
-            )
-            assert in_a_fork(close) == "None"
+            expect_refusals()
         finally:
             leave.set()
         np.testing.assert_allclose(embedding.result(60), wanted, atol=1e-6)
-    assert as_here() == "True"
+    np.testing.assert_allclose(encoder.embed(images[:1]), wanted, atol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_forked_process_may_load_its_own(make_bundle):
+    images, _ = tiny.glyph_images()
+    bundle = make_bundle("onnx")
+    wanted = load(bundle).embed(images[:1])
+    assert in_a_fork(lambda: str(np.allclose(load(bundle).embed(images[:1]), wanted, atol=1e-6))) == "True"
