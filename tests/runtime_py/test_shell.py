@@ -164,6 +164,7 @@ def test_a_signal_ends_a_command_and_leaves_nothing(number, code, tmp_path):
         text=True,
         cwd=tmp_path,
         env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # `nohup pytest` lets all ignore a hang-up
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(number)

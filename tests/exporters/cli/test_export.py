@@ -42,14 +42,16 @@ def test_another_precision_is_planned_exported_and_recorded(encoder, tmp_path, c
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(encoder, tmp_path, capfd) -> None:
-    profile = write_profile(tmp_path, targets="onnx, tflite", budgets="max_artifact: 200KiB, max_mflops: 50")
+    profile = write_profile(
+        tmp_path, targets="onnx, executorch", budgets="max_artifact: 200KiB, max_mflops: 50"
+    )
     out = tmp_path / "build"
     assert main(["--profile", str(profile), "--encoder", str(encoder), "--out", str(out), "--dry-run"]) == 0
     shown = capfd.readouterr()
     assert "max_artifact (binding)  200.0 KiB" in shown.out
     assert "why not larger: the next larger capacity" in shown.out
     assert shown.out.count("dry run: nothing was exported") == 2
-    assert "bench/tflite: plan" in shown.err
+    assert "bench/executorch: plan" in shown.err
     assert not out.exists()
 
 
@@ -75,7 +77,7 @@ def test_json_is_all_that_stdout_gets(encoder, tmp_path) -> None:
 
 
 def test_a_fleet_exports_what_it_can_and_returns_the_worst(encoder, tmp_path, capsys) -> None:
-    write_profile(tmp_path, "good", targets="onnx, tflite")
+    write_profile(tmp_path, "good", targets="onnx, executorch")
     write_profile(tmp_path, "tight", budgets="max_artifact: 2KiB")
     write_profile(
         tmp_path,
@@ -90,7 +92,7 @@ def test_a_fleet_exports_what_it_can_and_returns_the_worst(encoder, tmp_path, ca
     assert "tight/onnx: FAILED (exit 3)" in shown and "max_artifact" in shown
     assert "fussy/onnx: FAILED (exit 5)" in shown
     assert "2 of 4 succeeded; failed: fussy/onnx, tight/onnx" in shown
-    for target in ("onnx", "tflite"):
+    for target in ("onnx", "executorch"):
         assert load(out / "good" / target).embed(load(out / "good" / target).probes.images[:2]).shape == (
             2,
             32,
