@@ -99,8 +99,8 @@ def test_a_fleet_exports_what_it_can_and_returns_the_worst(encoder, tmp_path, ca
         )
     assert sorted(path.relative_to(out).as_posix() for path in out.glob("*/*")) == [
         "fussy/onnx.log",
+        "good/executorch",
         "good/onnx",
-        "good/tflite",
     ]
     assert "IncompatibleError" in (out / "fussy" / "onnx.log").read_text()
 
