@@ -79,6 +79,10 @@ _UNCOUNTED = ("lstm", "gru", "rnn", "_scaled_dot_product", "mkldnn", "fft_", "_c
 """Parts of names of ops that multiply matrices inside, which no rule here counts."""
 _PRODUCTS = re.compile(r"mm(_|$)|matmul|(^|_)v?dot(_|$)|conv(olution|\d|_)|bilinear$")
 """In names of products: one that is not in `KINDS` has no rule either."""
+_FACTORED = re.compile(
+    r"linalg_(?!vector_norm|cross|diagonal|_powsum|check_errors)|solve|cholesky|geqrf|ormqr|matrix_exp"
+)
+"""In names of inverses, factorisations and solvers, which multiply as much."""
 
 
 def kind_of(name: str, weight_shape: Shape | None, groups: int) -> Kind:
@@ -92,7 +96,8 @@ def kind_of(name: str, weight_shape: Shape | None, groups: int) -> Kind:
     Raises:
         EncoderError: The op multiplies matrices in a way that is not counted here.
     """
-    if any(part in name for part in _UNCOUNTED) or (name not in KINDS and _PRODUCTS.search(name)):
+    unknown = name not in KINDS and (_PRODUCTS.search(name) or _FACTORED.search(name))
+    if any(part in name for part in _UNCOUNTED) or unknown:
         raise EncoderError(
             f"the op aten.{name} cannot be costed: its multiply-accumulates are unknown. "
             "Write the layer with convolutions, linear layers or scaled_dot_product_attention"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -35,23 +36,41 @@ def trace(
         EncoderError: The module cannot run on shapes alone, or is in training mode.
     """
     import torch
-    from torch.func import functional_call
 
     if module.training:
         raise EncoderError(f"{type(module).__name__} is in training mode: call .eval() before it is costed")
+    failed: Exception | None = None
+    # Once more for a network that makes tensors without saying where, as in `torch.eye(4)`; not at once, since then it
+    # could not read their values.
+    for place in (nullcontext(), torch.device("meta")):
+        try:
+            return _traced(module, input_shape, zeros, place)
+        except EncoderError:
+            raise
+        except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            failed = error
+    raise EncoderError(
+        f"{type(module).__name__} cannot be traced at {input_shape}: {failed}. Check the image size, and "
+        "that no layer reads tensor values or keeps plain tensors that are neither parameters nor buffers"
+    ) from failed
+
+
+def _traced(
+    module: nn.Module,
+    input_shape: tuple[int, int, int],
+    zeros: Mapping[str, int],
+    place: AbstractContextManager[object],
+) -> CostGraph:
+    import torch
+    from torch.func import functional_call
+
     state = {name: _as_meta(tensor) for name, tensor in _tensors_of(module).items()}
     image = torch.empty((1, *input_shape), device="meta")
     learnt = _learnt_of(module, state)
     masked = {_operand(state[name]).storage: count for name, count in zeros.items()}
     recorder = _recorder(learnt, masked, image)
-    try:
-        with torch.no_grad(), compiler_put_off(), recorder:
-            result = functional_call(module, state, (image,))
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        raise EncoderError(
-            f"{type(module).__name__} cannot be traced at {input_shape}: {error}. Check the image size, and "
-            "that no layer reads tensor values or keeps plain tensors that are neither parameters nor buffers"
-        ) from error
+    with torch.no_grad(), compiler_put_off(), recorder, place:
+        result = functional_call(module, state, (image,))
     results = result if isinstance(result, tuple | list) else (result,)
     return fuse(recorder.builder.finish(tuple(_operand(tensor) for tensor in results)))
 
