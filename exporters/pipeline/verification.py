@@ -20,6 +20,7 @@ from runtime_py.check.drift import Embed, measure
 from runtime_py.check.figures import figures_of
 from runtime_py.check.gates import describe, parity_gates
 from runtime_py.check.originals import framed
+from runtime_py.errors import BundleError, UnsupportedProgramError
 from runtime_py.framing import Framing
 
 
@@ -76,7 +77,15 @@ def _own(originals: Originals | None, embed: Embed, framing: Framing) -> Origina
 
 
 def _opened(target: Target, artifact: Artifact, spec: ExportSpec) -> Backend:
-    backend = open_backend(target, artifact.path, artifact.input, artifact.output)
+    try:
+        backend = open_backend(target, artifact.path, artifact.input, artifact.output)
+    except UnsupportedProgramError:
+        raise
+    except BundleError as error:
+        cause = f"its runtime does not open what the converter wrote: {error.problem}"
+        raise ExportError(
+            target, "verify", f"{cause}. Replace what it names, or take {target} out of the profile"
+        ) from error
     written = backend.identity()
     if written != spec.identity:
         raise ExportError(target, "verify", f"the artifact says it is {written}, not {spec.identity}")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from exporters.errors import ExportError
+from exporters.pipeline.verification import verify
 from exporters.targets.adaptive_pool import with_fixed_windows
 from exporters.targets.explained import explained, operations_of
 from exporters.targets.registry import get_exporter
@@ -23,6 +24,8 @@ from prunnet.encoder.encoder import Encoder
 from prunnet.package.metadata import preprocessing_of
 from runtime_py.backends import open_backend
 from runtime_py.bundle.identity import Identity
+from runtime_py.bundle.probes import Probes
+from runtime_py.bundle.tolerances import TABLE
 
 SIDE = 32
 IMAGES = np.random.default_rng(0).integers(0, 255, (8, SIDE, SIDE, 3)).astype(np.uint8)
@@ -194,3 +197,15 @@ def test_an_operation_without_a_kernel_is_named_at_once(
     with pytest.raises(ExportError, match=r"no kernel for the operation sort\.values \(pool with a mean"):
         distance("executorch", encoder, tmp_path)
     assert tried == [frozenset()]
+
+
+def test_what_the_runtime_does_not_open_names_the_operation_and_no_copy(tmp_path: Path) -> None:
+    module = Encoder.from_module(
+        Pooled(lambda x: x.flatten(2).topk(5, -1).values.mean(-1)), dimension=8, image_size=(SIDE, SIDE)
+    ).eval()
+    spec = ExportSpec(Identity("x", "0" * 64, 1.0, 8, "0"), preprocessing_of(module), "fp32", IMAGES)
+    artifact = get_exporter("tflite").convert(module, spec, tmp_path)
+    probes = Probes(IMAGES, np.arange(len(IMAGES)) // 2, *[embed(module, IMAGES)] * 2)
+    with pytest.raises(ExportError, match=r"(?s)STABLEHLO_SORT.* take tflite out of the profile") as caught:
+        verify("tflite", artifact, spec, probes, TABLE["fp32"])
+    assert (caught.value.stage, "copy the bundle" in str(caught.value)) == ("verify", False)
