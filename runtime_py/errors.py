@@ -53,11 +53,22 @@ class UnknownNameError(PrunnetError, LookupError):
 
 
 class MissingExtraError(PrunnetError, ImportError):
-    """A package that an optional extra would bring; names the pip command."""
+    """A package that an optional extra would bring, or that is there and does not load; names the pip command.
 
-    def __init__(self, package: str, extra: str, needed_for: str) -> None:
+    Args:
+        package: The package.
+        extra: The extra that brings it.
+        needed_for: What needs it.
+        cause: What its import raised. Unless it says that there is no such module, the message has its words.
+    """
+
+    def __init__(self, package: str, extra: str, needed_for: str, cause: BaseException | None = None) -> None:
         self.package, self.extra = package, extra
-        super().__init__(f"{needed_for} needs the package {package!r}: pip install 'prunnet[{extra}]'")
+        remedy = f"pip install 'prunnet[{extra}]'"
+        if cause is not None and not isinstance(cause, ModuleNotFoundError):
+            fault = f"it is installed, and this machine cannot load it ({type(cause).__name__}: {cause})"
+            remedy = f"{fault}; mend what that names, or once more {remedy}"
+        super().__init__(f"{needed_for} needs the package {package!r}: {remedy}")
 
 
 class BundleError(PrunnetError, ValueError):

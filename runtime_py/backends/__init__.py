@@ -63,9 +63,8 @@ def open_backend(
 
     Raises:
         UnknownNameError: No such target.
-        MissingExtraError: The runtime is not installed.
-        BundleError: The runtime does not load on this machine; or the artifact does not exist, does not open, or is not
-            what the two infos say.
+        MissingExtraError: The runtime is not installed, or does not load on this machine.
+        BundleError: The artifact does not exist, does not open, or is not what the two infos say.
     """
     if target not in TARGETS:
         raise UnknownNameError("target", target, TARGETS)
@@ -75,14 +74,9 @@ def open_backend(
         raise BundleError(path, "does not exist")
     try:
         module = importlib.import_module(entry.module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or entry.module, entry.extra, f"target {target!r}") from error
-    except (ImportError, OSError) as error:  # a library of the system that is too old, or no temporary folder
-        raise BundleError(
-            path,
-            f"its runtime is installed, and this machine cannot load it ({type(error).__name__}: {error})",
-            f"mend what it names, or take another release of the runtime (extra {entry.extra})",
-        ) from error
+    except (ImportError, OSError) as error:  # OSError: no temporary folder
+        package = getattr(error, "name", None) or entry.module
+        raise MissingExtraError(package, entry.extra, f"target {target!r}", error) from error
     backend_class = cast(BackendClass, getattr(module, entry.class_name))
     with artifact_errors(path):
         return backend_class(path, input_info, output_info)

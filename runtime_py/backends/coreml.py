@@ -102,7 +102,7 @@ def _system_prediction(artifact: Path, input_name: str, output_name: str) -> Pre
         from PIL import Image
     except ImportError as error:
         package = error.name or "coremltools"
-        raise MissingExtraError(package, "runtime-coreml", "predicting with Core ML") from error
+        raise MissingExtraError(package, "runtime-coreml", "predicting with Core ML", error) from error
     try:
         model = MLModel(str(artifact))
     except Exception as error:  # the system compiles it here, and coremltools passes on bare exceptions

@@ -37,7 +37,7 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingExtraError("pillow", "runtime-pictures", "reading pictures") from error
+        raise MissingExtraError("pillow", "runtime-pictures", "reading pictures", error) from error
     Image.init()
     return Image
 

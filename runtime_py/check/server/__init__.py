@@ -61,7 +61,9 @@ def _open_onnx(path: Path) -> ServerModel:
     try:
         from runtime_py.check.server.onnx import OnnxServer
     except ImportError as error:
-        raise MissingExtraError(error.name or "onnxruntime", "runtime-onnx", f"server {path}") from error
+        raise MissingExtraError(
+            error.name or "onnxruntime", "runtime-onnx", f"server {path}", error
+        ) from error
     return OnnxServer(path)
 
 
@@ -69,7 +71,7 @@ def _open_saved_model(path: Path) -> ServerModel:
     try:
         from runtime_py.check.server.saved_model import SavedModelServer
     except ImportError as error:
-        raise MissingExtraError(error.name or "tensorflow", "tensorflow", f"server {path}") from error
+        raise MissingExtraError(error.name or "tensorflow", "tensorflow", f"server {path}", error) from error
     return SavedModelServer(path)
 
 
@@ -80,7 +82,7 @@ def _open_package(path: Path) -> ServerModel:
         except MissingExtraError:
             raise
         except ImportError as error:
-            raise MissingExtraError(error.name or "torch", "train", f"server {path}") from error
+            raise MissingExtraError(error.name or "torch", "train", f"server {path}", error) from error
         if not isinstance(server, ServerModel):
             raise TypeError(f"entry point {entry.value} returned {type(server).__name__}, not a ServerModel")
         return server

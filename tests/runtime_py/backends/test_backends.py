@@ -263,6 +263,6 @@ def test_a_runtime_that_is_installed_and_does_not_load_is_not_called_missing(art
     path = artifact("onnx")
     monkeypatch.setattr("runtime_py.backends.importlib.import_module", cannot)
     with pytest.raises(
-        BundleError, match=r"is installed, and this machine cannot load it .*(GLIBC_2|usable)"
+        MissingExtraError, match=r"is installed, and this machine cannot load it .*(GLIBC_2|usable)"
     ):
         open_backend("onnx", path, *infos("onnx"))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 import zlib
 from pathlib import Path
 
@@ -253,3 +254,13 @@ def test_a_process_that_is_forked_while_a_large_picture_is_decoded_decodes_its_o
             signal.alarm(10)
             os._exit(0 if np.array_equal(open_picture(tmp_path / "a.png"), PIXELS) else 1)
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_pillow_that_does_not_load_is_not_called_missing(monkeypatch):
+    class Broken(types.ModuleType):
+        def __getattr__(self, name):
+            raise ImportError("libjpeg.so.62: cannot open shared object file")
+
+    monkeypatch.setitem(sys.modules, "PIL", Broken("PIL"))
+    with pytest.raises(MissingExtraError, match=r"is installed, and this machine cannot load it .*libjpeg"):
+        opening.pillow.__wrapped__()
