@@ -4,7 +4,6 @@ import inspect
 
 import numpy as np
 import pytest
-from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
 import runtime_py.mil_executor.ops
 from runtime_py.mil_executor import windows
@@ -71,6 +70,8 @@ UNREAD = {
 @pytest.mark.parametrize("kind", sorted(KERNELS))
 def test_every_operand_is_read(kind: str) -> None:
     """One that is not would change what Core ML computes, and not what is executed here."""
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
     specified = {key for each in SSAOpRegistry.core_ops[kind].values() for key in each.input_spec.input_types}
     source = inspect.getsource(inspect.getmodule(KERNELS[kind])) + inspect.getsource(windows)
     assert {key for key in specified if f'"{key}"' not in source} <= UNREAD.keys()
