@@ -11,8 +11,7 @@ PROFILE ?= pixel8
 OUT ?= build
 BIN := $(VENV)/bin
 DOCS_VENV ?= .venv-docs
-# Python compiles what it imports; pip would compile everything, which takes 500 MB and half a minute.
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 # The targets of the profile are the names of the extras that its export needs.
 PROFILE_FILE := $(firstword $(wildcard $(PROFILE) device_profiles/$(PROFILE).yaml))
