@@ -2,6 +2,8 @@
 
 import signal
 import subprocess
+from contextlib import suppress
+from importlib import import_module
 
 import pytest
 
@@ -21,6 +23,9 @@ def pytest_configure():
     # A shell that runs pytest in the background lets it ignore interrupts, and so would all that it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    with suppress(ImportError):
+        # Before TensorFlow, which coremltools loads: in the other order the process ends.
+        import_module("triton")
 
 
 @pytest.hookimpl(hookwrapper=True)
