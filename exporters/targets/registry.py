@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 
 from exporters.errors import UnsupportedHostError
 from runtime_py.errors import MissingExtraError, UnknownNameError
-from runtime_py.no_triton import keep_triton_out
 
 if TYPE_CHECKING:
     from exporters.targets.base import Exporter
@@ -120,7 +119,6 @@ def get_exporter(name: str) -> Exporter:
     for package in entry.imports:
         if not _installed(package):
             raise MissingExtraError(package, entry.extra, f"exporting to {name}")
-    keep_triton_out()
     exporter_class = getattr(import_module(entry.module), entry.class_name)
     return cast("Exporter", exporter_class())
 

@@ -18,7 +18,7 @@ _BEGINS, _EXACT = "constant(", "bits="
 _NUMBER = re.compile(r"[-+]?(?:inf|nan|\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 _CLOSE = 1e-4
 """Largest difference of two summaries, as a share of the largest value: constants that are computed differ in their
-last bits from machine to machine."""
+last bits from machine to machine. Those of ten timm models did not, with torch's kernels for SSE, AVX2 and AVX-512."""
 
 
 class Constants:

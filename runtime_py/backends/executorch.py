@@ -20,7 +20,6 @@ from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import TensorInfo
 from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
-from runtime_py.no_triton import keep_triton_out
 from runtime_py.noise import without_lines
 
 _NOISE = (
@@ -30,7 +29,6 @@ _NOISE = (
 )
 """What ExecuTorch prints when it is imported, and when its first method is loaded."""
 
-keep_triton_out()
 with without_lines(_NOISE):
     from executorch.runtime import Method, Program, Runtime, Verification
 

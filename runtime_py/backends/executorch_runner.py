@@ -105,9 +105,7 @@ class ExecuTorchRunnerBackend:
                 self._process.stdin.write(sent)
                 self._process.stdin.flush()
             return self._process.stdout.readline() if size is None else self._process.stdout.read(size)
-        except (
-            BaseException
-        ):  # an interrupt between question and answer: the next question would get this answer
+        except BaseException:  # an interrupt: the answer to this question would be that to the next one
             self.close()
             raise
 

@@ -13,14 +13,16 @@ import os, sys
 if sys.modules.get("tensorflow") is not None:
     os.abort()
 """
-LOADED = "import sys, tensorflow; "
+COMPILES = "; import tensorflow, torch._dynamo"
 
 
 @pytest.mark.parametrize(
     "script",
     [
-        "from runtime_py import load; load(sys.argv[1])",
-        "from exporters.targets.registry import get_exporter; get_exporter('executorch'); import torch._dynamo",
+        "import sys, tensorflow; from runtime_py import load; load(sys.argv[1])",
+        "from runtime_py import load" + COMPILES,
+        "from exporters import export_bundle" + COMPILES,
+        "from prunnet import load_encoder" + COMPILES,
     ],
 )
 def test_torch_does_without_triton_where_tensorflow_is_loaded(make_bundle, tmp_path, script):
@@ -29,7 +31,7 @@ def test_torch_does_without_triton_where_tensorflow_is_loaded(make_bundle, tmp_p
         (tmp_path / name / "__init__.py").write_text(source)
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-c", f"{LOADED}{script}", str(make_bundle("executorch"))],
+        [sys.executable, "-c", script, str(make_bundle("executorch"))],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,

@@ -12,9 +12,6 @@ from runtime_py.arrays import Floats, Pixels
 from runtime_py.check.server.pixels import arrange, layout_of
 from runtime_py.disk.files import plain_name
 from runtime_py.errors import BundleError
-from runtime_py.no_triton import keep_triton_out
-
-keep_triton_out()
 
 SIGNATURE = "serving_default"
 SPACE_FILE = Path("assets.extra") / "prunnet.json"
