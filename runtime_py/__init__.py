@@ -14,8 +14,6 @@ from __future__ import annotations
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
-import runtime_py.no_triton  # noqa: F401 - whatever of the project is used passes through here
-
 if TYPE_CHECKING:
     from runtime_py.check.report import DriftReport
     from runtime_py.encoder import QueryEncoder

@@ -21,6 +21,8 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+import runtime_py.no_triton  # noqa: F401 - all that works has errors; merely installed, we touch no import
+
 
 class PrunnetError(Exception):
     """Base of every error a user can meet; `exit_code` is what the commands return for it."""
