@@ -20,6 +20,8 @@ EXTRAS := $(or $(TARGETS),all)
 
 .PHONY: export test coverage avx2 slow emulated campaign lint docs bench clean
 
+# Python compiles a package when it is first imported, and then repeats what its authors' spelling is warned of.
+export: export PYTHONWARNINGS = ignore::SyntaxWarning
 export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)
 	$(BIN)/prunnet-check $(OUT)/$(notdir $(PROFILE:.yaml=))
@@ -76,13 +78,14 @@ clean:
 $(VENV)/.for-%: constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the packages that the targets of $(PROFILE) need ($*); this takes some minutes the first time"
-	$(INSTALL) --editable '.[$*]'
+	$(INSTALL) --no-compile --editable '.[$*]'
 	@touch $@
 
 $(VENV)/.installed: constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing everything that the tests need; this takes some minutes the first time"
 	$(INSTALL) --editable '.[all,dev]'
+	$(if $(wildcard $(VENV)/.for-*),-$(BIN)/python -W ignore -m compileall -q $(VENV)/lib)
 	@touch $@
 
 $(DOCS_VENV)/.installed: docs/requirements.txt

@@ -18,9 +18,10 @@ from runtime_py.backends.base import Backend, Closable
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.check.drift import Embed, examine, held_to
+from runtime_py.check.frames import behind_frames
 from runtime_py.check.originals import with_preprocessing
 from runtime_py.check.report import DriftReport
-from runtime_py.errors import ClosedError, InferenceError, PrunnetError
+from runtime_py.errors import ClosedError, InferenceError, PictureError, PrunnetError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -129,7 +130,8 @@ class QueryEncoder:
         """Embed images.
 
         Args:
-            images: uint8 [N, H, W, 3], RGB, 0..255, resized to the manifest's `preprocessing`; N may be 0.
+            images: uint8 [N, H, W, 3], RGB, 0..255, resized to the manifest's `preprocessing`; where the manifest
+                says `resize_inside`, frames of the size of its `input`. N may be 0.
 
         Returns:
             float32 [N, D], unit length.
@@ -140,7 +142,7 @@ class QueryEncoder:
             InferenceError: The runtime failed.
             ClosedError: The encoder was closed.
         """
-        wanted = self.manifest.preprocessing
+        wanted = self.manifest.takes
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
             given = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
             raise TypeError(
@@ -151,10 +153,15 @@ class QueryEncoder:
             hint = "; add an axis for one image: images[None]" if images.shape[-1:] == (3,) else ""
             raise ValueError(f"images have shape {list(images.shape)}, not [N, H, W, 3] in RGB{hint}")
         if images.shape[1:3] != (wanted.height, wanted.width):
+            remedy = (
+                "give the camera's frames as they are, the artifact resizes them (embed_probes takes probes)"
+                if self.manifest.resize_inside
+                else "use embed_pictures, or resize them with "
+                f"runtime_py.picture_files.resize(image, manifest.preprocessing) ({wanted.resize})"
+            )
             raise ValueError(
                 f"images are {images.shape[1]} x {images.shape[2]} pixels (H x W), this encoder takes "
-                f"{wanted.height} x {wanted.width}: use embed_pictures, or resize them with "
-                f"runtime_py.picture_files.resize(image, manifest.preprocessing) ({wanted.resize})"
+                f"{wanted.height} x {wanted.width}: {remedy}"
             )
         try:
             with self._opened() as backend:
@@ -164,10 +171,30 @@ class QueryEncoder:
         except Exception as error:  # each runtime has its own, ONNX Runtime's share no base but Exception
             raise InferenceError(self.runtime, error) from error
 
+    def embed_probes(self, images: Pixels) -> Floats:
+        """Embed the bundle's probes; where the artifact resizes by itself, each is enlarged to a frame first.
+
+        Args:
+            images: uint8 [N, H, W, 3], RGB, of the size that the manifest's `preprocessing` states; N may be 0.
+
+        Returns:
+            float32 [N, D], unit length.
+
+        Raises:
+            TypeError: `images` is not a uint8 array.
+            ValueError: `images` has another shape.
+            InferenceError: The runtime failed.
+            ClosedError: The encoder was closed.
+        """
+        if not self.manifest.resize_inside:
+            return self.embed(images)
+        return behind_frames(self.embed, self.manifest.takes.size)(images)
+
     def embed_pictures(self, pictures: Iterable[str | Path | Image.Image]) -> Floats:
         """Embed files or Pillow's images, each read, turned upright and resized as the server's training reads them.
 
-        One picture is in memory at a time, whatever their number.
+        One picture is in memory at a time, whatever their number. An artifact that resizes by itself takes only
+        pictures of its input's size: any other would be resized twice.
 
         Args:
             pictures: Paths; or images of Pillow's, as `runtime_py.picture_files.read_image` takes them.
@@ -177,7 +204,8 @@ class QueryEncoder:
 
         Raises:
             TypeError: One picture is given, not several in a list; or something that is not a picture.
-            PictureError: A file is not a readable picture, or an image is of a mode without a stated meaning.
+            PictureError: A file is not a readable picture, or an image is of a mode without a stated meaning; or the
+                artifact resizes by itself, and a picture is not of its input's size.
             MissingExtraError: Pillow is not installed.
             InferenceError: The runtime failed.
             ClosedError: The encoder was closed.
@@ -190,10 +218,13 @@ class QueryEncoder:
             raise TypeError(
                 f"one {type(pictures).__name__} is given, not several pictures: put it into a list"
             )
-        into = self.manifest.preprocessing
-        rows = [self.embed(np.zeros((0, *into.size, 3), np.uint8))]
+        size = self.manifest.takes.size
+        into = None if self.manifest.resize_inside else self.manifest.preprocessing
+        rows = [self.embed(np.zeros((0, *size, 3), np.uint8))]
         for each in pictures:
             pixels = read_picture(each, into) if isinstance(each, str | Path) else read_image(each, into)
+            if pixels.shape[:2] != size:
+                raise _not_a_frame(each, pixels, size)
             rows.append(self.embed(pixels[None]))
         return np.concatenate(rows)
 
@@ -260,7 +291,7 @@ class QueryEncoder:
         Args:
             server: What embeds or holds the server's index: an encoder package, an ONNX model, a TensorFlow
                 SavedModel, or a stored gallery (.npz). None: the dense embeddings stored in the bundle.
-            embed: Called instead of this encoder's own `embed`; for a caller that needs what it returns too.
+            embed: Called for the probes instead of `embed_probes`, for a caller that needs what that returns too.
 
         Returns:
             The verdict with its figures; `not verified` if the server does not say which space it embeds in,
@@ -275,18 +306,31 @@ class QueryEncoder:
 
         exported = self.manifest.drift
         tolerances = held_to(exported, self.runtime, exported.figures)
-        embed = embed or self.embed
+        embed = embed or self.embed_probes
         try:
             if server is not None:
                 report = check_server(self.manifest, self.probes, embed, tolerances, self.runtime, server)
             else:
                 record = examine(embed, self.probes, tolerances, self.runtime, exported.figures)
                 report = DriftReport.of(record, exported.figures)
-            return with_preprocessing(report, embed, self.probes, self.manifest.preprocessing)
+            return with_preprocessing(report, self.embed, self.probes, self.manifest.takes)
         except InferenceError as error:
             where = None if server is None else str(server)
             reasons = (str(error),)
             return DriftReport("not verified", reasons, None, tolerances, self.runtime, server=where)
+
+
+def _not_a_frame(picture: str | Path | Image.Image, pixels: Pixels, size: tuple[int, int]) -> PictureError:
+    name = (
+        picture if isinstance(picture, str | Path) else getattr(picture, "filename", "") or "the given image"
+    )
+    height, width = pixels.shape[:2]
+    return PictureError(
+        Path(name),
+        "of another size",
+        f"upright it is {height} x {width} pixels (H x W), and this artifact takes frames of {size[0]} x {size[1]}, "
+        "which it resizes by itself; for pictures of any size export without raw_input",
+    )
 
 
 def _clock() -> float:

@@ -139,9 +139,14 @@ def _expect_consistent(path: Path, manifest: Manifest) -> None:
         name == manifest.artifact or name.startswith(manifest.artifact + "/") for name in manifest.files
     ):
         raise BundleError(path, f"its artifact {manifest.artifact!r} is not among its files")
-    stated = (manifest.preprocessing.height, manifest.preprocessing.width)
-    if len(manifest.input.shape) != 4 or manifest.input.image_size != stated:
-        raise BundleError(path, f"its input {list(manifest.input.shape)} is not an image of {stated} pixels")
+    shape, stated = manifest.input.shape, manifest.preprocessing.size
+    if (
+        len(shape) != 4
+        or min(shape) < 1
+        or (not manifest.resize_inside and manifest.input.image_size != stated)
+    ):
+        wanted = "an image" if manifest.resize_inside else f"an image of {stated} pixels"
+        raise BundleError(path, f"its input {list(shape)} is not {wanted}")
     if len(manifest.output.shape) != 2:
         raise BundleError(path, f"its output {list(manifest.output.shape)} is not an embedding [1, D]")
 

@@ -55,7 +55,7 @@ def test_what_emulated_processors_computed_is_committed(part: str) -> None:
 
 
 @pytest.mark.parametrize("benchmark", [raw_input, sparse_formats])
-def test_what_was_declined_is_as_measured(benchmark) -> None:
+def test_what_was_decided_is_as_measured(benchmark) -> None:
     assert placed(benchmark.PAGE, benchmark.COMMAND) == benchmark.as_page(kept(benchmark.RESULTS))
 
 

@@ -34,6 +34,7 @@ class Bundle(folder: File) {
 
     init {
         require(number("schema_version") >= 4) { "the manifest does not state the resize: export the bundle again" }
+        require(!manifest.optBoolean("resize_inside")) { "the artifact resizes by itself (raw_input): this example resizes for it" }
         require(flag("preprocessing.resize.antialias")) { "Resize.kt always averages, and this encoder's server does not" }
         framing = Framing(
             number("preprocessing.height"),

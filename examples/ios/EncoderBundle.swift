@@ -13,6 +13,8 @@ struct Manifest: Decodable {
     let input: Tensor
     let output: Tensor
     let preprocessing: Preprocessing
+    /// Absent before version 5.
+    let resizeInside: Bool?
 }
 
 struct Tensor: Decodable {
@@ -58,6 +60,9 @@ struct EncoderBundle {
             throw BundleError("the manifest does not state the resize: export the bundle again")
         }
         manifest = try decoder.decode(Manifest.self, from: content)
+        guard manifest.resizeInside != true else {
+            throw BundleError("the artifact resizes by itself (raw_input): this example resizes for it")
+        }
         artifact = folder.appendingPathComponent(manifest.artifact)
         guard manifest.target == "coreml", manifest.input.layout == "image", manifest.preprocessing.color == "RGB" else {
             throw BundleError("the artifact for \(manifest.target) does not take an RGB image")

@@ -43,6 +43,8 @@ def check(manifest: dict[str, Any], space_id: str) -> None:
     resize = manifest["preprocessing"]["resize"]
     if resize != "bilinear" and any(resize[key] != value for key, value in PILLOWS_BILINEAR.items()):
         sys.exit(f"the bundle wants another resize, {resize}: change `read`")
+    if manifest.get("resize_inside"):
+        sys.exit("the artifact resizes by itself (raw_input): change `read`")
     if manifest["input"]["dtype"] != "float32" or manifest["input"]["value_range"] != [0, 255]:
         sys.exit(f"the bundle takes {manifest['input']}: change `read`")
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,13 @@ def bench_bundles(bundles: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
     from exporters.quiet import quiet
     from exporters.timing import interleave, one_core
     from runtime_py.backends import APPLE_ONLY
+    from runtime_py.check.frames import as_frames
     from runtime_py.loading import load
 
     with one_core(), quiet(Path(os.devnull)):
         encoders = [load(bundle) for bundle in bundles]
-        calls = [lambda encoder=encoder: encoder.embed(encoder.probes.images[:1]) for encoder in encoders]
+        images = [as_frames(one.probes.images[:1], one.manifest.takes.size) for one in encoders]
+        calls = [partial(one.embed, image) for one, image in zip(encoders, images, strict=True)]
         timings = interleave(calls, rounds)
     first_work = encoders[0].manifest.measured.mflops
     compared = [sys.platform == "darwin" or encoder.manifest.target not in APPLE_ONLY for encoder in encoders]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +21,20 @@ from exporters.targets.spec import Artifact, ExportSpec
 from prunnet.profile import OFFERED, DeviceProfile
 from prunnet.solver import Plan
 from prunnet.solver.choose import Refusal
+from prunnet.solver.costs import raw_input_of
 from runtime_py.bundle.manifest import BudgetCheck, Cost, DriftRecord, Manifest, Precision, Target
 from runtime_py.bundle.probes import Parity, Probes
 from runtime_py.bundle.tolerances import is_quantised
 from runtime_py.bundle.write import expect_place, write_bundle
+from runtime_py.check.frames import behind_frames, seen_through_frames
 from runtime_py.check.parity_pictures import parity_pictures
 from runtime_py.errors import IncompatibleError
 from runtime_py.loading import read_manifest
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from prunnet.encoder.encoder import Encoder
     from prunnet.package.package import EncoderPackage
 
 
@@ -61,6 +67,7 @@ class _Attempt:
     measured: Cost
     checks: tuple[BudgetCheck, ...]
     against_curve: str
+    resizes: bool
 
 
 def export_bundle(
@@ -153,26 +160,17 @@ def _attempt(
     say: Say,
 ) -> _Attempt:
     """Export one capacity and find out everything about the artifact; judge nothing."""
-    from prunnet.encoder.embedding import embed
-
     label = f"{plan.profile}/{plan.target}"
     say(f"{label}: extract capacity {plan.capacity:.4f}")
     module = package.subnetwork(plan.capacity_asked, plan.channel_multiple)
-    images = package.probes.images
-    pictures = parity_pictures(package.preprocessing.height, package.preprocessing.width)
-    parity = Parity(pictures, embed(package.subnetwork(1.0), pictures), embed(module, pictures))
-    probes = Probes(
-        images,
-        package.probes.labels,
-        package.dense,
-        embed(module, images),
-        parity,
-        originals=originals_of(package, module),
-    )
-    spec = ExportSpec.of(package, plan.capacity, plan.precision)
+    raw = raw_input_of(package.prunable, profile)
+    frame = None if raw is None else raw.size
+    whole = module if raw is None else raw.before(module).eval()
+    probes = _probes(package, module) if frame is None else _probes_of_frames(package, module, whole, frame)
+    spec = ExportSpec.of(package, plan.capacity, plan.precision, frame)
     artifact, verified = convert_and_verify(
         plan.target,
-        module,
+        whole,
         spec,
         probes,
         profile.compatibility.of(plan.precision),
@@ -181,9 +179,51 @@ def _attempt(
     )
     drift, against_curve = held_against_curve(verified.drift, package.curve, plan.capacity)
     say(f"{label}: measure")
-    measured = measured_cost(module, artifact, plan.target, package.prunable.input_shape)
+    measured = measured_cost(whole, artifact, plan.target, (3, *spec.size))
     checks = against_budgets(plan, measured)
-    return _Attempt(artifact, drift, verified.probes, measured, checks, against_curve)
+    return _Attempt(artifact, drift, verified.probes, measured, checks, against_curve, raw is not None)
+
+
+def _probes(package: EncoderPackage, module: Encoder) -> Probes:
+    from prunnet.encoder.embedding import embed
+
+    images = package.probes.images
+    pictures = parity_pictures(package.preprocessing.height, package.preprocessing.width)
+    parity = Parity(pictures, embed(package.subnetwork(1.0), pictures), embed(module, pictures))
+    return Probes(
+        images,
+        package.probes.labels,
+        package.dense,
+        embed(module, images),
+        parity,
+        originals=originals_of(package, module),
+    )
+
+
+def _probes_of_frames(
+    package: EncoderPackage, module: Encoder, resizing: nn.Module, frame: tuple[int, int]
+) -> Probes:
+    """Return the same for an artifact that takes frames.
+
+    The server resizes a frame with Pillow, which rounds; so does the reference of the originals, which proves the
+    resize of the artifact. What the artifact was converted from is `resizing`, which does not round.
+    """
+    from prunnet.encoder.embedding import embed
+
+    images, framing, encoder = package.probes.images, package.preprocessing, package.subnetwork(1.0)
+    pictures = parity_pictures(framing.height, framing.width)
+    dense, parity_dense = (
+        embed(encoder, seen_through_frames(each, frame, framing)) for each in (images, pictures)
+    )
+    subnetwork = behind_frames(partial(embed, resizing), frame)
+    return Probes(
+        images,
+        package.probes.labels,
+        dense,
+        subnetwork(images),
+        Parity(pictures, parity_dense, subnetwork(pictures)),
+        originals=originals_of(package, module, frame),
+    )
 
 
 def _exported(plan: Plan, problem: str) -> str:
@@ -219,6 +259,11 @@ def _refusal(profile: DeviceProfile, plan: Plan, drift: DriftRecord, in_float: i
             f"precision.{plan.target} of the profile, or as --precision; or, if you measured on photos of your own "
             "that you can accept the loss, tolerances of your own under compatibility"
         )
+    if any(reason.startswith("preprocess.") for reason in drift.reasons):
+        helps += (
+            ". The server's resize rounds and the artifact's does not, and this encoder tells them apart: export "
+            "without raw_input"
+        )
     return IncompatibleError(
         f"{plan.profile}/{plan.target} at capacity {plan.capacity:.4f}{share}, {drift.verdict} on {drift.runtime}: "
         f"{'; '.join(drift.reasons)}. No bundle was written{helps}"
@@ -228,6 +273,7 @@ def _refusal(profile: DeviceProfile, plan: Plan, drift: DriftRecord, in_float: i
 def _draft(package: EncoderPackage, plan: Plan, attempt: _Attempt) -> Manifest:
     """Return the manifest without hashes and seal, which `write_bundle` adds."""
     return Manifest(
+        schema_version=5 if attempt.resizes else 4,
         prunnet_version=metadata.version("prunnet"),
         encoder=package.name,
         space_id=package.space_id,
@@ -242,6 +288,7 @@ def _draft(package: EncoderPackage, plan: Plan, attempt: _Attempt) -> Manifest:
         input=attempt.artifact.input,
         output=attempt.artifact.output,
         preprocessing=package.preprocessing,
+        resize_inside=attempt.resizes,
         predicted=plan.predicted,
         measured=attempt.measured,
         budgets=attempt.checks,

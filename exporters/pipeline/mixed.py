@@ -56,7 +56,7 @@ def fewest_in_float(
         exporter.convert(module, replace(spec, precision=precision), _within(folder, "float")), precision
     )
     say("rank the layers by what int8 costs each")
-    unlike = probes.images[:0] if probes.parity is None else probes.parity.images
+    unlike = probes.images[:0] if probes.parity is None else spec.as_taken(probes.parity.images)
     images = calibration_images(spec, exporter.target)
     ranking = [each.layer for each in sensitivities(module, images, unlike)]
     most = max(0, len(ranking) - 1)

@@ -35,22 +35,26 @@ _LONGEST = 1600
 _ORIENTATION, _QUARTER = 0x0112, 6
 
 
-def originals_of(package: EncoderPackage, module: Encoder) -> Originals:
+def originals_of(package: EncoderPackage, module: Encoder, frame: tuple[int, int] | None = None) -> Originals:
     """Return the originals of a bundle, with what the torch subnetwork makes of them.
 
     Args:
         package: The encoder.
         module: The subnetwork.
+        frame: (height, width) of the frames that the artifact takes, pixels. The package's pictures, which are of
+            other sizes, are then left out.
     """
     from prunnet.encoder.embedding import embed
 
-    files = (*drawn(package.preprocessing), *package.probes.originals)
+    files = drawn(package.preprocessing, frame)
+    if frame is None:
+        files += package.probes.originals
     return Originals(files, embed(module, framed(files, package.preprocessing)))
 
 
-def drawn(framing: Framing) -> tuple[bytes, ...]:
-    """Draw pictures that are larger than an input, as PNG files."""
-    height, width = (
+def drawn(framing: Framing, frame: tuple[int, int] | None = None) -> tuple[bytes, ...]:
+    """Draw pictures as PNG files: of the size of a frame (height, width), pixels; without one larger than the input."""
+    height, width = frame or (
         max(side, round(min(times * side, _LONGEST)))
         for side, times in zip(framing.size, (_TALLER, _WIDER), strict=True)
     )

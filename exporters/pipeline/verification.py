@@ -18,8 +18,9 @@ from runtime_py.bundle.probes import Probes, Recorded
 from runtime_py.bundle.tolerances import TABLE
 from runtime_py.check.drift import Embed, measure
 from runtime_py.check.figures import figures_of
+from runtime_py.check.frames import behind_frames
 from runtime_py.check.gates import describe, parity_gates
-from runtime_py.check.originals import framed
+from runtime_py.check.originals import framed, preprocess_gates
 from runtime_py.errors import BundleError, UnsupportedProgramError
 from runtime_py.framing import Framing
 
@@ -55,25 +56,54 @@ def verify(
     """
     with stage(target, "verify"):
         backend = _opened(target, artifact, spec)
-        embeddings = backend.run(probes.images)
-        synthetic = None if probes.parity is None else backend.run(probes.parity.images)
+        run = _of_probes(backend, spec)
+        embeddings = run(probes.images)
+        synthetic = None if probes.parity is None else run(probes.parity.images)
         drift = measure(embeddings, probes, tolerances, backend.runtime, synthetic=synthetic)
         if artifact.twin is None:
-            return Verified(drift, probes)
-        figures = drift.figures
+            return Verified(with_resize(drift, backend.run, spec, probes, tolerances), probes)
+        figures, given = drift.figures, probes
         if synthetic is not None and figures is not None and figures.finite and figures.unit_length:
             probes = replace(
                 probes,
                 recorded=Recorded(embeddings, synthetic),
-                originals=_own(probes.originals, backend.run, spec.preprocessing),
+                originals=_own(probes.originals, backend.run, spec),
             )
         twin = _opened(target, artifact.twin.artifact, spec)
-        return Verified(with_twin(drift, artifact.twin.precision, twin.runtime, twin.run, probes), probes)
+        drift = with_twin(drift, artifact.twin.precision, twin.runtime, _of_probes(twin, spec), probes)
+        drift = with_resize(drift, twin.run, spec, given, TABLE[artifact.twin.precision])
+        return Verified(drift, probes)
 
 
-def _own(originals: Originals | None, embed: Embed, framing: Framing) -> Originals | None:
+def with_resize(
+    drift: DriftRecord, embed: Embed, spec: ExportSpec, probes: Probes, tolerances: Tolerances
+) -> DriftRecord:
+    """Hold an artifact's own resize against the server's; the record is incompatible if it fails.
+
+    Args:
+        drift: Of the artifact.
+        embed: What it does, or its float twin: uint8 [N, *spec.size, 3] to float32 [N, D].
+        spec: What was to be exported; without a frame there is nothing to judge.
+        probes: The originals' references are of the server's resize.
+        tolerances: Of the precision that `embed` computes in.
+    """
+    if spec.frame is None or probes.originals is None:
+        return drift
+    pixels = framed(probes.originals.files, Framing.of(spec.frame))
+    failed = describe(preprocess_gates(embed(pixels), probes.originals, tolerances))
+    if not failed:
+        return drift
+    return drift.model_copy(update={"verdict": "incompatible", "reasons": (*drift.reasons, *failed)})
+
+
+def _of_probes(backend: Backend, spec: ExportSpec) -> Embed:
+    return backend.run if spec.frame is None else behind_frames(backend.run, spec.frame)
+
+
+def _own(originals: Originals | None, embed: Embed, spec: ExportSpec) -> Originals | None:
     """Return the originals with what a quantised artifact makes of them: no float reference is as close to it."""
-    return originals and replace(originals, embeddings=embed(framed(originals.files, framing)))
+    into = spec.preprocessing if spec.frame is None else Framing.of(spec.frame)
+    return originals and replace(originals, embeddings=embed(framed(originals.files, into)))
 
 
 def _opened(target: Target, artifact: Artifact, spec: ExportSpec) -> Backend:

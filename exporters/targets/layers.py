@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.errors import ExportError
 from exporters.targets.retraced import kind_of, shape_of
+from prunnet.encoder.raw_input import FILTER
 
 if TYPE_CHECKING:
     import torch
@@ -37,11 +38,11 @@ CHANNEL_AXIS = {"conv_transpose1d": 1, "conv_transpose2d": 1, "matmul": 1, "mm":
 
 
 def weights_of(node: Any) -> Any:
-    """Return the node of an operation's weights; None if it has no constant ones."""
+    """Return the node of an operation's weights; None if it has no constant ones, or resizes the input."""
     place = _WEIGHTED.get(kind_of(node))
-    if place is None or len(node.args) <= place:
+    if place is None or len(node.args) <= place or not is_constant(node.args[place]):
         return None
-    return node.args[place] if is_constant(node.args[place]) else None
+    return None if _name(node.args[place]).endswith(FILTER) else node.args[place]
 
 
 def is_constant(node: Any) -> bool:

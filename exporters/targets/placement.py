@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from exporters.errors import ExportError
 from exporters.targets.layers import CHANNEL_AXIS, Layer, Shape, check_names, owners, weights_of
 from exporters.targets.retraced import kind_of
+from prunnet.encoder.raw_input import FILTER
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +60,8 @@ def float_places(
         example: Its input.
         names: Layers that stay in float; none for plain int8.
     """
-    return partial(_places, target, _layers(module, example) if names else [], names)
+    resizing = [_plain(tuple(each.shape)) for name, each in module.named_buffers() if name.endswith(FILTER)]
+    return partial(_places, target, _layers(module, example) if names else [], names, resizing)
 
 
 def _layers(module: torch.nn.Module, example: torch.Tensor) -> list[_Valued]:
@@ -86,14 +88,28 @@ def _layers(module: torch.nn.Module, example: torch.Tensor) -> list[_Valued]:
 
 
 def _places(
-    target: str, layers: Sequence[_Valued], names: Collection[str], weights: Sequence[Weights | None]
+    target: str,
+    layers: Sequence[_Valued],
+    names: Collection[str],
+    resizing: Sequence[Shape],
+    weights: Sequence[Weights | None],
 ) -> list[bool]:
+    """Tell what stays in float; the first operations with weights are no layers, but the filters of these shapes."""
     check_names(target, [each.layer for each in layers], names)
+    first = len(resizing)
     theirs = [each for each in weights if each is not None]
+    if Counter(_plain(each.shape) for each in theirs[:first]) != Counter(resizing):
+        raise ExportError(
+            target,
+            "quantise",
+            "the artifact does not begin with the resize: export without raw_input, or in fp32",
+        )
+    theirs = theirs[first:]
     following = iter(_matched(target, layers, theirs) if names else ())
-    kept, current, last = [], True, 0
+    kept, current, last, passed = [], True, 0, 0
     for place, each in enumerate(weights, 1):
-        if each is not None:
+        passed += each is not None
+        if each is not None and passed > first:
             current, last = bool(names) and next(following).name in names, place
         kept.append(current)
     return kept[:last] + [True] * (len(kept) - last)

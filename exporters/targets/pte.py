@@ -29,8 +29,8 @@ def constants(spec: ExportSpec) -> dict[str, Any]:
         IDENTITY_METHOD: torch.tensor(list(text), dtype=torch.uint8),
         "get_space_id": spec.identity.space_id,
         "get_dimension": spec.identity.dimension,
-        "get_input_height": spec.preprocessing.height,
-        "get_input_width": spec.preprocessing.width,
+        "get_input_height": spec.size[0],
+        "get_input_width": spec.size[1],
     }
 
 

@@ -60,7 +60,7 @@ def example_input(spec: ExportSpec) -> torch.Tensor:
 
     from prunnet.tensors import as_batch
 
-    height, width = spec.preprocessing.height, spec.preprocessing.width
+    height, width = spec.size
     if len(spec.calibration_images):
-        return as_batch(spec.calibration_images[:1]).contiguous()
+        return as_batch(spec.as_taken(spec.calibration_images[:1])).contiguous()
     return torch.linspace(0, 255, 3 * height * width).reshape(1, 3, height, width)

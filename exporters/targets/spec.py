@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from runtime_py.bundle.identity import Identity
 from runtime_py.bundle.manifest import Precision, Preprocessing, TensorInfo
+from runtime_py.check.frames import as_frames
 
 if TYPE_CHECKING:
     from prunnet.package.package import EncoderPackage
@@ -28,8 +29,9 @@ class ExportSpec:
         identity: What is written inside the artifact.
         preprocessing: Input size and the normalisation that the module already contains.
         precision: Number format of the artifact's weights and arithmetic.
-        calibration_images: uint8 [C, H, W, 3], real images for int8 ranges and the check before.
+        calibration_images: uint8 [C, H, W, 3], of the encoder's size: real images for int8 ranges and the check before.
         float_layers: Layers of a `mixed` artifact that stay in float, by their names in torch.
+        frame: (height, width) of the frames that the module takes, pixels; None if it takes the encoder's size.
     """
 
     identity: Identity
@@ -37,20 +39,37 @@ class ExportSpec:
     precision: Precision
     calibration_images: NDArray[np.uint8]
     float_layers: tuple[str, ...] = ()
+    frame: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of what the artifact takes, pixels."""
+        return self.frame or self.preprocessing.size
+
+    def as_taken(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return pictures of the encoder's size as the artifact takes them: uint8 [N, *size, 3]."""
+        return images if self.frame is None else as_frames(images, self.frame)
 
     @classmethod
-    def of(cls, package: EncoderPackage, capacity: float, precision: Precision) -> ExportSpec:
+    def of(
+        cls,
+        package: EncoderPackage,
+        capacity: float,
+        precision: Precision,
+        frame: tuple[int, int] | None = None,
+    ) -> ExportSpec:
         """Return what is to be exported of an encoder package.
 
         Args:
             package: The encoder.
             capacity: Achieved capacity in (0, 1].
             precision: Number format.
+            frame: As above.
         """
         version = metadata.version("prunnet")
         dimension = package.metadata.dimension
         identity = Identity(package.name, package.space_id, capacity, dimension, version)
-        return cls(identity, package.preprocessing, precision, package.probes.calibration)
+        return cls(identity, package.preprocessing, precision, package.probes.calibration, frame=frame)
 
     def pixels(self, layout: str, name: str = "image") -> TensorInfo:
         """Return the artifact's input: float32 RGB pixels in 0..255, batch 1.
@@ -59,7 +78,7 @@ class ExportSpec:
             layout: "NCHW", "NHWC" or "image" (Core ML's image input; its shape is written as NHWC).
             name: Name of the input inside the artifact.
         """
-        height, width = self.preprocessing.height, self.preprocessing.width
+        height, width = self.size
         shape = (1, 3, height, width) if layout == "NCHW" else (1, height, width, 3)
         return TensorInfo.model_validate(
             {

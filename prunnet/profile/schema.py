@@ -20,7 +20,7 @@ from pydantic import (
 from prunnet.errors import ProfileError
 from prunnet.profile.latency import LatencyModel
 from prunnet.profile.units import Bytes, exact_bytes, parse_bytes
-from prunnet.yaml.numbers import NoBoolean
+from prunnet.yaml.numbers import NoBoolean, Pixels
 from runtime_py.bundle.manifest import BudgetName, Precision, Target
 from runtime_py.bundle.tolerances import StatedTolerances
 from runtime_py.record import Record
@@ -105,6 +105,15 @@ class Budgets(Record):
         return limit.unit if isinstance(limit, Bytes) else None
 
 
+class Frame(Record):
+    """The size of a camera's frames, upright."""
+
+    height: Pixels
+    """Pixels."""
+    width: Pixels
+    """Pixels."""
+
+
 class DeviceProfile(Record):
     """One device and the budgets of an application on it."""
 
@@ -123,6 +132,9 @@ class DeviceProfile(Record):
     plan takes the one that is expected to retrieve best within the budgets."""
     channel_multiple: int = Field(default=8, gt=0, le=256, strict=True)
     """Channel counts are rounded down to a multiple of this."""
+    raw_input: Frame | None = None
+    """If given, the artifact takes frames of exactly this size, and resizes them as the encoder's preprocessing states.
+    The plan counts what that costs (docs/guide/pictures.md)."""
     latency: dict[Target, dict[Precision, LatencyModel]] = Field(default_factory=dict)
     """Coefficients that predict milliseconds, for each target and precision. Instead of a mapping, the name of a file
     in `latency/` beside the profile, or of a shipped one."""

@@ -18,6 +18,7 @@ from prunnet.pruning.cut import Cut
 from prunnet.pruning.grouping.alone import check_alone
 from prunnet.pruning.rule import PLAIN, CutRule
 from prunnet.pruning.weight import WeightCut
+from runtime_py.framing import Framing
 
 _CUTS: dict[str, type[ChannelCut] | type[WeightCut]] = {"channel": ChannelCut, "weight": WeightCut}
 
@@ -61,6 +62,11 @@ class PrunableEncoder(nn.Module):
     def input_shape(self) -> tuple[int, int, int]:
         """Return (3, H, W) of the images, pixels."""
         return (3, *self.encoder.image_size)
+
+    @property
+    def framing(self) -> Framing:
+        """The size of the images, and how pictures are brought to it."""
+        return self.encoder.framing
 
     @property
     def ranking(self) -> dict[str, Tensor]:

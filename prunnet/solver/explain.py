@@ -78,6 +78,8 @@ def infeasible(
     check = max((c for c in smallest.checks if not c.fits), key=lambda c: c.predicted / c.limit)
     narrower = (each for each in _narrower(target, check.budget) if each not in precisions)
     helps = [*narrower, *_SHRINKING[check.budget]]
+    if profile.raw_input is not None and check.budget != "max_artifact":
+        helps.insert(0, "another size of raw_input, or none")
     if granularity == "weight":
         helps.insert(0, f"an encoder of granularity channel (masked weights {_saved(target, check.budget)})")
     remedy = (

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import nn
 
+    from runtime_py.framing import Framing
+
 
 class Subnetwork(Protocol):
     """One subnetwork: `prunnet.pruning.cut.Cut`."""
@@ -33,6 +35,10 @@ class Prunable(Protocol):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(3, H, W) of the images, in pixels."""
+
+    @property
+    def framing(self) -> Framing:
+        """Their size, and how pictures are brought to it."""
 
     def capacities(self, multiple: int | None = None) -> tuple[float, ...]:
         """Return the distinct achievable capacities, ascending, the last one 1.0."""

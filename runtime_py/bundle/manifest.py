@@ -17,12 +17,14 @@ from runtime_py.bundle.preprocessing import Preprocessing as Preprocessing
 from runtime_py.bundle.tolerances import Precision as Precision
 from runtime_py.bundle.tolerances import Tolerances as Tolerances
 from runtime_py.bundle.tolerances import is_quantised
+from runtime_py.framing import Framing
 from runtime_py.record import Record
 
-SCHEMA_VERSION: Literal[4] = 4
-"""What is written. Versions 1 to 3 are still read. Version 2 added parity pictures to the probes; version 3 what a
+SCHEMA_VERSION: Literal[5] = 5
+"""The newest; the older ones are still read. Version 2 added parity pictures to the probes; version 3 what a
 quantised artifact gave at the export, and the figures of its float twin; version 4 states the resize, and the layers
-that a mixed artifact keeps in float, and adds pictures of original size to the probes. `_SINCE` lists the fields."""
+that a mixed artifact keeps in float, and adds pictures of original size to the probes; version 5 adds artifacts that
+resize by themselves. All other artifacts are still written in version 4. `_SINCE` lists the fields."""
 
 Target = Literal["executorch", "executorch-coreml", "coreml", "tflite", "onnx"]
 Granularity = Literal["weight", "channel"]
@@ -196,6 +198,7 @@ _SINCE: dict[int, dict[str, set[str]]] = {
         },
         "preprocessing": {"orientation", "color_space", "transparent"},
     },
+    5: {"": {"resize_inside"}},
 }
 """Schema version -> part of the manifest -> its fields that a manifest of an older version has not."""
 
@@ -247,7 +250,7 @@ class DriftRecord(Record):
 class Manifest(Record):
     """Everything about one bundle. See the module for how it is sealed."""
 
-    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4, 5] = 4
     """Version of this layout."""
     prunnet_version: str
     """Version of prunnet that wrote the bundle."""
@@ -279,7 +282,10 @@ class Manifest(Record):
     output: TensorInfo
     """What the artifact returns."""
     preprocessing: Preprocessing
-    """How a photo becomes the input."""
+    """How a photo becomes the encoder's input."""
+    resize_inside: bool = Field(default=False, strict=True)
+    """Whether the artifact resizes. It then takes frames of the size of `input` and brings them to the encoder's as
+    `preprocessing` states. From schema version 5 on, which is written where it is true."""
     predicted: Cost
     """Cost as the plan predicted it."""
     measured: Cost
@@ -301,7 +307,7 @@ class Manifest(Record):
     def _is_of_its_version(self) -> Self:
         """From version 2 on every tolerance of that version is stated, of a quantised artifact also its own."""
         known = (parts for since, parts in _SINCE.items() if since <= self.schema_version)
-        wanted = set[str]().union(*(parts["drift.tolerances"] for parts in known))
+        wanted = set[str]().union(*(parts.get("drift.tolerances", set()) for parts in known))
         if not is_quantised(self.precision):
             wanted -= _OF_QUANTISED
         missing = [
@@ -317,6 +323,8 @@ class Manifest(Record):
             )
         if self.float_layers and (self.precision != "mixed" or self.schema_version < 4):
             raise ValueError("float_layers are of the precision mixed alone, from schema version 4 on")
+        if self.resize_inside and self.schema_version < 5:
+            raise ValueError("resize_inside is from schema version 5 on")
         return self
 
     @property
@@ -325,6 +333,11 @@ class Manifest(Record):
         return Identity(
             self.encoder, self.space_id, self.capacity, self.output.shape[-1], self.prunnet_version
         )
+
+    @property
+    def takes(self) -> Framing:
+        """What a caller brings a picture to: `preprocessing`, or the size of `input` where the artifact resizes."""
+        return Framing.of(self.input.image_size) if self.resize_inside else self.preprocessing
 
     def sealed(self) -> Manifest:
         """Return the same manifest with its seal computed."""

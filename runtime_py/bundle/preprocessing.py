@@ -22,8 +22,8 @@ Spread = Annotated[float, AfterValidator(_divides)]
 
 
 class Preprocessing(Framing):
-    """How a photo becomes the input. The caller decodes, turns and resizes (docs/reference/pictures.md). The artifact
-    normalises."""
+    """How a photo becomes the encoder's input. The caller decodes, turns and resizes (docs/reference/pictures.md); a
+    bundle with `resize_inside` resizes by itself. The artifact normalises."""
 
     orientation: Literal["exif"] = "exif"
     """The picture is turned as its EXIF asks, before anything else."""

@@ -66,6 +66,8 @@ class Probes:
         images: uint8 [P, H, W, 3], RGB, P >= 2.
         labels: int64 [P]; images of the same thing share a label, and at least two do.
         dense: float32 [P, D], unit length: what the server's encoder makes of the images; also the gallery.
+            Of an artifact that resizes by itself: of the images as frames, after the stated resize
+            (`runtime_py.check.frames`).
         subnetwork: float32 [P, D], unit length: what the subnetwork made of them in torch, before export.
         parity: The parity pictures; None in a bundle of schema version 1.
         recorded: What the artifact gave at the export, if it is quantised; needs `parity`.

@@ -14,6 +14,7 @@ from runtime_py.bundle.probes import Parity, Probes, unit_lengths
 from runtime_py.bundle.tolerances import SERVER_MIN_COSINE, SERVER_MIN_MEAN_COSINE, Tolerances
 from runtime_py.check.drift import TOP_K, Embed, measure
 from runtime_py.check.figures import as_near, figures_of
+from runtime_py.check.frames import seen_through_frames
 from runtime_py.check.gates import Gate, at_least, at_most, describe, recorded_gates
 from runtime_py.check.parity_pictures import name_of
 from runtime_py.check.report import DriftReport
@@ -64,12 +65,25 @@ def check_server(
             f"{server.space_id!r}: export a bundle from the encoder that the server uses, "
             "or index the gallery again"
         )
-    report = (
-        _against_gallery(manifest.drift, probes, embed, tolerances, runtime, server)
-        if isinstance(server, StoredGallery)
-        else _against_model(manifest.drift, probes, embed, tolerances, runtime, server)
-    )
+    if isinstance(server, StoredGallery):
+        report = _against_gallery(manifest.drift, probes, embed, tolerances, runtime, server)
+    else:
+        model = _BehindFrames(server, manifest) if manifest.resize_inside else server
+        report = _against_model(manifest.drift, probes, embed, tolerances, runtime, model)
     return replace(report, server=str(path))
+
+
+class _BehindFrames:
+    """A server's model that is given what the artifact is given: frames, after the stated resize."""
+
+    def __init__(self, server: ServerModel, manifest: Manifest) -> None:
+        self._server, self._manifest = server, manifest
+        self.space_id = server.space_id
+
+    def embed(self, images: Pixels) -> metrics.Floats:
+        """Embed uint8 [N, H, W, 3]; returns float32 [N, D]."""
+        stated = self._manifest
+        return self._server.embed(seen_through_frames(images, stated.takes.size, stated.preprocessing))
 
 
 def _against_model(

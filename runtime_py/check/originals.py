@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from runtime_py.arrays import Floats, Pixels
-from runtime_py.bundle.manifest import Preprocessing
 from runtime_py.bundle.originals import Originals, suffix_of
 from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.tolerances import Tolerances
@@ -62,22 +61,20 @@ def preprocess_gates(
     return resize_gates(float(cosines.min()), float(cosines.mean()), tolerances, where, family)
 
 
-def with_preprocessing(
-    report: DriftReport, embed: Embed, probes: Probes, preprocessing: Preprocessing
-) -> DriftReport:
+def with_preprocessing(report: DriftReport, embed: Embed, probes: Probes, framing: Framing) -> DriftReport:
     """Add the gates of this machine's own decoding and resizing to a report; a note where they cannot be judged.
 
     Args:
         report: Of the same artifact.
         embed: What the artifact does: uint8 [N, H, W, 3] to float32 [N, D].
         probes: The bundle's.
-        preprocessing: The manifest's.
+        framing: What the artifact takes, `Manifest.takes`.
     """
     if probes.originals is None:
         said = "not checked: decoding and resizing, as this bundle has no pictures of original size. Export it again"
         return replace(report, notes=(*report.notes, said))
     try:
-        pixels = framed(probes.originals.files, preprocessing)
+        pixels = framed(probes.originals.files, framing)
     except (MissingExtraError, OSError) as error:  # no Pillow, or no place for temporary files
         return replace(report, notes=(*report.notes, f"not checked: decoding and resizing ({error})"))
     except PictureError as error:

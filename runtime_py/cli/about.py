@@ -52,7 +52,7 @@ class About:
             target=manifest.target,
             precision=manifest.precision,
             profile=manifest.profile,
-            size=(manifest.preprocessing.height, manifest.preprocessing.width),
+            size=manifest.takes.size,
             prunnet_version=manifest.prunnet_version,
             created=manifest.created,
             exported_on=manifest.drift.runtime,

@@ -21,7 +21,7 @@ from runtime_py.errors import BundleError, PrunnetError
 from runtime_py.loading import read_manifest
 
 LIST = "originals.json"
-"""Beside the pictures: what the app's test must say which bundle it took, and how they are to be resized."""
+"""Beside the pictures: what the app's test must say which bundle it took, how they are to be resized, and by whom."""
 _MOST_BYTES = 2**24
 _AS_WRITTEN = "write {seal: ..., embeddings: {original_00.png: [...], ...}}, as docs/guide/pictures.md shows"
 
@@ -41,6 +41,7 @@ def write_originals(bundle: Path, folder: Path) -> tuple[str, ...]:
     about = {
         "seal": manifest.seal,
         "preprocessing": manifest.preprocessing.model_dump(mode="json"),
+        "resize_inside": manifest.resize_inside,
         "files": list(originals.names),
     }
     write_report(folder / LIST, (json.dumps(about, indent=1) + "\n").encode())

@@ -118,7 +118,7 @@ def check_bundle(
         made: list[Floats] = []
 
         def embed(images: Pixels) -> Floats:
-            vectors = encoder.embed(images)
+            vectors = encoder.embed_probes(images)
             if np.shares_memory(
                 images, encoder.probes.images
             ):  # a check against a server makes views of them

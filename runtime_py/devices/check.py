@@ -19,6 +19,7 @@ from runtime_py.backends import APPLE_ONLY
 from runtime_py.bundle.manifest import Manifest
 from runtime_py.bundle.probes import Probes
 from runtime_py.bundle.share import share_of
+from runtime_py.check.frames import as_frames
 from runtime_py.check.gates import at_most, describe
 from runtime_py.check.report import DeviceRecord, DriftReport
 from runtime_py.devices.attached import Device, EmulatedDevice, open_device
@@ -134,7 +135,7 @@ def _judge(
         seen = Seen(share_of(Probes.load(bundle / manifest.probes), rows), embeddings)
         record = _beside_host(record, bundle, seen)
     if counted is not None:
-        record = _with_instructions(record, device, counted, manifest.target, seen)
+        record = _with_instructions(record, device, counted, manifest, seen)
     report = replace(found, device=record, notes=(*found.notes, *record.sentences()))
     return _with_budget(report, manifest), seen
 
@@ -160,7 +161,7 @@ def _beside_host(record: DeviceRecord, bundle: Path, seen: Seen) -> DeviceRecord
     """Add how far this machine's own embeddings are from the device's, where it has the runtime."""
     try:
         with load(bundle) as host:
-            ours = host.embed(seen.probes.images)
+            ours = host.embed_probes(seen.probes.images)
     except PrunnetError:
         return record
     if ours.shape != seen.embeddings.shape:
@@ -170,16 +171,16 @@ def _beside_host(record: DeviceRecord, bundle: Path, seen: Seen) -> DeviceRecord
 
 
 def _with_instructions(
-    record: DeviceRecord, device: Device, job: Path, target: str, seen: Seen | None
+    record: DeviceRecord, device: Device, job: Path, manifest: Manifest, seen: Seen | None
 ) -> DeviceRecord:
     """Add how many instructions an embedding takes, or why that is not known: it decides nothing."""
     if not isinstance(device, EmulatedDevice):
         return replace(record, not_counted="the device is not an emulated one")
     if seen is None:
         return replace(record, not_counted="nothing was embedded there")
-    picture, embedding = seen.probes.images[0], seen.embeddings[0]
+    picture, embedding = as_frames(seen.probes.images[:1], manifest.takes.size)[0], seen.embeddings[0]
     try:
-        counted = Counter.find(device.emulator).count(job, target, picture, embedding)
+        counted = Counter.find(device.emulator).count(job, manifest.target, picture, embedding)
     except DeviceError as error:
         return replace(record, not_counted=str(error))
     return replace(record, instructions=counted)

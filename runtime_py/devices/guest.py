@@ -82,7 +82,7 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
     drift = encoder.manifest.drift
 
     def embed(images: Pixels) -> Floats:
-        kept.append(encoder.embed(images))
+        kept.append(encoder.embed_probes(images))
         return kept[-1]
 
     recorded = drift.figures
@@ -97,7 +97,7 @@ def _check(encoder: QueryEncoder, probes: Probes, kept: list[Floats]) -> DriftRe
     tolerances = held_to(drift, encoder.runtime, recorded)
     try:
         report = DriftReport.of(examine(embed, probes, tolerances, encoder.runtime, recorded), recorded)
-        return with_preprocessing(report, encoder.embed, probes, encoder.manifest.preprocessing)
+        return with_preprocessing(report, encoder.embed, probes, encoder.manifest.takes)
     except InferenceError as error:
         kept.clear()  # of other pictures than the probes
         return DriftReport("not verified", (str(error),), None, tolerances, encoder.runtime)

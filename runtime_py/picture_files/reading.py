@@ -57,22 +57,27 @@ def open_picture(file: str | Path, box: Box | None = None) -> Pixels:
     return np.asarray(_decoded(Path(file), box))
 
 
-def read_picture(file: str | Path, into: Into, box: Box | None = None) -> Pixels:
+def read_picture(file: str | Path, into: Into | None, box: Box | None = None) -> Pixels:
     """Read a picture, upright, and resize what the box keeps of it: uint8 [height, width, 3], RGB.
 
     Args:
         file: The picture.
-        into: The manifest's `preprocessing`, or any framing; (height, width) alone is stretched to (bilinear).
+        into: The manifest's `preprocessing`, or any framing; (height, width) alone is stretched to (bilinear); None
+            keeps the picture's own size.
         box: As `open_picture`.
 
     Raises:
         PictureError: As `open_picture`.
         MissingExtraError: As `open_picture`.
     """
-    return resized(_decoded(Path(file), box), into, Path(file))
+    return _brought(_decoded(Path(file), box), into, Path(file))
 
 
-def read_image(picture: Image.Image, into: Into) -> Pixels:
+def _brought(picture: Image.Image, into: Into | None, name: Path) -> Pixels:
+    return np.asarray(picture) if into is None else resized(picture, into, name)
+
+
+def read_image(picture: Image.Image, into: Into | None) -> Pixels:
     """Bring an image of Pillow's to uint8 [height, width, 3], RGB.
 
     One that was opened from a path and not decoded yet is read as `read_picture` reads its file. What is decoded, or
@@ -106,7 +111,7 @@ def read_image(picture: Image.Image, into: Into) -> Pixels:
                 f"in memory the modes RGB and L are read, without transparency, and this is {picture.mode}; "
                 "give the path of its file, or convert it to RGB as it is to be seen",
             )
-        return resized(_upright(name, picture, "", None), into, name)
+        return _brought(_upright(name, picture, "", None), into, name)
 
 
 def thumbnail(file: str | Path, size: tuple[int, int]) -> Pixels:

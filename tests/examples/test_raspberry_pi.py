@@ -74,6 +74,7 @@ def test_a_gallery_of_another_space_is_refused(bundle, tmp_path, program) -> Non
     [
         ("preprocessing", "resize", {"filter": "bicubic", "antialias": True, "fit": "stretch"}),
         ("preprocessing", "resize", {"filter": "bilinear", "antialias": False, "fit": "stretch"}),
+        (None, "resize_inside", True),
         ("input", "dtype", "int8"),
         ("input", "value_range", [0, 1]),
     ],
@@ -82,7 +83,7 @@ def test_what_the_plain_program_does_not_do_is_refused(exported, tmp_path, part,
     bundle = tmp_path / "bundle"
     shutil.copytree(exported("onnx"), bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest[part][key] = value
+    (manifest if part is None else manifest[part])[key] = value
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     done = run("plain.py", bundle, gallery(tmp_path, exported("onnx")), photo(tmp_path, exported("onnx"), 0))
     assert done.returncode == 1 and "change `read`" in done.stderr

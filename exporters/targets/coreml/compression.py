@@ -5,6 +5,8 @@ exactly), so the same weights give the same bytes on every machine.
 
 A network of granularity `weight` holds zeros. Its layers are stored as a bit for each weight and the values that are
 not zero, in any precision: int8 and palettes then compress what is kept, which needs iOS 18.
+
+The filters of a resize in front of the encoder (`raw_input`) stay as they are.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from prunnet.cost.width import width_of
 from prunnet.cost.zeros import LEAST, least_weights, least_zeros, leaves_out
+from prunnet.encoder.raw_input import FILTER
 from runtime_py.bundle.manifest import Precision
 
 if TYPE_CHECKING:
@@ -42,23 +45,31 @@ def compressed(model: Any, precision: Precision, sparse: bool) -> Any:
             minimum_sparsity_percentile=least_zeros(width.weight),
             weight_threshold=least_weights(width.mask),
         )
-        model = compression.prune_weights(model, compression.OptimizationConfig(zeros))
+        model = compression.prune_weights(model, _of_layers(model, zeros))
     if precision == "int8-weights":
         per_channel = compression.OpLinearQuantizerConfig(
             mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=LEAST
         )
         return compression.linear_quantize_weights(
-            model, compression.OptimizationConfig(per_channel), joint_compression=sparse
+            model, _of_layers(model, per_channel), joint_compression=sparse
         )
     if precision in PALETTE_BITS:
         entries = 1 << PALETTE_BITS[precision]
         palettes = compression.OpPalettizerConfig(
             mode="custom", lut_function=lambda weights: palette(weights, entries), weight_threshold=LEAST
         )
-        return compression.palettize_weights(
-            model, compression.OptimizationConfig(palettes), joint_compression=sparse
-        )
+        return compression.palettize_weights(model, _of_layers(model, palettes), joint_compression=sparse)
     return model
+
+
+def _of_layers(model: Any, config: Any) -> Any:
+    """Return coremltools' configuration that compresses every layer, and no filter of the resize."""
+    from coremltools.optimize import coreml as compression
+
+    names = compression.get_weights_metadata(model, weight_threshold=LEAST)
+    return compression.OptimizationConfig(
+        config, op_name_configs={name: None for name in names if FILTER in name}
+    )
 
 
 def has_zeros(module: torch.nn.Module, precision: Precision) -> bool:

@@ -11,7 +11,7 @@ from exporters.targets.coreml.compression import compressed, has_zeros
 from exporters.targets.mlprogram.coremltools_import import coremltools
 from exporters.targets.mlprogram.package import make_reproducible
 from exporters.targets.mlprogram.precision import runs_in_fp16
-from exporters.targets.mlprogram.ranges import check_range
+from exporters.targets.mlprogram.ranges import IMAGES, check_range
 from exporters.targets.soundness import example_input
 from exporters.targets.spec import ExportSpec
 from runtime_py.bundle.manifest import Precision, Target
@@ -51,10 +51,12 @@ class CoreMLExporter(Exporter):
         model.short_description = f"Query encoder {spec.identity.name}: RGB image to unit-length embedding."
         model.author = "prunnet"
         model.version = spec.identity.version
-        height, width = spec.preprocessing.size
+        height, width = spec.size
+        resized = "resized as the manifest states; its normalisation"
+        if spec.frame is not None:
+            resized = "as the camera gives it; the resize"
         model.input_description[INPUT] = (
-            f"RGB picture of {width} x {height} pixels, resized as the manifest states; its normalisation is part of "
-            "the model"
+            f"RGB picture of {width} x {height} pixels, {resized} is part of the model"
         )
         model.output_description[OUTPUT] = (
             f"Embedding of length 1, {spec.identity.dimension} values, for galleries of space {spec.identity.space_id}"
@@ -63,7 +65,9 @@ class CoreMLExporter(Exporter):
         model.save(str(path))
         make_reproducible(path)
         notes = (
-            () if spec.precision == "fp32" else check_range(path, INPUT, spec.calibration_images, "coreml")
+            ()
+            if spec.precision == "fp32"
+            else check_range(path, INPUT, spec.as_taken(spec.calibration_images[:IMAGES]), "coreml")
         )
         notes = (*notes, *((NEWER,) if newer else ()))
         return Written(spec.pixels("image", INPUT), spec.embedding(OUTPUT), notes)
@@ -83,7 +87,7 @@ def _captured(module: torch.nn.Module, spec: ExportSpec) -> torch.export.Exporte
 def _converted(ct: Any, program: torch.export.ExportedProgram, spec: ExportSpec, system: Any) -> Any:
     import numpy as np
 
-    shape = (1, 3, spec.preprocessing.height, spec.preprocessing.width)
+    shape = (1, 3, *spec.size)
     compute = ct.precision.FLOAT32
     if spec.precision != "fp32":
         compute = ct.transform.FP16ComputePrecision(op_selector=runs_in_fp16)

@@ -19,7 +19,7 @@ from exporters.targets.base import Exporter, ExportSpec, Written
 from exporters.targets.mlprogram.coremltools_import import coremltools
 from exporters.targets.mlprogram.package import make_reproducible
 from exporters.targets.mlprogram.precision import runs_in_fp16
-from exporters.targets.mlprogram.ranges import check_range
+from exporters.targets.mlprogram.ranges import IMAGES, check_range
 from exporters.targets.pte import constants, undelegated
 from exporters.targets.soundness import example_input
 from runtime_py.backends.delegated import METADATA, PACKAGE, flattened, pieces, write_pieces
@@ -135,7 +135,9 @@ def _tidied(delegate: Any, spec: ExportSpec) -> tuple[str, ...]:
         }
         notes: tuple[str, ...] = ()
         if spec.precision == "fp16":
-            notes = check_range(folder / PACKAGE, name, spec.calibration_images, "executorch-coreml")
+            notes = check_range(
+                folder / PACKAGE, name, spec.as_taken(spec.calibration_images[:IMAGES]), "executorch-coreml"
+            )
     digest = hashlib.sha256(flattened(tidy)).digest()
     metadata["identifier"] = f"executorch_{uuid.UUID(bytes=digest[:16])}"
     delegate._processed_bytes = flattened({**tidy, METADATA: json.dumps(metadata).encode()})

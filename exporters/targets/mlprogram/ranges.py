@@ -26,7 +26,7 @@ def check_range(path: Path, input_name: str, images: NDArray[np.uint8], target: 
     Args:
         path: The `.mlpackage`.
         input_name: Its image input.
-        images: uint8 [N, H, W, 3]; the first few are used.
+        images: uint8 [N, H, W, 3], of the input's size; the first `IMAGES` are used.
         target: Whose package it is.
 
     Returns:

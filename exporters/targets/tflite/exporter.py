@@ -36,13 +36,13 @@ class TfliteExporter(Exporter):
         pixels = example.permute(0, 2, 3, 1).contiguous()
         converted = path.with_name("converted.tflite")
         litert_torch.convert(channel_last, (pixels,)).export(str(converted))
+        in_float = float_places(self.target, module, example, spec.float_layers)
         if spec.precision in ("int8", "mixed"):
-            in_float = float_places(self.target, module, example, spec.float_layers)
             model = quantised(converted, calibration_images(spec, self.target), in_float)
         elif spec.precision == "int8-dynamic":
-            model = stored_as_int8(converted, dynamic=True)
+            model = stored_as_int8(converted, in_float, dynamic=True)
         elif spec.precision == "int8-weights":
-            model = stored_as_int8(converted, dynamic=False)
+            model = stored_as_int8(converted, in_float, dynamic=False)
         elif spec.precision == "fp16":
             model = halved(converted)
         else:

@@ -53,20 +53,27 @@ def quantised(float_model: Path, images: NDArray[np.uint8], in_float: Places) ->
     return bytes(quantizer.quantize(calibrator.get_model_qsvs()).quantized_model)
 
 
-def stored_as_int8(float_model: Path, dynamic: bool) -> bytes:
+def stored_as_int8(float_model: Path, in_float: Places, dynamic: bool) -> bytes:
     """Return the model with int8 weights.
 
     Args:
         float_model: A float32 `.tflite`.
+        in_float: As `quantised`.
         dynamic: Whether layers compute in int8, and find the range of their input anew for each picture. If not, the
             weights are unfolded to float32 before.
     """
-    from ai_edge_quantizer import recipe
+    from ai_edge_quantizer import qtyping, recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.quantizer import Quantizer
 
     quantizer = Quantizer(str(float_model))
     quantizer.load_quantization_recipe(
         recipe.dynamic_wi8_afp32() if dynamic else recipe.weight_only_wi8_afp32()
+    )
+    quantizer.update_quantization_recipe(
+        regex=_any_of(_outputs_in_float(float_model, in_float)),
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        algorithm_key=AlgorithmName.NO_QUANTIZE,
     )
     return bytes(quantizer.quantize().quantized_model)
 

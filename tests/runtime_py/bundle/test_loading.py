@@ -167,7 +167,8 @@ def test_an_edited_manifest_breaks_the_seal(make_bundle):
 @pytest.mark.parametrize(
     ("edit", "problem"),
     [
-        (lambda body: body | {"schema_version": 5}, "schema version 5"),
+        (lambda body: body | {"schema_version": 6}, "schema version 6"),
+        (lambda body: body | {"resize_inside": True}, "resize_inside is from schema version 5 on"),
         (lambda body: body | {"surprise": 1}, "surprise"),
         (lambda body: body | {"capacity": "0.5"}, "'capacity'"),
         (lambda body: {key: value for key, value in body.items() if key != "space_id"}, "space_id"),
@@ -334,6 +335,17 @@ def test_what_a_float_artifact_gave_at_the_export_is_not_stored(make_bundle, pro
     given = Recorded(np.array(probes.subnetwork), np.array(probes.parity.subnetwork))
     with pytest.raises(BundleError, match="holds some of the embeddings that a quantised artifact gave"):
         load(make_bundle("onnx", own_probes=replace(probes, recorded=given)))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 0, 48), (3, 48, 48)])
+def test_an_input_that_is_no_picture_is_refused_where_the_artifact_resizes(make_bundle, shape):
+    bundle = make_bundle("onnx")
+    manifest = _manifest(bundle)
+    taken = manifest.input.model_copy(update={"shape": shape})
+    changes = {"schema_version": 5, "resize_inside": True, "input": taken}
+    _write_sealed(bundle, manifest.model_copy(update=changes))
+    with pytest.raises(BundleError, match="is not an image"):
+        load(bundle)
 
 
 def test_a_path_that_is_no_bundle_is_named(tmp_path):
