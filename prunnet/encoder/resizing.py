@@ -166,9 +166,7 @@ def _taps(row: int, stored: int, scaled: int, rule: Resize) -> tuple[int, Double
     return first, weights / weights.sum()
 
 
-def _cubic(
-    away: Doubles,
-) -> Doubles:
+def _cubic(away: Doubles) -> Doubles:
     """Keys' cubic with a = -0.5."""
     near = (1.5 * away - 2.5) * away * away + 1
     far = ((-0.5 * away + 2.5) * away - 4) * away + 2

@@ -68,7 +68,7 @@ def executed(tmp_path_factory):
     made = get_exporter("coreml").convert(
         SmallEncoder(), spec(precision="fp32"), tmp_path_factory.mktemp("coreml")
     )
-    stated = SimpleNamespace(preprocessing=spec().preprocessing, encoder="small", target="coreml")
+    stated = SimpleNamespace(takes=spec().preprocessing, encoder="small", target="coreml")
 
     def opened() -> QueryEncoder:
         backend = open_backend("coreml", made.path, made.input, made.output)

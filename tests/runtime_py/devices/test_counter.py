@@ -52,9 +52,11 @@ def test_other_devices_count_nothing_and_say_so(make_bundle, this_machine):
 )
 def test_what_cannot_be_counted_is_said(make_bundle, this_machine, monkeypatch, tmp_path, embedded, why):
     monkeypatch.setenv(HOME, str(tmp_path / "empty"))
-    report, seen = check.examine_on(make_bundle("onnx"), "x", 8)
+    bundle = make_bundle("onnx")
+    report, seen = check.examine_on(bundle, "x", 8)
     device = EmulatedDevice(Emulator(tmp_path, "cortex-a53"))
-    record = check._with_instructions(report.device, device, tmp_path, "onnx", seen if embedded else None)
+    stated = read_manifest(bundle)
+    record = check._with_instructions(report.device, device, tmp_path, stated, seen if embedded else None)
     assert record.instructions is None and why in record.not_counted
     assert any(why in sentence for sentence in record.sentences())
 
