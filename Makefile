@@ -4,7 +4,7 @@
 # make bench                   small versions of the benchmarks that take minutes (benchmarks/README.md)
 # make docs                    build the site into site/ (sets up .venv-docs, 170 MB)
 # Each sets up what it needs in .venv the first time, pinned by constraints.txt: an export the packages of its targets
-# (2 to 3 GB), the tests everything (5 GB).
+# (1 to 2 GB), the tests everything (5 GB).
 PYTHON ?= python3
 VENV ?= .venv
 PROFILE ?= pixel8
