@@ -20,7 +20,8 @@ EXTRAS := $(or $(TARGETS),all)
 
 .PHONY: export test coverage avx2 slow emulated campaign lint docs bench clean
 
-# Python compiles a package when it is first imported, and then repeats what its authors' spelling is warned of.
+# pip compiles nothing for an export: Python compiles what is imported, when it is, and that saves 500 MB. From Python
+# 3.12 on it then warns of the syntax in other people's packages.
 export: export PYTHONWARNINGS = ignore::SyntaxWarning
 export: $(VENV)/.for-$(EXTRAS)
 	$(BIN)/prunnet-export --profile $(PROFILE) --out $(OUT)

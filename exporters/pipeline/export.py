@@ -185,6 +185,7 @@ def _attempt(
 
 
 def _probes(package: EncoderPackage, module: Encoder) -> Probes:
+    """Return the pictures of a bundle with what the dense encoder and the subnetwork make of them."""
     from prunnet.encoder.embedding import embed
 
     images = package.probes.images
@@ -203,10 +204,9 @@ def _probes(package: EncoderPackage, module: Encoder) -> Probes:
 def _probes_of_frames(
     package: EncoderPackage, module: Encoder, resizing: nn.Module, frame: tuple[int, int]
 ) -> Probes:
-    """Return the same for an artifact that takes frames.
+    """Return them for an artifact that takes frames, and was converted from `resizing`.
 
-    The server resizes a frame with Pillow, which rounds; so does the reference of the originals, which proves the
-    resize of the artifact. What the artifact was converted from is `resizing`, which does not round.
+    That one does not round. The server's resize does, and the originals have its references: they prove the artifact's.
     """
     from prunnet.encoder.embedding import embed
 
