@@ -5,7 +5,8 @@
 
 First, how close the resize of `raw_input` comes to Pillow's pixels and to the embeddings of them; then the built-in
 encoder at capacity 0.2 with it, exported, beside the one without: bytes, time in turns on one core, and embeddings.
-Pillow's own resize takes its turns too: an app without `raw_input` pays for one outside.
+Pillow's own resize takes its turns too: an app without `raw_input` pays for one outside. Last, the peak memory of both,
+from which `prunnet.cost.memory.FRAMES` is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +25,10 @@ from torch import nn
 
 from benchmarks.page import DOCS, Rows, measured, put
 from benchmarks.resize_faults import CAPACITY, STORED, views
+from exporters.pipeline.memory import peak_memory_bytes
 from exporters.quiet import quiet
 from exporters.targets.registry import get_exporter
-from exporters.targets.spec import ExportSpec
+from exporters.targets.spec import Artifact, ExportSpec
 from exporters.timing import interleave, one_core
 from prunnet.encoder.embedding import embed
 from prunnet.encoder.raw_input import RawInput
@@ -77,21 +80,28 @@ def differences() -> Iterator[dict[str, Any]]:
         }
 
 
+@contextmanager
+def converted(target: Target, precision: Precision) -> Iterator[list[Artifact]]:
+    """Convert the built-in encoder without and with the resize."""
+    package = load_encoder("glyphs")
+    encoder = package.subnetwork(CAPACITY).eval()
+    raw = RawInput(STORED, package.prunable.framing).before(encoder).eval()
+    with tempfile.TemporaryDirectory() as folder, one_core():
+        artifacts = []
+        for module, frame in ((encoder, None), (raw, STORED)):
+            within = Path(tempfile.mkdtemp(dir=folder))
+            with quiet(Path(os.devnull)):
+                spec = ExportSpec.of(package, package.achieved(CAPACITY), precision, frame)
+                artifacts.append(get_exporter(target).convert(module, spec, within))
+        yield artifacts
+
+
 def exports() -> Iterator[dict[str, Any]]:
     """Yield each artifact without and with the resize."""
-    package, pictures = load_encoder("glyphs"), np.stack(views(VIEWS))
-    encoder, framing = package.subnetwork(CAPACITY).eval(), package.preprocessing
+    framing, pictures = load_encoder("glyphs").preprocessing, np.stack(views(VIEWS))
     small = np.stack([resize(each, framing) for each in pictures])
-    raw = RawInput(STORED, package.prunable.framing).before(encoder).eval()
     for target, precision in EXPORTS:
-        achieved = package.achieved(CAPACITY)
-        with tempfile.TemporaryDirectory() as folder, one_core():
-            artifacts = []
-            for module, frame in ((encoder, None), (raw, STORED)):
-                within = Path(tempfile.mkdtemp(dir=folder))
-                with quiet(Path(os.devnull)):
-                    spec = ExportSpec.of(package, achieved, precision, frame)
-                    artifacts.append(get_exporter(target).convert(module, spec, within))
+        with converted(target, precision) as artifacts:
             runs = [open_backend(target, a.path, a.input, a.output).run for a in artifacts]
             cosines = row_cosines(runs[1](pictures), runs[0](small))
             timings = interleave(
@@ -110,6 +120,20 @@ def exports() -> Iterator[dict[str, Any]]:
             "ms": [each.median_ms for each in timings],
             "distance": [1 - float(cosines.min()), 1 - float(cosines.mean())],
         }
+
+
+def memory() -> Iterator[dict[str, Any]]:
+    """Yield the peak memory of each artifact without and with the resize, bytes."""
+    for target, precision in EXPORTS:
+        with converted(target, precision) as artifacts:
+            peaks = [peak_memory_bytes(target, each) for each in artifacts]
+        yield {"target": target, "precision": precision, "bytes": peaks}
+
+
+def frames_held(row: dict[str, Any]) -> float:
+    """Return how many frames in float32 the difference is."""
+    before, after = row["bytes"]
+    return float((after - before) / (STORED[0] * STORED[1] * 3 * 4))
 
 
 def as_page(rows: Rows) -> str:
@@ -133,11 +157,18 @@ def as_page(rows: Rows) -> str:
             f"| {row['target']} {row['precision']} | {before:,} to {after:,} | {resizing / plain:.1f} times | "
             f"{(plain + pillow) / plain:.1f} times | {worst:.0e}, {mean:.0e} |"
         )
+    lines += ["", "| artifact | peak memory, MB | difference, frames in float32 |", "|---|---|---|"]
+    for row in rows["memory"]:
+        before, after = (each / 1e6 for each in row["bytes"])
+        lines.append(
+            f"| {row['target']} {row['precision']} | {before:.1f} to {after:.1f} | {frames_held(row):.1f} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> int:
-    rows = measured(__doc__, {"differences": differences, "exports": exports}, RESULTS)
+    parts = {"differences": differences, "exports": exports, "memory": memory}
+    rows = measured(__doc__, parts, RESULTS)
     put(PAGE, COMMAND, as_page(rows))
     return 0
 

@@ -20,6 +20,7 @@ from benchmarks import (
 )
 from benchmarks.drift_table import Row, as_page, read_rows
 from benchmarks.page import kept, placed, put
+from prunnet.cost.memory import FRAMES
 
 RESULTS = Path(backbone_trials.RESULTS).parent
 
@@ -57,6 +58,11 @@ def test_what_emulated_processors_computed_is_committed(part: str) -> None:
 @pytest.mark.parametrize("benchmark", [raw_input, sparse_formats])
 def test_what_was_decided_is_as_measured(benchmark) -> None:
     assert placed(benchmark.PAGE, benchmark.COMMAND) == benchmark.as_page(kept(benchmark.RESULTS))
+
+
+def test_plans_count_the_frames_that_were_measured() -> None:
+    for row in kept(raw_input.RESULTS)["memory"]:
+        assert 0.95 <= raw_input.frames_held(row) / FRAMES[row["target"]] <= 1.01, row
 
 
 def test_the_wrong_resizes_are_the_committed_ones() -> None:

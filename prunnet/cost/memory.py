@@ -74,7 +74,7 @@ FRAMES: dict[Target, float] = {
     "coreml": 5.8,
 }
 """How often a runtime holds a camera's frame in float32 while an artifact resizes it. Measured with the built-in
-encoder at capacity 0.2, 640 x 480, fp32 and int8 (x86-64 Linux): 5.8, 3.5 to 3.6, 1.5. Core ML's are assumed."""
+encoder at capacity 0.2, 640 x 480, fp32 and int8 (x86-64 Linux, benchmarks/raw_input.py). Core ML's are assumed."""
 
 
 def frame_bytes(target: Target, size: tuple[int, int]) -> int:
